@@ -1,0 +1,3 @@
+//! naru-cni
+
+fn main() {}

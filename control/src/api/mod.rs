@@ -1,0 +1,1 @@
+//! HTTP verbs, discovery, negotiation, patch, watch streams, authentication, authorization.

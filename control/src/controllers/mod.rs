@@ -1,0 +1,1 @@
+//! Controllers: clients of the API that make reality follow the objects.

@@ -1,0 +1,3 @@
+//! naru-control
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The kinds: one file per kind, generic machinery around them.

@@ -1,0 +1,1 @@
+//! The field table of the Kubernetes API: validation, OpenAPI, strategic merge.

@@ -1,0 +1,1 @@
+//! Revisions, the watch log and the embedded back end.

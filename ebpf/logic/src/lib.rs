@@ -1,0 +1,1 @@
+//! naru-ebpf-logic

@@ -1,0 +1,3 @@
+//! netctl
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Loading, attaching, pinning and typed maps: the only code that calls aya.

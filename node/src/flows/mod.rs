@@ -1,0 +1,1 @@
+//! Flow and drop events: decoding, naming, streaming.

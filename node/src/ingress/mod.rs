@@ -1,0 +1,1 @@
+//! HTTP routing by host and path, in the embedded proxy.

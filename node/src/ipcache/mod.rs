@@ -1,0 +1,1 @@
+//! From Pods, Nodes and CIDRs to identities: pure plans.

@@ -1,0 +1,1 @@
+//! The node's HTTPS server: logs, exec, port-forward and the gRPC services of netctl.

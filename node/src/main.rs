@@ -1,0 +1,3 @@
+//! naru-node
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Netlink: links, addresses, routes and neighbours, wrapped in one place.

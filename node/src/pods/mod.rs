@@ -1,0 +1,1 @@
+//! The pod runtime: from a Pod object to containers, through CRI.

@@ -1,0 +1,1 @@
+//! From NetworkPolicies to policy maps: pure plans.

@@ -1,0 +1,1 @@
+//! From Services and EndpointSlices to service maps: pure plans.
