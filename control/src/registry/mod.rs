@@ -1,1 +1,3 @@
 //! The kinds: one file per kind, generic machinery around them.
+
+pub mod kind;
