@@ -1,0 +1,89 @@
+//! What the API machinery knows about one kind. Adding a kind is one file that holds one [`Kind`].
+
+use serde_json::Value;
+
+/// One kind of the API, as plain data and pure functions; the machinery in `api` does the rest.
+pub struct Kind {
+    /// API group, empty for the core group.
+    pub group: &'static str,
+    /// Version within the group, such as `v1`.
+    pub version: &'static str,
+    /// Kind, such as `Deployment`.
+    pub kind: &'static str,
+    /// Plural resource name, as in paths.
+    pub plural: &'static str,
+    /// Singular resource name.
+    pub singular: &'static str,
+    /// Short names that kubectl accepts.
+    pub short_names: &'static [&'static str],
+    /// Categories, such as `all`.
+    pub categories: &'static [&'static str],
+    /// Whether objects live in a namespace.
+    pub namespaced: bool,
+    /// Whether `/status` is a subresource with its own write path.
+    pub status: bool,
+    /// Where `/scale` finds its fields, for kinds that have it.
+    pub scale: Option<ScalePaths>,
+    /// Columns of the server-side table, after the object's own metadata.
+    pub columns: &'static [Column],
+    /// The cells of one row, in the order of `columns`; `now` is seconds since the epoch.
+    pub cells: fn(object: &Value, now: i64) -> Vec<Value>,
+    /// Fills in defaults; runs on every decoded object before validation and is idempotent.
+    pub default: fn(&mut Value),
+    /// Carries over or resets what a client may not set: runs after defaulting, before validation.
+    /// On create `old` is absent (status is dropped, generation set to 1 where the kind has one);
+    /// on update it keeps status and raises the generation when the spec changed.
+    pub prepare: fn(new: &mut Value, old: Option<&Value>),
+    /// Every fault of the object, none if it may be stored. Metadata is checked by the machinery.
+    pub validate: fn(new: &Value, old: Option<&Value>) -> Vec<FieldError>,
+    /// Field selectors beyond `metadata.name` and `metadata.namespace`: label and how to read it.
+    pub fields: &'static [(&'static str, fn(&Value) -> String)],
+}
+
+/// JSON pointers that `/scale` maps to.
+pub struct ScalePaths {
+    /// Desired replicas, such as `/spec/replicas`.
+    pub spec_replicas: &'static str,
+    /// Observed replicas.
+    pub status_replicas: &'static str,
+    /// A LabelSelector in the object, rendered as text in the Scale's status.
+    pub selector: &'static str,
+}
+
+/// A column definition of `meta.k8s.io/v1` Table.
+pub struct Column {
+    /// Heading.
+    pub name: &'static str,
+    /// OpenAPI type: `string`, `integer`, `date`.
+    pub r#type: &'static str,
+    /// OpenAPI format, `name` for the first column.
+    pub format: &'static str,
+    /// 0 is always shown, 1 with `-o wide`.
+    pub priority: i32,
+}
+
+/// One fault in an object; becomes a cause of a 422 `Status`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldError {
+    /// Path from the object's root, such as `spec.containers[0].image`.
+    pub field: String,
+    /// The machine-readable reason.
+    pub reason: FieldErrorReason,
+    /// The sentence, without the path.
+    pub message: String,
+}
+
+/// The `reason` of a Status cause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FieldErrorReason {
+    /// A required value is missing.
+    Required,
+    /// A value is malformed or out of range.
+    Invalid,
+    /// A value is not among those supported.
+    NotSupported,
+    /// A value occurs twice where it must be unique.
+    Duplicate,
+    /// A value may not be set or changed.
+    Forbidden,
+}
