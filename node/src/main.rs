@@ -1,3 +1,59 @@
-//! naru-node
+//! naru-node: reads the command line, makes the shared state, runs the daemon until a signal.
 
-fn main() {}
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use naru_node::{Config, Health, Shared, Watches, daemon};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+fn main() -> anyhow::Result<()> {
+    let config = Config::parse();
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    tracing::info!(?config, "starting");
+    // Two workers are plenty for an agent, and every worker's stack and heap arena is memory.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    runtime.block_on(serve(config))
+}
+
+async fn serve(config: Config) -> anyhow::Result<()> {
+    let client = client(&config).await.context("no usable kubeconfig")?;
+    let shared = Shared {
+        config: Arc::new(config),
+        client,
+        watches: Watches::new(),
+        health: Arc::new(Health::default()),
+    };
+    let shutdown = CancellationToken::new();
+    tokio::spawn(cancel_on_signal(shutdown.clone())?);
+    daemon::run(shared, shutdown).await;
+    Ok(())
+}
+
+async fn client(config: &Config) -> anyhow::Result<kube::Client> {
+    let path = config.credentials.join("kubeconfig");
+    let kubeconfig = Kubeconfig::read_from(&path).with_context(|| path.display().to_string())?;
+    let config =
+        kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    Ok(kube::Client::try_from(config)?)
+}
+
+fn cancel_on_signal(shutdown: CancellationToken) -> std::io::Result<impl Future<Output = ()>> {
+    let (mut term, mut int) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
+    Ok(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+        tracing::info!("shutting down");
+        shutdown.cancel();
+    })
+}

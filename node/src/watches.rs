@@ -1,1 +1,0 @@
-//! One watch per kind, shared by every part of the daemon.

@@ -1,0 +1,99 @@
+//! From a watch of the API to a [`Table`].
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::runtime::watcher::{self, Event};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use tokio_util::sync::CancellationToken;
+
+use super::table::{Key, Table};
+
+const FIRST_DELAY: Duration = Duration::from_millis(100);
+const LONGEST_DELAY: Duration = Duration::from_secs(2);
+
+/// Keeps an object whole, without what only clients of `apply` read.
+pub(super) fn whole<K: Resource>(mut object: K) -> Option<K> {
+    trim(object.meta_mut());
+    Some(object)
+}
+
+/// Drops the parts of metadata that are large and that no part of the node reads.
+fn trim(meta: &mut ObjectMeta) {
+    meta.managed_fields = None;
+    if let Some(annotations) = &mut meta.annotations {
+        annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+    }
+}
+
+/// Follows one kind until `shutdown`. Errors are retried with growing delay and leave the table
+/// as it was; a fresh list replaces it in one step.
+pub(super) async fn run<K, T>(
+    client: Client,
+    config: watcher::Config,
+    table: &Table<T>,
+    reduce: fn(K) -> Option<T>,
+    shutdown: CancellationToken,
+) where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    let stream = watcher::watcher(Api::<K>::all(client), config);
+    let mut stream = std::pin::pin!(stream);
+    let mut listing = Vec::new();
+    let mut delay = FIRST_DELAY;
+    loop {
+        let event = tokio::select! {
+            () = shutdown.cancelled() => return,
+            event = stream.next() => event,
+        };
+        match event {
+            Some(Ok(event)) => {
+                delay = FIRST_DELAY;
+                absorb(event, table, reduce, &mut listing);
+            }
+            Some(Err(error)) => {
+                tracing::warn!(kind = table.kind(), %error, ?delay, "watch interrupted");
+                pause(&mut delay, &shutdown).await;
+            }
+            None => return,
+        }
+    }
+}
+
+async fn pause(delay: &mut Duration, shutdown: &CancellationToken) {
+    let _ = tokio::time::timeout(*delay, shutdown.cancelled()).await;
+    *delay = (*delay * 2).min(LONGEST_DELAY);
+}
+
+fn absorb<K, T>(
+    event: Event<K>,
+    table: &Table<T>,
+    reduce: fn(K) -> Option<T>,
+    listing: &mut Vec<(Key, T)>,
+) where
+    K: Resource<DynamicType = ()>,
+{
+    match event {
+        Event::Init => listing.clear(),
+        Event::InitApply(object) => {
+            let key = key_of(&object);
+            listing.extend(reduce(object).map(|object| (key, object)));
+        }
+        Event::InitDone => table.replace(std::mem::take(listing)),
+        Event::Apply(object) => {
+            let key = key_of(&object);
+            match reduce(object) {
+                Some(object) => table.apply(key, object),
+                None => table.remove(&key),
+            }
+        }
+        Event::Delete(object) => table.remove(&key_of(&object)),
+    }
+}
+
+fn key_of<K: Resource>(object: &K) -> Key {
+    Key::new(object.namespace().unwrap_or_default(), object.name_any())
+}
