@@ -1,1 +1,11 @@
-//! naru-core
+//! Nouns that the control plane and the nodes share: quantities, well-known names, process start-up.
+//!
+//! Everything here is small and free of I/O, except [`start`], which every `main` calls first.
+//! What only one side needs does not belong here.
+
+pub mod names;
+pub mod quantity;
+mod start;
+
+pub use quantity::Quantity;
+pub use start::start;
