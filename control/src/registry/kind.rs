@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use super::{column, prepare};
+
 /// One kind of the API, as plain data and pure functions; the machinery in `api` does the rest.
 pub struct Kind {
     /// API group, empty for the core group.
@@ -38,6 +40,28 @@ pub struct Kind {
     pub validate: fn(new: &Value, old: Option<&Value>) -> Vec<FieldError>,
     /// Field selectors beyond `metadata.name` and `metadata.namespace`: label and how to read it.
     pub fields: &'static [(&'static str, fn(&Value) -> String)],
+}
+
+impl Kind {
+    /// A namespaced kind without special features, to be completed by struct update.
+    pub(crate) const PLAIN: Kind = Kind {
+        group: "",
+        version: "v1",
+        kind: "",
+        plural: "",
+        singular: "",
+        short_names: &[],
+        categories: &[],
+        namespaced: true,
+        status: false,
+        scale: None,
+        columns: &[column::NAME, column::AGE],
+        cells: |object, now| vec![column::name(object), super::age::age(object, now)],
+        default: |_| {},
+        prepare: prepare::nothing,
+        validate: |_, _| Vec::new(),
+        fields: &[],
+    };
 }
 
 /// JSON pointers that `/scale` maps to.

@@ -1,0 +1,71 @@
+//! Pod: containers that share a network address and volumes, on one node.
+
+mod columns;
+mod status;
+
+use serde_json::{Value, json};
+
+use super::column::{AGE, NAME, string, wide};
+use super::kind::Kind;
+use super::prepare;
+use super::value::{default, flag, put, text};
+
+/// Pod of v1.
+pub(super) static KIND: Kind = Kind {
+    kind: "Pod",
+    plural: "pods",
+    singular: "pod",
+    short_names: &["po"],
+    categories: &["all"],
+    status: true,
+    columns: &[
+        NAME,
+        string("Ready"),
+        string("Status"),
+        string("Restarts"),
+        AGE,
+        wide("IP"),
+        wide("Node"),
+        wide("Nominated Node"),
+        wide("Readiness Gates"),
+    ],
+    cells: columns::cells,
+    prepare,
+    fields: &[
+        ("spec.nodeName", |pod| {
+            text(pod, "/spec/nodeName").to_owned()
+        }),
+        ("spec.restartPolicy", |pod| {
+            text(pod, "/spec/restartPolicy").to_owned()
+        }),
+        ("spec.schedulerName", |pod| {
+            text(pod, "/spec/schedulerName").to_owned()
+        }),
+        ("spec.serviceAccountName", |pod| {
+            text(pod, "/spec/serviceAccountName").to_owned()
+        }),
+        ("spec.hostNetwork", |pod| {
+            flag(pod, "/spec/hostNetwork").to_string()
+        }),
+        ("status.phase", |pod| text(pod, "/status/phase").to_owned()),
+        ("status.podIP", |pod| text(pod, "/status/podIP").to_owned()),
+        ("status.podIPs", |pod| {
+            text(pod, "/status/podIPs/0/ip").to_owned()
+        }),
+        ("status.nominatedNodeName", |pod| {
+            text(pod, "/status/nominatedNodeName").to_owned()
+        }),
+    ],
+    ..Kind::PLAIN
+};
+
+/// A new pod is Pending; its quality of service follows from its resources once and for all.
+fn prepare(new: &mut Value, old: Option<&Value>) {
+    prepare::status_and_generation(new, old);
+    if old.is_none() {
+        put(new, "status", Some(json!({"phase": "Pending"})));
+    }
+    if let Some(status) = new.get_mut("status") {
+        default(status, "phase", "Pending");
+    }
+}

@@ -1,0 +1,60 @@
+//! ReplicaSet: a number of replicas of one pod.
+
+use serde_json::Value;
+
+use super::age::age;
+use super::column::{AGE, NAME, integer, name, wide};
+use super::kind::{Kind, ScalePaths};
+use super::pod_template::wide_cells;
+use super::prepare;
+use super::value::{child, default, int};
+
+/// ReplicaSet of apps/v1.
+pub(super) static KIND: Kind = Kind {
+    group: "apps",
+    kind: "ReplicaSet",
+    plural: "replicasets",
+    singular: "replicaset",
+    short_names: &["rs"],
+    categories: &["all"],
+    status: true,
+    scale: Some(ScalePaths {
+        spec_replicas: "/spec/replicas",
+        status_replicas: "/status/replicas",
+        selector: "/spec/selector",
+    }),
+    columns: &[
+        NAME,
+        integer("Desired"),
+        integer("Current"),
+        integer("Ready"),
+        AGE,
+        wide("Containers"),
+        wide("Images"),
+        wide("Selector"),
+    ],
+    cells,
+    default: |set| {
+        if let Some(spec) = child(set, "spec") {
+            default(spec, "replicas", 1);
+        }
+    },
+    prepare: prepare::status_and_generation,
+    fields: &[("status.replicas", |set| {
+        int(set, "/status/replicas").unwrap_or(0).to_string()
+    })],
+    ..Kind::PLAIN
+};
+
+fn cells(set: &Value, now: i64) -> Vec<Value> {
+    let count = |pointer: &str| int(set, pointer).unwrap_or(0).into();
+    let mut cells = vec![
+        name(set),
+        count("/spec/replicas"),
+        count("/status/replicas"),
+        count("/status/readyReplicas"),
+        age(set, now),
+    ];
+    cells.extend(wide_cells(set));
+    cells
+}

@@ -1,0 +1,51 @@
+//! Service: a stable address for a changing set of pods.
+
+mod columns;
+mod default;
+
+use serde_json::Value;
+
+use super::column::{AGE, NAME, string, wide};
+use super::kind::Kind;
+use super::prepare;
+use super::value::text;
+
+/// Service of v1.
+pub(super) static KIND: Kind = Kind {
+    kind: "Service",
+    plural: "services",
+    singular: "service",
+    short_names: &["svc"],
+    categories: &["all"],
+    status: true,
+    columns: &[
+        NAME,
+        string("Type"),
+        string("Cluster-IP"),
+        string("External-IP"),
+        string("Port(s)"),
+        AGE,
+        wide("Selector"),
+    ],
+    cells: columns::cells,
+    default: default::set_defaults,
+    prepare: keep_addresses,
+    fields: &[
+        ("spec.clusterIP", |service| {
+            text(service, "/spec/clusterIP").to_owned()
+        }),
+        ("spec.type", |service| {
+            text(service, "/spec/type").to_owned()
+        }),
+    ],
+    ..Kind::PLAIN
+};
+
+/// An update that names no address or node port keeps the stored ones, so that a manifest may be
+/// applied or replaced again and again.
+fn keep_addresses(new: &mut Value, old: Option<&Value>) {
+    prepare::status(new, old);
+    if let Some(old) = old {
+        default::carry_over(new, old);
+    }
+}
