@@ -1,3 +1,68 @@
-//! xtask
+//! Everything that one does to this repository and with it: build, start, test, measure.
+//!
+//! Small modules behind one dispatcher. A module owns one subcommand or one kind of artefact; what
+//! the tests need as well lives in `naru-tests::support`.
 
-fn main() {}
+mod compile;
+mod door;
+mod images;
+mod kubectls;
+mod packages;
+mod progress;
+mod test;
+mod tidy;
+mod toolchain;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", about = "Build, run, test and measure Naru")]
+struct Args {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Install what is missing, build everything, start a cluster with the demo shop.
+    Up(up::UpArgs),
+    /// End a cluster and leave nothing behind.
+    Down(up::Which),
+    /// Run a command on a node: in its network namespace and cgroup.
+    Node(up::NodeArgs),
+    /// Run every test, or those whose name contains FILTER.
+    Test(test::TestArgs),
+    /// Build programs, eBPF objects and images.
+    Build,
+    /// Check what the repository promises about itself.
+    Tidy,
+    /// The front door of a cluster; started by `up`.
+    #[command(hide = true)]
+    Door(door::DoorArgs),
+}
+
+fn main() -> ExitCode {
+    match dispatch(Args::parse().task) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(task: Task) -> anyhow::Result<ExitCode> {
+    match task {
+        Task::Up(args) => up::up(&args)?,
+        Task::Down(which) => up::down(&which)?,
+        Task::Node(args) => return up::node(&args),
+        Task::Test(args) => return test::run(&args),
+        Task::Build => compile::everything()?,
+        Task::Tidy => tidy::run()?,
+        Task::Door(args) => args.serve()?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,77 @@
+//! Builds programs and images. One profile, so that running, testing and measuring share one build.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use naru_tests::support::layout::{checkout, target_dir};
+
+use crate::progress::step;
+use crate::{images, packages, toolchain};
+
+/// Everything that a cluster runs, and what the machine needs for it.
+///
+/// # Errors
+/// When something is missing and can't be had, or does not compile.
+pub(crate) fn everything() -> Result<()> {
+    packages::ensure_all()?;
+    toolchain::ensure_bpf()?;
+    programs()?;
+    images::pack(&landing()?)
+}
+
+fn programs() -> Result<()> {
+    step("building the programs");
+    // Without xtask: it is running, and was built a moment ago.
+    cargo(
+        &[
+            "build",
+            "--release",
+            "--workspace",
+            "--exclude",
+            "xtask",
+            "--bins",
+        ],
+        &[],
+    )
+}
+
+/// The program of the test images, linked statically.
+fn landing() -> Result<PathBuf> {
+    let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let flags = format!(
+        "CARGO_TARGET_{}_RUSTFLAGS",
+        triple.to_uppercase().replace('-', "_")
+    );
+    let args = [
+        "build",
+        "--release",
+        "--package",
+        "landing",
+        "--target",
+        &triple,
+    ];
+    cargo(&args, &[(&flags, "-C target-feature=+crt-static")])?;
+    Ok(target_dir().join(&triple).join("release/landing"))
+}
+
+/// Runs cargo in this checkout; its output goes to standard error.
+///
+/// # Errors
+/// When it fails.
+pub(crate) fn cargo(args: &[&str], env: &[(&str, &str)]) -> Result<()> {
+    let mut command = Command::new("cargo");
+    command
+        .args(args)
+        .envs(env.iter().copied())
+        .current_dir(checkout());
+    command
+        .env("CARGO_TARGET_DIR", target_dir())
+        .stdin(Stdio::null());
+    let status = command
+        .stdout(std::io::stderr())
+        .status()
+        .context("cargo")?;
+    ensure!(status.success(), "cargo {}: {status}", args.join(" "));
+    Ok(())
+}
