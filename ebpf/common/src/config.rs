@@ -1,0 +1,90 @@
+//! Facts of this node. Map [`crate::names::NODE_CONFIG`], an array of one.
+
+use crate::{Addr, abi};
+
+/// [`NodeConfig::flags`]: send an event at the start and the end of every flow. The daemon sets it
+/// while somebody watches; drops and verdicts are reported in any case.
+pub const FLOW_EVENTS: u32 = 1 << 0;
+
+abi! {
+    /// Idle times in seconds after which an entry counts as absent.
+    pub struct Timeouts = 24 {
+        /// TCP before both sides were heard.
+        pub tcp_opening: u32,
+        /// TCP, established.
+        pub tcp_established: u32,
+        /// TCP after a FIN of both sides.
+        pub tcp_closing: u32,
+        /// TCP after a RST.
+        pub tcp_reset: u32,
+        /// UDP.
+        pub udp: u32,
+        /// ICMP echo.
+        pub icmp: u32,
+    }
+}
+
+impl Timeouts {
+    /// The values that a node starts with.
+    pub const DEFAULT: Self = Self {
+        tcp_opening: 20,
+        tcp_established: 3600,
+        tcp_closing: 30,
+        tcp_reset: 10,
+        udp: 60,
+        icmp: 5,
+    };
+}
+
+abi! {
+    /// The node as the programs see it.
+    pub struct NodeConfig = 160 {
+        /// Address of the node on its uplink; the source of masqueraded packets.
+        pub node_addr: Addr,
+        /// IPv6 address of the node, `::` without one.
+        pub node_addr6: Addr,
+        /// Ingress address (`.1` of the node's pod CIDR), on `lo`.
+        pub ingress_addr: Addr,
+        /// Pod gateway (169.254.1.1); the source of hairpin packets.
+        pub gateway_addr: Addr,
+        /// The node's pod CIDR.
+        pub pod_net: Addr,
+        /// The service CIDR.
+        pub service_net: Addr,
+        /// Prefix length of [`Self::pod_net`], IPv4 counted from 96.
+        pub pod_prefix: u32,
+        /// Prefix length of [`Self::service_net`], IPv4 counted from 96.
+        pub service_prefix: u32,
+        /// Interface index of the uplink; 0 means that the node is not configured yet.
+        pub uplink_ifindex: u32,
+        /// [`FLOW_EVENTS`].
+        pub flags: u32,
+        /// MAC address of the uplink.
+        pub uplink_mac: [u8; 6],
+        /// First node port, host order.
+        pub node_port_first: u16,
+        /// Last node port, host order.
+        pub node_port_last: u16,
+        /// First port for source translation, host order.
+        pub snat_port_first: u16,
+        /// Last port for source translation, host order.
+        pub snat_port_last: u16,
+        /// Zero.
+        pub reserved: u16,
+        /// Idle times.
+        pub timeouts: Timeouts,
+        /// Zero.
+        pub reserved2: [u32; 2],
+    }
+}
+
+impl NodeConfig {
+    /// The first node port of the default range.
+    pub const NODE_PORT_FIRST: u16 = 30000;
+    /// The last node port of the default range.
+    pub const NODE_PORT_LAST: u16 = 32767;
+    /// The first port for source translation.
+    pub const SNAT_PORT_FIRST: u16 = 61000;
+    /// The last port for source translation.
+    pub const SNAT_PORT_LAST: u16 = 65535;
+}

@@ -1,0 +1,31 @@
+//! Endpoints: the pods of this node. Map [`crate::names::ENDPOINTS`], key [`crate::Addr`].
+
+use crate::abi;
+
+/// Only traffic that a rule allows may enter (a NetworkPolicy selects the pod for ingress).
+pub const ISOLATED_INGRESS: u32 = 1 << 0;
+/// Only traffic that a rule allows may leave (a NetworkPolicy selects the pod for egress).
+pub const ISOLATED_EGRESS: u32 = 1 << 1;
+
+abi! {
+    /// What the data path knows of a local pod.
+    pub struct Endpoint = 40 {
+        /// Number of the endpoint on this node, never 0; part of policy keys and events.
+        pub id: u32,
+        /// Identity of the pod, the same as its ipcache entry's.
+        pub identity: u32,
+        /// Interface index of the host side of the pod's veth.
+        pub ifindex: u32,
+        /// Grows with each change of the pod's policy or isolation, never 0. Flows allowed under
+        /// another revision are judged again at their next packet.
+        pub policy_revision: u32,
+        /// [`ISOLATED_INGRESS`] and [`ISOLATED_EGRESS`].
+        pub flags: u32,
+        /// MAC address of `eth0` in the pod.
+        pub pod_mac: [u8; 6],
+        /// MAC address of the host side of the veth.
+        pub host_mac: [u8; 6],
+        /// Zero.
+        pub reserved: [u32; 2],
+    }
+}

@@ -1,0 +1,120 @@
+//! Connection tracking. LRU map [`crate::names::CONNTRACK`], key [`Tuple`], value [`Conn`].
+//!
+//! The tuple is normalised, so that both directions of a flow share one entry. The two ends are
+//! called *sides*: side 0 is the one that sorts first.
+
+use crate::{Addr, Port, abi, protocol};
+
+/// [`Conn::flags`]: a NAT entry rewrites packets of this flow that leave the pod.
+pub const NAT: u8 = 1 << 0;
+
+/// Bit of [`Conn::sides`]: a packet of this side was seen. The other bits are the TCP flags FIN,
+/// SYN, RST and ACK that this side has sent so far.
+pub const SEEN: u8 = 0x80;
+/// TCP flags that are kept in [`Conn::sides`].
+pub const KEPT_TCP_FLAGS: u8 = protocol::FIN | protocol::SYN | protocol::RST | protocol::ACK;
+
+abi! {
+    /// Both ends and the protocol of a flow, in an order that does not depend on the direction of
+    /// a packet. ICMP echo has its identifier in both ports.
+    pub struct Tuple = 40 {
+        /// Address of side 0 and side 1.
+        pub addr: [Addr; 2],
+        /// Port of side 0 and side 1.
+        pub port: [Port; 2],
+        /// IP protocol.
+        pub protocol: u8,
+        /// Zero.
+        pub reserved: [u8; 3],
+    }
+}
+
+impl Tuple {
+    /// The tuple of a packet and the side (0 or 1) that sent it.
+    #[inline(always)]
+    pub fn new(
+        src: &Addr,
+        src_port: Port,
+        dst: &Addr,
+        dst_port: Port,
+        protocol: u8,
+    ) -> (Self, usize) {
+        if sorts_first(src, src_port, dst, dst_port) {
+            (Self::ordered(src, src_port, dst, dst_port, protocol), 0)
+        } else {
+            (Self::ordered(dst, dst_port, src, src_port, protocol), 1)
+        }
+    }
+
+    #[inline(always)]
+    fn ordered(a: &Addr, a_port: Port, b: &Addr, b_port: Port, protocol: u8) -> Self {
+        Self {
+            addr: [*a, *b],
+            port: [a_port, b_port],
+            protocol,
+            reserved: [0; 3],
+        }
+    }
+}
+
+/// The order of two ends. Any total order does; the last word comes first because that is where
+/// IPv4 addresses differ.
+#[inline(always)]
+fn sorts_first(a: &Addr, a_port: Port, b: &Addr, b_port: Port) -> bool {
+    let mut word = 4;
+    while word > 0 {
+        word -= 1;
+        if a.words[word] != b.words[word] {
+            return a.words[word] < b.words[word];
+        }
+    }
+    a_port.0 <= b_port.0
+}
+
+abi! {
+    /// What is known of a flow. Arrays are indexed by side.
+    pub struct Conn = 48 {
+        /// When the flow was opened, nanoseconds of the monotonic clock.
+        pub created_ns: u64,
+        /// When its last packet passed, precise to about a second.
+        pub seen_ns: u64,
+        /// [`crate::Endpoint::policy_revision`] of the side under which the flow was allowed; 0
+        /// for a side that is not a local pod.
+        pub revision: [u32; 2],
+        /// Rule that allowed the flow at this side, 0 where none was needed.
+        pub rule: [u32; 2],
+        /// Identity of the side as it was judged, 0 if that was not asked.
+        pub identity: [u32; 2],
+        /// [`SEEN`] and TCP flags. Each byte is written on behalf of one side only.
+        pub sides: [u8; 2],
+        /// The side that opened the flow, 0 or 1.
+        pub opener: u8,
+        /// [`NAT`].
+        pub flags: u8,
+        /// Zero.
+        pub reserved: u32,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_directions_have_one_tuple() {
+        let (a, b) = (Addr::v4([10, 244, 0, 2]), Addr::v4([10, 244, 1, 2]));
+        let (ap, bp) = (Port::new(40000), Port::new(80));
+        let (there, there_side) = Tuple::new(&a, ap, &b, bp, protocol::TCP);
+        let (back, back_side) = Tuple::new(&b, bp, &a, ap, protocol::TCP);
+        assert_eq!(there, back);
+        assert_eq!(there_side + back_side, 1);
+    }
+
+    #[test]
+    fn one_address_on_both_sides_is_ordered_by_port() {
+        let a = Addr::v4([10, 244, 0, 2]);
+        let (there, _) = Tuple::new(&a, Port::new(2), &a, Port::new(1), protocol::UDP);
+        let (back, _) = Tuple::new(&a, Port::new(1), &a, Port::new(2), protocol::UDP);
+        assert_eq!(there, back);
+    }
+}

@@ -1,0 +1,46 @@
+//! The ipcache: address → identity. Longest prefix match, map [`crate::names::IPCACHE`], key
+//! `LpmKey { prefix_len, Addr }` with prefix lengths of 0 to 128 (an IPv4 /24 is 120).
+
+use crate::{Addr, abi};
+
+/// Never in the ipcache; in a policy key it matches every identity.
+pub const IDENTITY_ANY: u32 = 0;
+/// This node's own addresses. Traffic between them and the node's pods is always allowed.
+pub const IDENTITY_HOST: u32 = 1;
+/// Addresses of other nodes.
+pub const IDENTITY_REMOTE_NODE: u32 = 2;
+/// Every address that the ipcache does not hold.
+pub const IDENTITY_WORLD: u32 = 3;
+/// The first identity that the daemon gives to a class of addresses.
+pub const IDENTITY_FIRST: u32 = 256;
+
+/// The address is a pod's (of any node).
+pub const POD: u32 = 1 << 0;
+/// The address is a node's (this one or another).
+pub const NODE: u32 = 1 << 1;
+/// The address ends in this node's own stack: the node's addresses, the cluster DNS address, the
+/// ingress address.
+pub const HOST: u32 = 1 << 2;
+/// Reached with the pod's own address as the source: never masqueraded.
+pub const NO_MASQUERADE: u32 = 1 << 3;
+
+abi! {
+    /// What is known of a prefix.
+    pub struct IpInfo = 24 {
+        /// The identity, a number of this node.
+        pub identity: u32,
+        /// [`POD`], [`NODE`], [`HOST`], [`NO_MASQUERADE`].
+        pub flags: u32,
+        /// The node where the address lives, `::` when it lives on none.
+        pub node: Addr,
+    }
+}
+
+impl IpInfo {
+    /// What holds for an address that the ipcache does not know.
+    pub const WORLD: Self = Self {
+        identity: IDENTITY_WORLD,
+        flags: 0,
+        node: Addr::UNSPECIFIED,
+    };
+}

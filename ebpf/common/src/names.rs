@@ -1,0 +1,88 @@
+//! Names and sizes of maps, names of programs and objects.
+//!
+//! A map's name is also the name of its pin below the daemon's bpffs directory. An object
+//! `NAME.o` holds the program `NAME`.
+
+/// Pods of this node: hash, [`crate::Addr`] → [`crate::Endpoint`].
+pub const ENDPOINTS: &str = "ENDPOINTS";
+/// LPM trie, prefix of [`crate::Addr`] → [`crate::IpInfo`].
+pub const IPCACHE: &str = "IPCACHE";
+/// Hash, [`crate::PolicyKey`] → [`crate::PolicyEntry`].
+pub const POLICY: &str = "POLICY";
+/// Hash, [`crate::ServiceKey`] → [`crate::Service`].
+pub const SERVICES: &str = "SERVICES";
+/// Hash, [`crate::BackendKey`] → [`crate::Backend`].
+pub const BACKENDS: &str = "BACKENDS";
+/// LRU hash, [`crate::Tuple`] → [`crate::Conn`].
+pub const CONNTRACK: &str = "CONNTRACK";
+/// LRU hash, [`crate::NatKey`] → [`crate::NatEntry`].
+pub const NAT: &str = "NAT";
+/// LRU hash, [`crate::SocketKey`] → [`crate::SocketPeer`].
+pub const SOCKETS: &str = "SOCKETS";
+/// Array of one [`crate::NodeConfig`].
+pub const NODE_CONFIG: &str = "NODE_CONFIG";
+/// LRU hash, [`crate::DropKey`] → [`crate::DropCount`].
+pub const DROPS: &str = "DROPS";
+/// Per-CPU array of [`crate::Counter`], see [`crate::counter::index`].
+pub const COUNTERS: &str = "COUNTERS";
+/// Ring buffer of [`crate::Event`].
+pub const EVENTS: &str = "EVENTS";
+
+/// Every map.
+pub const MAPS: [&str; 12] = [
+    ENDPOINTS,
+    IPCACHE,
+    POLICY,
+    SERVICES,
+    BACKENDS,
+    CONNTRACK,
+    NAT,
+    SOCKETS,
+    NODE_CONFIG,
+    DROPS,
+    COUNTERS,
+    EVENTS,
+];
+
+/// Entries of [`ENDPOINTS`].
+pub const ENDPOINTS_SIZE: u32 = 4096;
+/// Entries of [`IPCACHE`].
+pub const IPCACHE_SIZE: u32 = 131_072;
+/// Entries of [`POLICY`].
+pub const POLICY_SIZE: u32 = 131_072;
+/// Entries of [`SERVICES`].
+pub const SERVICES_SIZE: u32 = 65_536;
+/// Entries of [`BACKENDS`].
+pub const BACKENDS_SIZE: u32 = 262_144;
+/// Entries of [`CONNTRACK`].
+pub const CONNTRACK_SIZE: u32 = 131_072;
+/// Entries of [`NAT`].
+pub const NAT_SIZE: u32 = 65_536;
+/// Entries of [`SOCKETS`].
+pub const SOCKETS_SIZE: u32 = 65_536;
+/// Entries of [`DROPS`].
+pub const DROPS_SIZE: u32 = 4096;
+/// Bytes of [`EVENTS`], a power of two.
+pub const EVENTS_BYTES: u32 = 1 << 20;
+
+/// tc, ingress of the host side of a pod's veth.
+pub const FROM_POD: &str = "from_pod";
+/// tc, egress of the host side of a pod's veth.
+pub const TO_POD: &str = "to_pod";
+/// tc, ingress of the uplink.
+pub const FROM_NETWORK: &str = "from_network";
+
+/// The tc programs.
+pub const TC_PROGRAMS: [&str; 3] = [FROM_POD, TO_POD, FROM_NETWORK];
+
+/// The cgroup programs (`cgroup/connect4` and so on), attached to the node's cgroup.
+pub const CGROUP_PROGRAMS: [&str; 8] = [
+    "connect4",
+    "connect6",
+    "sendmsg4",
+    "sendmsg6",
+    "recvmsg4",
+    "recvmsg6",
+    "getpeername4",
+    "getpeername6",
+];

@@ -1,0 +1,77 @@
+//! Address translation. LRU map [`crate::names::NAT`]: the exact tuple of a packet → what it
+//! becomes. Every translated flow has two entries, one per direction.
+
+use crate::{Addr, Port, abi};
+
+/// Pod to outside: the source becomes the node's address.
+pub const MASQUERADE: u8 = 1;
+/// Outside to a node port with a backend on this node: the destination becomes the backend.
+pub const NODE_PORT_LOCAL: u8 = 2;
+/// Outside to a node port with a backend on another node: both ends change.
+pub const NODE_PORT_REMOTE: u8 = 3;
+/// Pod to a service whose socket was not translated.
+pub const SERVICE: u8 = 4;
+/// Pod to a service whose backend is the pod itself; the source becomes the pod gateway.
+pub const HAIRPIN: u8 = 5;
+
+/// [`NatEntry::flags`]: the flow ends (FIN or RST was seen).
+pub const CLOSING: u8 = 1 << 0;
+/// [`NatEntry::flags`]: this entry is the reply direction.
+pub const REPLY: u8 = 1 << 1;
+
+abi! {
+    /// A packet's source and destination before translation. ICMP echo has its identifier in both
+    /// ports.
+    pub struct NatKey = 40 {
+        /// Source address.
+        pub src: Addr,
+        /// Destination address.
+        pub dst: Addr,
+        /// Source port.
+        pub src_port: Port,
+        /// Destination port.
+        pub dst_port: Port,
+        /// IP protocol.
+        pub protocol: u8,
+        /// Zero.
+        pub reserved: [u8; 3],
+    }
+}
+
+abi! {
+    /// A packet's source and destination after translation.
+    pub struct NatEntry = 48 {
+        /// Source address.
+        pub src: Addr,
+        /// Destination address.
+        pub dst: Addr,
+        /// Source port.
+        pub src_port: Port,
+        /// Destination port.
+        pub dst_port: Port,
+        /// [`MASQUERADE`] to [`HAIRPIN`].
+        pub kind: u8,
+        /// [`CLOSING`], [`REPLY`].
+        pub flags: u8,
+        /// Zero.
+        pub reserved: u16,
+        /// When the entry was last used, nanoseconds of the monotonic clock, precise to about a
+        /// second.
+        pub seen_ns: u64,
+    }
+}
+
+impl NatEntry {
+    /// The key of the opposite direction: what an answer to the translated packet looks like.
+    #[inline(always)]
+    pub const fn answer_key(&self, protocol: u8) -> NatKey {
+        NatKey {
+            src: self.dst,
+            dst: self.src,
+            src_port: self.dst_port,
+            dst_port: self.src_port,
+            protocol,
+            reserved: [0; 3],
+        }
+    }
+}

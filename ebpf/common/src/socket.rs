@@ -1,0 +1,34 @@
+//! Translated sockets. LRU map [`crate::names::SOCKETS`]: socket and backend → the service that
+//! the program asked for, so that `recvmsg` and `getpeername` can name it.
+
+use crate::{Addr, Port, abi};
+
+abi! {
+    /// A socket and the backend that it talks to.
+    pub struct SocketKey = 32 {
+        /// Cookie of the socket (`bpf_get_socket_cookie`).
+        pub cookie: u64,
+        /// Address of the backend.
+        pub addr: Addr,
+        /// Port of the backend.
+        pub port: Port,
+        /// IP protocol.
+        pub protocol: u8,
+        /// Zero.
+        pub reserved: [u8; 5],
+    }
+}
+
+abi! {
+    /// The service that the program sees.
+    pub struct SocketPeer = 24 {
+        /// Address of the service.
+        pub addr: Addr,
+        /// Port of the service.
+        pub port: Port,
+        /// Zero.
+        pub reserved: u16,
+        /// [`crate::Service::id`].
+        pub service: u32,
+    }
+}

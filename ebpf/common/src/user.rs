@@ -1,0 +1,89 @@
+//! What the host adds to the contract: `aya::Pod`, conversions and `Display`.
+#![allow(unsafe_code, reason = "aya::Pod is an unsafe trait")]
+
+use core::fmt;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::{
+    Addr, Backend, BackendKey, Conn, Counter, DropCount, DropKey, Endpoint, Event, IpInfo,
+    NatEntry, NatKey, NodeConfig, PolicyEntry, PolicyKey, Port, Reason, Service, ServiceKey,
+    SocketKey, SocketPeer, Tuple,
+};
+
+/// Compiles only for types without padding whose every bit pattern is valid.
+const fn assert_plain<T: zerocopy::FromBytes + zerocopy::IntoBytes + zerocopy::Immutable>() {}
+
+macro_rules! pods {
+    ($($name:ident)*) => {
+        $(
+            const _: () = assert_plain::<$name>();
+            // SAFETY: `assert_plain` above proves that the type is plain bytes without padding.
+            unsafe impl aya::Pod for $name {}
+        )*
+    };
+}
+
+pods! {
+    Addr Backend BackendKey Conn Counter DropCount DropKey Endpoint Event IpInfo NatEntry NatKey
+    NodeConfig PolicyEntry PolicyKey Service ServiceKey SocketKey SocketPeer Tuple
+}
+
+impl From<Ipv4Addr> for Addr {
+    fn from(addr: Ipv4Addr) -> Self {
+        Self::v4(addr.octets())
+    }
+}
+
+impl From<Ipv6Addr> for Addr {
+    fn from(addr: Ipv6Addr) -> Self {
+        Self::from_bytes(addr.octets())
+    }
+}
+
+impl From<IpAddr> for Addr {
+    fn from(addr: IpAddr) -> Self {
+        match addr {
+            IpAddr::V4(v4) => v4.into(),
+            IpAddr::V6(v6) => v6.into(),
+        }
+    }
+}
+
+/// A mapped address becomes IPv4 again.
+impl From<Addr> for IpAddr {
+    fn from(addr: Addr) -> Self {
+        Ipv6Addr::from(addr.bytes()).to_canonical()
+    }
+}
+
+impl fmt::Display for Addr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        IpAddr::from(*self).fmt(f)
+    }
+}
+
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.get().fmt(f)
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_survive_the_round_trip() {
+        for text in ["10.244.1.2", "fd00::1", "0.0.0.0"] {
+            let ip: IpAddr = text.parse().expect("an address");
+            assert_eq!(IpAddr::from(Addr::from(ip)), ip);
+            assert_eq!(Addr::from(ip).to_string(), text);
+        }
+    }
+}
