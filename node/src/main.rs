@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 fn main() -> anyhow::Result<()> {
     let config = Config::parse();
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    naru_core::start("naru-node");
     tracing::info!(?config, "starting");
     // Two workers are plenty for an agent, and every worker's stack and heap arena is memory.
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -1,1 +1,16 @@
 //! Netlink: links, addresses, routes and neighbours, wrapped in one place.
+//!
+//! Every operation states an end ("this route exists") and is harmless when repeated. Nothing
+//! here knows of pods' policies or of eBPF; what is made here is the plain part of the network
+//! that the kernel needs to find its own way: the veth of a pod and the routes of a node.
+
+mod mac;
+mod netlink;
+mod node;
+mod pod;
+mod sysctl;
+
+pub use mac::Mac;
+pub use netlink::{Link, NetError, Netlink};
+pub use node::{NodeRoutes, local_addresses, prepare_node};
+pub use pod::{GATEWAY, PodLink, host_link_name, link_macs};

@@ -1,0 +1,30 @@
+//! Kernel parameters of a network namespace. Files under `/proc/sys/net` speak of the namespace
+//! of the thread that opens them.
+
+use std::path::PathBuf;
+
+use super::netlink::NetError;
+
+/// Sets `net/KEY`, for instance `ipv4/ip_forward`, unless it has the value already.
+///
+/// # Errors
+/// When the parameter exists and cannot be written.
+pub(super) fn set(key: &str, value: &str) -> Result<(), NetError> {
+    let path = PathBuf::from("/proc/sys/net").join(key);
+    if std::fs::read_to_string(&path).is_ok_and(|present| present.trim() == value) {
+        return Ok(());
+    }
+    std::fs::write(&path, value).map_err(|source| NetError::Sysctl { path, source })
+}
+
+/// As [`set`], where a kernel without the parameter needs nothing (IPv6 switched off).
+///
+/// # Errors
+/// When the parameter exists and cannot be written.
+pub(super) fn set_if_present(key: &str, value: &str) -> Result<(), NetError> {
+    if PathBuf::from("/proc/sys/net").join(key).exists() {
+        set(key, value)
+    } else {
+        Ok(())
+    }
+}
