@@ -9,6 +9,7 @@ mod images;
 mod kubectls;
 mod packages;
 mod progress;
+mod schema;
 mod test;
 mod tidy;
 mod toolchain;
@@ -39,6 +40,8 @@ enum Task {
     Build,
     /// Check what the repository promises about itself.
     Tidy,
+    /// Regenerate the field table of the Kubernetes API from a reference file.
+    Schema(schema::SchemaArgs),
     /// The front door of a cluster; started by `up`.
     #[command(hide = true)]
     Door(door::DoorArgs),
@@ -62,6 +65,7 @@ fn dispatch(task: Task) -> anyhow::Result<ExitCode> {
         Task::Test(args) => return test::run(&args),
         Task::Build => compile::everything()?,
         Task::Tidy => tidy::run()?,
+        Task::Schema(args) => schema::generate(&args)?,
         Task::Door(args) => args.serve()?,
     }
     Ok(ExitCode::SUCCESS)
