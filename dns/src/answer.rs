@@ -42,7 +42,10 @@ pub struct Answer {
 impl Answer {
     /// An answer from the zone without records.
     pub fn local(code: ResponseCode) -> Self {
-        Self { authoritative: true, ..Self::remote(code) }
+        Self {
+            authoritative: true,
+            ..Self::remote(code)
+        }
     }
 
     /// An answer that is not the zone's, without records.
@@ -123,7 +126,12 @@ fn in_domain(zone: &Zone, query: &Query, front: &[Box<str>]) -> Outcome {
         let labels = lower_labels(target);
         found = match zone.domain.strip(&labels) {
             Some(front) => find(zone, front),
-            None => return Outcome::Follow { so_far: answer, target: owner },
+            None => {
+                return Outcome::Follow {
+                    so_far: answer,
+                    target: owner,
+                };
+            }
         };
     }
     fill(zone, query.query_type(), &owner, found, &mut answer);
@@ -172,19 +180,28 @@ fn find_service<'z>(
         (Service::Headless(endpoints), []) => at_endpoints(endpoints.iter()),
         (Service::Cluster { addresses, ports }, [.., protocol]) if protocol.starts_with('_') => {
             let target = zone.domain.child([name, namespace, "svc"]);
-            at_ports(below, ports.iter().map(|port| (port, target.clone(), addresses.clone())))
+            at_ports(
+                below,
+                ports
+                    .iter()
+                    .map(|port| (port, target.clone(), addresses.clone())),
+            )
         }
         (Service::Headless(endpoints), [.., protocol]) if protocol.starts_with('_') => {
             let of_endpoint = |endpoint: &'z Endpoint| {
-                let target = zone.domain.child([&*endpoint.hostname, name, namespace, "svc"]);
+                let target = zone
+                    .domain
+                    .child([&*endpoint.hostname, name, namespace, "svc"]);
                 let port = |port| (port, target.clone(), vec![endpoint.address]);
                 endpoint.ports.iter().map(port).collect::<Vec<_>>()
             };
             at_ports(below, endpoints.iter().flat_map(of_endpoint))
         }
-        (Service::Headless(endpoints), [hostname]) => {
-            at_endpoints(endpoints.iter().filter(|endpoint| is_named(endpoint, hostname)))
-        }
+        (Service::Headless(endpoints), [hostname]) => at_endpoints(
+            endpoints
+                .iter()
+                .filter(|endpoint| is_named(endpoint, hostname)),
+        ),
         _ => Found::Missing,
     }
 }
@@ -215,7 +232,9 @@ fn at_ports<'z, 'p>(
         },
         _ => return Found::Missing,
     };
-    let mut of_protocol = ports.filter(|(port, ..)| protocol[1..] == *port.protocol).peekable();
+    let mut of_protocol = ports
+        .filter(|(port, ..)| protocol[1..] == *port.protocol)
+        .peekable();
     match (of_protocol.peek(), name) {
         (None, _) => Found::Missing,
         (Some(_), None) => Found::Empty,
@@ -223,13 +242,26 @@ fn at_ports<'z, 'p>(
     }
 }
 
+/// One target for each name and port: an endpoint with addresses of both families is one target.
 fn at_targets<'z, 'p>(
     ports: impl Iterator<Item = (&'p Port, Option<Name>, Vec<IpAddr>)>,
 ) -> Found<'z> {
-    let target = |(port, name, addresses): (&Port, Option<Name>, _)| {
-        Some(Target { port: port.number, name: name?, addresses })
-    };
-    let targets: Vec<Target> = ports.filter_map(target).collect();
+    let mut targets: Vec<Target> = Vec::new();
+    for (port, name, addresses) in ports {
+        let Some(name) = name else { continue };
+        let port = port.number;
+        match targets
+            .iter_mut()
+            .find(|known| known.port == port && known.name == name)
+        {
+            Some(known) => known.addresses.extend(addresses),
+            None => targets.push(Target {
+                port,
+                name,
+                addresses,
+            }),
+        }
+    }
     match targets.is_empty() {
         true => Found::Missing,
         false => Found::Services(targets),
@@ -238,12 +270,18 @@ fn at_targets<'z, 'p>(
 
 /// Writes what was found into the answer, as far as it has the type asked for.
 fn fill(zone: &Zone, kind: RecordType, owner: &Name, found: Found<'_>, answer: &mut Answer) {
-    let mut push = |data| answer.answers.push(Record::from_rdata(owner.clone(), TTL, data));
+    let mut push = |data| {
+        answer
+            .answers
+            .push(Record::from_rdata(owner.clone(), TTL, data))
+    };
     let of_kind = of_kind(kind);
     match found {
         Found::Missing => answer.code = ResponseCode::NXDomain,
         // RFC 8482: one synthetic record instead of everything.
-        _ if kind == RecordType::ANY => push(RData::HINFO(HINFO::new("RFC8482".into(), String::new()))),
+        _ if kind == RecordType::ANY => {
+            push(RData::HINFO(HINFO::new("RFC8482".into(), String::new())))
+        }
         Found::Apex if kind == RecordType::SOA => push(soa(zone)),
         Found::Apex if kind == RecordType::NS => {
             if let Some(name) = server_name(zone) {
@@ -260,8 +298,16 @@ fn fill(zone: &Zone, kind: RecordType, owner: &Name, found: Found<'_>, answer: &
         Found::Services(targets) if kind == RecordType::SRV => services(targets, owner, answer),
         _ => {}
     }
-    if !answer.answers.iter().any(|record| record.record_type() != RecordType::CNAME) {
-        answer.authorities.push(Record::from_rdata(zone.domain.name().clone(), TTL, soa(zone)));
+    if !answer
+        .answers
+        .iter()
+        .any(|record| record.record_type() != RecordType::CNAME)
+    {
+        answer.authorities.push(Record::from_rdata(
+            zone.domain.name().clone(),
+            TTL,
+            soa(zone),
+        ));
     }
 }
 
@@ -288,8 +334,12 @@ fn services(targets: Vec<Target>, owner: &Name, answer: &mut Answer) {
     let weight = u16::try_from(100 / targets.len()).unwrap_or(0).max(1);
     for target in targets {
         let data = RData::SRV(SRV::new(0, weight, target.port, target.name.clone()));
-        answer.answers.push(Record::from_rdata(owner.clone(), TTL, data));
-        answer.additionals.extend(addresses(&target.name, target.addresses));
+        answer
+            .answers
+            .push(Record::from_rdata(owner.clone(), TTL, data));
+        answer
+            .additionals
+            .extend(addresses(&target.name, target.addresses));
     }
 }
 
@@ -300,8 +350,19 @@ fn server_name(zone: &Zone) -> Option<Name> {
 /// The zone's SOA; its minimum bounds negative caching (RFC 2308).
 fn soa(zone: &Zone) -> RData {
     let primary = server_name(zone).unwrap_or_else(|| zone.domain.name().clone());
-    let contact = zone.domain.child(["hostmaster"]).unwrap_or_else(|| primary.clone());
-    RData::SOA(SOA::new(primary, contact, zone.serial, 7200, 1800, 86400, TTL))
+    let contact = zone
+        .domain
+        .child(["hostmaster"])
+        .unwrap_or_else(|| primary.clone());
+    RData::SOA(SOA::new(
+        primary,
+        contact,
+        zone.serial,
+        7200,
+        1800,
+        86400,
+        TTL,
+    ))
 }
 
 /// The names of a cluster address, if the question is about one.
@@ -317,18 +378,30 @@ fn reverse_names<'z>(
     if network.prefix_len() != network.max_prefix_len() {
         return None;
     }
-    zone.services.reverse.get(&network.addr()).map(Vec::as_slice)
+    zone.services
+        .reverse
+        .get(&network.addr())
+        .map(Vec::as_slice)
 }
 
 fn reverse(zone: &Zone, query: &Query, names: &[Vec<Box<str>>]) -> Answer {
     let mut answer = Answer::local(ResponseCode::NoError);
     if query.query_type() == RecordType::PTR {
         let full = |front: &Vec<Box<str>>| {
-            zone.domain.child(front.iter().map(AsRef::as_ref).chain(["svc"]))
+            zone.domain
+                .child(front.iter().map(AsRef::as_ref).chain(["svc"]))
         };
-        let records = names.iter().filter_map(full).map(|name| RData::PTR(PTR(name)));
+        let records = names
+            .iter()
+            .filter_map(full)
+            .map(|name| RData::PTR(PTR(name)));
         let owner = query.name();
-        answer.answers = records.map(|data| Record::from_rdata(owner.clone(), TTL, data)).collect();
+        answer.answers = records
+            .map(|data| Record::from_rdata(owner.clone(), TTL, data))
+            .collect();
     }
     answer
 }
+
+#[cfg(test)]
+mod tests;

@@ -66,7 +66,10 @@ pub struct Cache {
 impl Cache {
     /// A cache for at most `capacity` answers (at least two).
     pub fn new(capacity: usize) -> Self {
-        Self { generations: Mutex::default(), half: (capacity / 2).max(1) }
+        Self {
+            generations: Mutex::default(),
+            half: (capacity / 2).max(1),
+        }
     }
 
     /// The answer to a question, with TTLs that count down, if one is still good at `now`.
@@ -93,7 +96,11 @@ impl Cache {
     pub fn put(&self, key: Key, answer: Answer, now: Instant) {
         let ttl = time_to_live(&answer);
         if ttl > 0 {
-            let entry = Arc::new(Entry { answer, stored: now, ttl });
+            let entry = Arc::new(Entry {
+                answer,
+                stored: now,
+                ttl,
+            });
             self.insert(&mut self.generations.lock(), key, entry);
         }
     }
@@ -121,8 +128,16 @@ impl Cache {
 pub fn time_to_live(answer: &Answer) -> u32 {
     match answer.code {
         ResponseCode::NoError if !answer.answers.is_empty() => {
-            let sections = answer.answers.iter().chain(&answer.authorities).chain(&answer.additionals);
-            sections.map(|record| record.ttl).min().unwrap_or(0).min(MAX_POSITIVE)
+            let sections = answer
+                .answers
+                .iter()
+                .chain(&answer.authorities)
+                .chain(&answer.additionals);
+            sections
+                .map(|record| record.ttl)
+                .min()
+                .unwrap_or(0)
+                .min(MAX_POSITIVE)
         }
         ResponseCode::NoError | ResponseCode::NXDomain => negative(answer).min(MAX_NEGATIVE),
         _ => FAILURE,
@@ -140,7 +155,11 @@ fn negative(answer: &Answer) -> u32 {
 
 fn aged(answer: &Answer, age: u32) -> Answer {
     let mut answer = answer.clone();
-    let sections = [&mut answer.answers, &mut answer.authorities, &mut answer.additionals];
+    let sections = [
+        &mut answer.answers,
+        &mut answer.authorities,
+        &mut answer.additionals,
+    ];
     for record in sections.into_iter().flatten() {
         record.ttl = record.ttl.saturating_sub(age);
     }
@@ -159,14 +178,20 @@ mod tests {
     fn positive(ttl: u32) -> Answer {
         let name = Name::from_ascii("a.example.").unwrap();
         let record = Record::from_rdata(name, ttl, RData::A(A::new(192, 0, 2, 1)));
-        Answer { answers: vec![record], ..Answer::remote(ResponseCode::NoError) }
+        Answer {
+            answers: vec![record],
+            ..Answer::remote(ResponseCode::NoError)
+        }
     }
 
     fn negative_answer(ttl: u32, minimum: u32) -> Answer {
         let name = Name::from_ascii("example.").unwrap();
         let soa = SOA::new(name.clone(), name.clone(), 1, 1, 1, 1, minimum);
         let record = Record::from_rdata(name, ttl, RData::SOA(soa));
-        Answer { authorities: vec![record], ..Answer::remote(ResponseCode::NXDomain) }
+        Answer {
+            authorities: vec![record],
+            ..Answer::remote(ResponseCode::NXDomain)
+        }
     }
 
     #[test]
@@ -183,8 +208,16 @@ mod tests {
     #[test]
     fn flags_and_types_do_not_mix() {
         let (cache, start) = (Cache::new(10), Instant::now());
-        cache.put(Key::new(&query("a.example."), false, false), positive(10), start);
-        assert!(cache.get(&Key::new(&query("a.example."), true, false), start).is_none());
+        cache.put(
+            Key::new(&query("a.example."), false, false),
+            positive(10),
+            start,
+        );
+        assert!(
+            cache
+                .get(&Key::new(&query("a.example."), true, false), start)
+                .is_none()
+        );
         let other = Query::query(Name::from_ascii("a.example.").unwrap(), RecordType::AAAA);
         assert!(cache.get(&Key::new(&other, false, false), start).is_none());
     }
@@ -193,10 +226,18 @@ mod tests {
     fn it_never_holds_more_than_its_capacity() {
         let (cache, start) = (Cache::new(100), Instant::now());
         for number in 0..1000 {
-            cache.put(Key::new(&query(&format!("n{number}.example.")), false, false), positive(10), start);
+            cache.put(
+                Key::new(&query(&format!("n{number}.example.")), false, false),
+                positive(10),
+                start,
+            );
         }
         assert!(cache.len() <= 100, "{}", cache.len());
-        assert!(cache.get(&Key::new(&query("n999.example."), false, false), start).is_some());
+        assert!(
+            cache
+                .get(&Key::new(&query("n999.example."), false, false), start)
+                .is_some()
+        );
     }
 
     #[test]
@@ -205,7 +246,11 @@ mod tests {
         let kept = Key::new(&query("kept.example."), false, false);
         cache.put(kept.clone(), positive(10), start);
         for number in 0..1000 {
-            cache.put(Key::new(&query(&format!("n{number}.example.")), false, false), positive(10), start);
+            cache.put(
+                Key::new(&query(&format!("n{number}.example.")), false, false),
+                positive(10),
+                start,
+            );
             assert!(cache.get(&kept, start).is_some(), "lost after {number}");
         }
     }
@@ -216,7 +261,10 @@ mod tests {
         assert_eq!(time_to_live(&negative_answer(5, 900)), 5);
         assert_eq!(time_to_live(&negative_answer(900, 900)), MAX_NEGATIVE);
         assert_eq!(time_to_live(&Answer::remote(ResponseCode::NXDomain)), 0);
-        assert_eq!(time_to_live(&Answer::remote(ResponseCode::ServFail)), FAILURE);
+        assert_eq!(
+            time_to_live(&Answer::remote(ResponseCode::ServFail)),
+            FAILURE
+        );
         assert_eq!(time_to_live(&positive(1_000_000)), MAX_POSITIVE);
     }
 }

@@ -111,7 +111,9 @@ impl Forwarder {
         flags: Flags,
     ) -> Result<Message, ExchangeError> {
         let id = self.random.next() as u16;
-        let packet = question(id, query, flags).to_vec().map_err(ExchangeError::Encode)?;
+        let packet = question(id, query, flags)
+            .to_vec()
+            .map_err(ExchangeError::Encode)?;
         let patience = |_| ExchangeError::Timeout;
         let by_udp = timeout(self.patience, over_udp(server, &packet, id, query));
         let mut message = by_udp.await.map_err(patience)??;
@@ -132,7 +134,9 @@ fn question(id: u16, query: &Query, flags: Flags) -> Message {
     message.metadata.checking_disabled = flags.checking_disabled;
     message.queries.push(query.clone());
     let mut edns = Edns::new();
-    edns.set_max_payload(MAX_UDP).set_version(0).set_dnssec_ok(flags.dnssec_ok);
+    edns.set_max_payload(MAX_UDP)
+        .set_version(0)
+        .set_dnssec_ok(flags.dnssec_ok);
     message.edns = Some(edns);
     message
 }
@@ -190,7 +194,9 @@ async fn over_tcp(
     let mut stream = TcpStream::connect(server).await?;
     stream.set_nodelay(true)?;
     let length = u16::try_from(packet.len()).map_err(|_| ExchangeError::Mismatch)?;
-    stream.write_all(&[&length.to_be_bytes()[..], packet].concat()).await?;
+    stream
+        .write_all(&[&length.to_be_bytes()[..], packet].concat())
+        .await?;
     let mut buffer = vec![0; usize::from(stream.read_u16().await?)];
     stream.read_exact(&mut buffer).await?;
     let message = Message::from_vec(&buffer)?;

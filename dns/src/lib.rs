@@ -25,4 +25,3 @@ pub mod zone;
 pub use resolver::{Resolver, ResolverConfig};
 pub use server::{Server, ServerError};
 pub use zone::{Domain, Zone};
-

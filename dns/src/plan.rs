@@ -1,4 +1,4 @@
-//! From API objects to the zone: pure functions over Services, EndpointSlices and Pods.
+//! From API objects to the zone: pure functions over Services, EndpointSlices and pod addresses.
 //!
 //! What is malformed (an address that does not parse, a port out of range) is left out, because
 //! the API server has refused it already and one bad object must not hide the others.
@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use foldhash::{HashMap, HashMapExt};
 use hickory_proto::rr::Name;
-use k8s_openapi::api::core::v1::{Pod, Service as ServiceObject, ServicePort};
+use k8s_openapi::api::core::v1::{Service as ServiceObject, ServicePort};
 use k8s_openapi::api::discovery::v1::{Endpoint as SliceEndpoint, EndpointPort, EndpointSlice};
 
 use crate::zone::{Endpoint, Pods, Port, Service, Services};
@@ -25,7 +25,9 @@ pub fn services<'a>(
     let slices = slices_by_service(slices);
     let mut plan = Services::default();
     for object in services {
-        let Some(key) = key(&object.metadata) else { continue };
+        let Some(key) = key(&object.metadata) else {
+            continue;
+        };
         let slices = slices.get(&key).map_or(&[][..], Vec::as_slice);
         if let Some(service) = service(object, slices) {
             add_reverse(&mut plan, key, &service);
@@ -38,23 +40,17 @@ pub fn services<'a>(
     plan
 }
 
-/// The addresses of all pods that have one and have not ended.
-pub fn pods<'a>(pods: impl IntoIterator<Item = &'a Pod>) -> Pods {
+/// The addresses of pods that have one and have not ended, each with its namespace.
+pub fn pods<'a>(addresses: impl IntoIterator<Item = (&'a str, IpAddr)>) -> Pods {
     let mut plan = Pods::default();
-    for pod in pods {
-        let (Some((namespace, _)), Some(status)) = (key(&pod.metadata), &pod.status) else {
-            continue;
-        };
-        if matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")) {
-            continue;
+    for (namespace, address) in addresses {
+        match plan.by_namespace.get_mut(namespace) {
+            Some(pods) => drop(pods.insert(address)),
+            None => drop(
+                plan.by_namespace
+                    .insert(namespace.into(), [address].into_iter().collect()),
+            ),
         }
-        let many = status.pod_ips.iter().flatten().map(|entry| entry.ip.as_str());
-        let all = many.chain(status.pod_ip.as_deref());
-        let addresses = all.filter_map(|ip| ip.parse::<IpAddr>().ok());
-        plan.by_namespace
-            .entry(namespace.into())
-            .or_default()
-            .extend(addresses);
     }
     plan
 }
@@ -89,14 +85,27 @@ fn service(object: &ServiceObject, slices: &[&EndpointSlice]) -> Option<Service>
     }
     let addresses = match &spec.cluster_ips {
         Some(many) if !many.is_empty() => many.iter().filter_map(|ip| ip.parse().ok()).collect(),
-        _ => spec.cluster_ip.iter().filter_map(|ip| ip.parse().ok()).collect(),
+        _ => spec
+            .cluster_ip
+            .iter()
+            .filter_map(|ip| ip.parse().ok())
+            .collect(),
     };
-    let ports = spec.ports.iter().flatten().filter_map(service_port).collect();
+    let ports = spec
+        .ports
+        .iter()
+        .flatten()
+        .filter_map(service_port)
+        .collect();
     Some(Service::Cluster { addresses, ports })
 }
 
 fn service_port(port: &ServicePort) -> Option<Port> {
-    named_port(port.name.as_deref(), port.protocol.as_deref(), Some(port.port))
+    named_port(
+        port.name.as_deref(),
+        port.protocol.as_deref(),
+        Some(port.port),
+    )
 }
 
 fn endpoint_port(port: &EndpointPort) -> Option<Port> {
@@ -117,12 +126,30 @@ fn endpoints(slices: &[&EndpointSlice]) -> Vec<Endpoint> {
     let mut found: Vec<Endpoint> = Vec::new();
     let mut index: HashMap<(IpAddr, Box<str>), usize> = HashMap::new();
     for slice in slices.iter().filter(|slice| slice.address_type != "FQDN") {
-        let ports: Vec<Port> = slice.ports.iter().flatten().filter_map(endpoint_port).collect();
-        for endpoint in slice.endpoints.iter().flatten().filter(|endpoint| is_ready(endpoint)) {
-            for address in endpoint.addresses.iter().filter_map(|text| text.parse().ok()) {
+        let ports: Vec<Port> = slice
+            .ports
+            .iter()
+            .flatten()
+            .filter_map(endpoint_port)
+            .collect();
+        for endpoint in slice
+            .endpoints
+            .iter()
+            .flatten()
+            .filter(|endpoint| is_ready(endpoint))
+        {
+            for address in endpoint
+                .addresses
+                .iter()
+                .filter_map(|text| text.parse().ok())
+            {
                 let hostname = hostname(endpoint, address);
                 let at = *index.entry((address, hostname.clone())).or_insert_with(|| {
-                    found.push(Endpoint { hostname, address, ports: Vec::new() });
+                    found.push(Endpoint {
+                        hostname,
+                        address,
+                        ports: Vec::new(),
+                    });
                     found.len() - 1
                 });
                 found[at].ports.extend(ports.iter().cloned());
@@ -139,7 +166,9 @@ fn endpoints(slices: &[&EndpointSlice]) -> Vec<Endpoint> {
 /// An endpoint counts as ready unless its condition says otherwise (absent means ready).
 fn is_ready(endpoint: &SliceEndpoint) -> bool {
     let conditions = endpoint.conditions.as_ref();
-    conditions.and_then(|conditions| conditions.ready).unwrap_or(true)
+    conditions
+        .and_then(|conditions| conditions.ready)
+        .unwrap_or(true)
 }
 
 fn hostname(endpoint: &SliceEndpoint, address: IpAddr) -> Box<str> {

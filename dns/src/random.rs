@@ -15,7 +15,8 @@ pub struct Random {
 impl Random {
     /// The next 64 bits.
     pub fn next(&self) -> u64 {
-        self.key.hash_one(self.counter.fetch_add(1, Ordering::Relaxed))
+        self.key
+            .hash_one(self.counter.fetch_add(1, Ordering::Relaxed))
     }
 
     /// A number in `0..bound`; 0 when `bound` is 0.

@@ -110,7 +110,11 @@ impl Resolver {
             },
         };
         if !is_forwarded(&pending.request) {
-            return self.reply(&pending.request, Answer::remote(ResponseCode::Refused), transport);
+            return self.reply(
+                &pending.request,
+                Answer::remote(ResponseCode::Refused),
+                transport,
+            );
         }
         match self.cache.get(&key(&pending), Instant::now()) {
             Some(answer) => self.complete(pending, answer),
@@ -149,7 +153,10 @@ impl Resolver {
     /// Shuffles the records behind the aliases, which must stay in their order in front.
     fn spread(&self, records: &mut [Record]) {
         let is_alias = |record: &Record| record.record_type() == RecordType::CNAME;
-        let aliases = records.iter().rposition(is_alias).map_or(0, |last| last + 1);
+        let aliases = records
+            .iter()
+            .rposition(is_alias)
+            .map_or(0, |last| last + 1);
         self.random.shuffle(&mut records[aliases..]);
     }
 }
@@ -166,5 +173,9 @@ fn key_dnssec(request: &Request) -> bool {
 
 fn key(pending: &Pending) -> Key {
     let request = &pending.request;
-    Key::new(&pending.query, key_dnssec(request), request.checking_disabled)
+    Key::new(
+        &pending.query,
+        key_dnssec(request),
+        request.checking_disabled,
+    )
 }

@@ -59,12 +59,24 @@ impl Server {
     /// # Errors
     /// When a socket can't be opened or bound. Must be called within a tokio runtime.
     pub fn bind(address: SocketAddr, loops: usize) -> Result<Self, ServerError> {
-        let failed = |transport| move |source| ServerError::Listen { address, transport, source };
+        let failed = |transport| {
+            move |source| ServerError::Listen {
+                address,
+                transport,
+                source,
+            }
+        };
         let streams = listener(address).map_err(failed("tcp"))?;
         let address = streams.local_addr().map_err(failed("tcp"))?;
         let datagrams = (0..loops.max(1)).map(|_| datagram_socket(address));
-        let datagrams = datagrams.collect::<io::Result<_>>().map_err(failed("udp"))?;
-        Ok(Self { datagrams, streams, address })
+        let datagrams = datagrams
+            .collect::<io::Result<_>>()
+            .map_err(failed("udp"))?;
+        Ok(Self {
+            datagrams,
+            streams,
+            address,
+        })
     }
 
     /// The address with its port.
@@ -146,7 +158,9 @@ async fn serve_streams(listener: TcpListener, resolver: Arc<Resolver>) {
     let slots = Arc::new(Semaphore::new(MAX_STREAMS));
     let mut streams = JoinSet::new();
     loop {
-        let Ok(slot) = slots.clone().acquire_owned().await else { return };
+        let Ok(slot) = slots.clone().acquire_owned().await else {
+            return;
+        };
         while streams.try_join_next().is_some() {}
         match listener.accept().await {
             Ok((stream, client)) => {
@@ -194,5 +208,7 @@ async fn read_question(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
 
 async fn write_reply(stream: &mut TcpStream, reply: &[u8]) -> io::Result<()> {
     let length = u16::try_from(reply.len()).map_err(io::Error::other)?;
-    stream.write_all(&[&length.to_be_bytes()[..], reply].concat()).await
+    stream
+        .write_all(&[&length.to_be_bytes()[..], reply].concat())
+        .await
 }

@@ -167,10 +167,16 @@ fn encode(message: &Message, limit: u16) -> Vec<u8> {
     encoder.set_max_size(limit);
     if let Err(error) = message.emit(&mut encoder) {
         tracing::warn!(%error, "a DNS answer could not be encoded");
-        let failed = Message::error_msg(message.metadata.id, OpCode::Query, ResponseCode::ServFail);
-        return failed.to_vec().unwrap_or_default();
+        return failure(message.metadata.id);
     }
+    // A record that did not fit leaves its first bytes behind.
+    encoder.trim();
     reply
+}
+
+fn failure(id: u16) -> Vec<u8> {
+    let message = Message::error_msg(id, OpCode::Query, ResponseCode::ServFail);
+    message.to_vec().unwrap_or_default()
 }
 
 /// Whether the TC bit is set.
@@ -179,7 +185,9 @@ pub fn is_truncated(packet: &[u8]) -> bool {
 }
 
 fn append_opt(reply: &mut Vec<u8>, edns: ClientEdns, code_high: u8) {
-    let Some(count) = reply.get(10..HEADER) else { return };
+    let Some(count) = reply.get(10..HEADER) else {
+        return;
+    };
     let count = u16::from_be_bytes([count[0], count[1]]).saturating_add(1);
     reply[10..HEADER].copy_from_slice(&count.to_be_bytes());
     let [high, low] = MAX_UDP.to_be_bytes();

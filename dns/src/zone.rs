@@ -25,7 +25,9 @@ impl Domain {
     /// When the text is no DNS name or is the root.
     pub fn parse(text: &str) -> Result<Self, InvalidDomain> {
         let invalid = || InvalidDomain(text.to_owned());
-        let mut name = Name::from_ascii(text).map_err(|_| invalid())?.to_lowercase();
+        let mut name = Name::from_ascii(text)
+            .map_err(|_| invalid())?
+            .to_lowercase();
         name.set_fqdn(true);
         let labels = lower_labels(&name);
         if labels.is_empty() {
