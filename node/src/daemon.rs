@@ -35,6 +35,7 @@ pub async fn run(shared: Shared, shutdown: CancellationToken) {
         });
     }
     // One line per part: `parts.start("name", with(&shared, part::run));`
+    parts.start("cluster-dns", with(&shared, crate::cluster_dns::run));
     parts.tasks.join_all().await;
 }
 
