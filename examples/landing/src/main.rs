@@ -5,18 +5,21 @@
 
 mod echo;
 mod load;
+mod measure;
 mod pause;
 mod serve;
 mod stream;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: landing serve|udp-echo|pause|load|stream [--flag value]...
+const USAGE: &str = "usage: landing serve|udp-echo|pause|load|stream|measure-server|measure [--flag value]...
   serve    [--port 8080]                        HTTP: / /env/NAME /file/PATH /delay/MS /status/CODE /health /echo
   udp-echo [--port 5353]                        sends datagrams back
   pause                                         waits for SIGTERM
   load     --target ADDR:PORT [--path /] [--host H] [--seconds 5] [--keep-alive true] [--until-stdin-closes true]
-  stream   --target ADDR:PORT [--seconds 5] [--until-stdin-closes true]";
+  stream   --target ADDR:PORT [--seconds 5] [--until-stdin-closes true]
+  measure-server [--port 9000]                  the far end of the network benchmarks
+  measure  --target ADDR:PORT --mode rr|crr|stream [--seconds 0.5]   prints one rate";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -38,6 +41,8 @@ fn run(args: &[String]) -> Result<(), String> {
         "pause" => pause::run(),
         "load" => load::run(&flags),
         "stream" => stream::run(&flags),
+        "measure-server" => measure::serve(&flags),
+        "measure" => measure::client(&flags),
         other => Err(format!("unknown verb {other:?}\n{USAGE}")),
     }
 }

@@ -1,0 +1,144 @@
+//! The two ends of the network benchmarks: request/response, connect/request/close, stream.
+//!
+//! One connection at a time and no threads, so that both ends can be pinned to one core: two ends on
+//! two cores measure how fast an idle core wakes, not the network.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use crate::Flags;
+
+/// First byte of a connection: echo every byte.
+const ECHO: u8 = b'e';
+/// First byte of a connection: swallow everything.
+const SINK: u8 = b's';
+
+/// Bytes of one write of the stream.
+const BLOCK: usize = 128 * 1024;
+
+/// Serves measurements until it is killed.
+pub(crate) fn serve(flags: &Flags) -> Result<(), String> {
+    let port: u16 = flags.number("port", 9000)?;
+    let listener =
+        TcpListener::bind(("0.0.0.0", port)).map_err(|e| format!("listening on {port}: {e}"))?;
+    let mut block = vec![0; BLOCK];
+    for connection in listener.incoming() {
+        // A client that resets its connection ends it, not the server.
+        if let Ok(stream) = connection {
+            let _ = answer(stream, &mut block);
+        }
+    }
+    Ok(())
+}
+
+fn answer(mut stream: TcpStream, block: &mut [u8]) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut first = [0; 1];
+    stream.read_exact(&mut first)?;
+    match first[0] {
+        SINK => while stream.read(block)? > 0 {},
+        _ => loop {
+            stream.write_all(&first)?;
+            stream.read_exact(&mut first)?;
+        },
+    }
+    Ok(())
+}
+
+/// Runs one measurement and prints its rate: exchanges, connections or bytes a second.
+pub(crate) fn client(flags: &Flags) -> Result<(), String> {
+    let target: SocketAddr = flags
+        .required("target")?
+        .parse()
+        .map_err(|e| format!("--target: {e}"))?;
+    let seconds: f64 = flags.number("seconds", 0.5)?;
+    let length = Duration::try_from_secs_f64(seconds).map_err(|e| format!("--seconds: {e}"))?;
+    let mode = flags.text("mode", "rr");
+    let run = match mode.as_str() {
+        "rr" => exchanges,
+        "crr" => connections,
+        "stream" => stream,
+        other => return Err(format!("--mode {other:?}: rr, crr or stream")),
+    };
+    let start = Instant::now();
+    let done = run(target, start + length).map_err(|e| format!("{mode} to {target}: {e}"))?;
+    println!("{}", done as f64 / start.elapsed().as_secs_f64());
+    Ok(())
+}
+
+fn exchanges(target: SocketAddr, until: Instant) -> std::io::Result<u64> {
+    let mut stream = connect(target)?;
+    let mut count = 0;
+    while Instant::now() < until {
+        exchange(&mut stream)?;
+        count += 1;
+    }
+    Ok(count)
+}
+
+fn connections(target: SocketAddr, until: Instant) -> std::io::Result<u64> {
+    let mut count = 0;
+    while Instant::now() < until {
+        let mut stream = connect(target)?;
+        // Closing with a reset: a tuple in TIME_WAIT would stall the run when its port comes again.
+        socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
+        exchange(&mut stream)?;
+        count += 1;
+    }
+    Ok(count)
+}
+
+fn stream(target: SocketAddr, until: Instant) -> std::io::Result<u64> {
+    let mut stream = connect(target)?;
+    stream.write_all(&[SINK])?;
+    let block = vec![0; BLOCK];
+    let mut bytes = 0;
+    while Instant::now() < until {
+        bytes += stream.write(&block)? as u64;
+    }
+    Ok(bytes)
+}
+
+fn connect(target: SocketAddr) -> std::io::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&target, Duration::from_secs(5))?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    Ok(stream)
+}
+
+fn exchange(stream: &mut TcpStream) -> std::io::Result<()> {
+    let mut answer = [0; 1];
+    stream.write_all(&[ECHO])?;
+    stream.read_exact(&mut answer)?;
+    match answer {
+        [ECHO] => Ok(()),
+        _ => Err(ErrorKind::InvalidData.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_ends_understand_each_other_in_every_mode() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+        let target = listener.local_addr().expect("address");
+        let server = std::thread::spawn(move || {
+            for connection in listener.incoming().flatten() {
+                let mut first = [0; 1];
+                if matches!(connection.peek(&mut first), Ok(0)) {
+                    break;
+                }
+                let _ = answer(connection, &mut vec![0; BLOCK]);
+            }
+        });
+        for run in [exchanges, connections, stream] {
+            let until = Instant::now() + Duration::from_millis(20);
+            assert!(run(target, until).expect("measurement") > 0);
+        }
+        drop(TcpStream::connect(target).expect("last connection"));
+        server.join().expect("server");
+    }
+}
