@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::age::age;
 use super::column::{AGE, NAME, integer, name, string, wide};
 use super::kind::{Kind, ScalePaths};
-use super::pod_template::wide_cells;
+use super::pod_spec::{template_defaults, wide_cells};
 use super::prepare;
 use super::value::{child, default, default_text, int, text};
 
@@ -61,6 +61,9 @@ fn set_defaults(deployment: &mut Value) {
     let Some(spec) = child(deployment, "spec") else {
         return;
     };
+    if let Some(template) = child(spec, "template") {
+        template_defaults(template);
+    }
     default(spec, "replicas", 1);
     default(spec, "revisionHistoryLimit", 10);
     default(spec, "progressDeadlineSeconds", 600);

@@ -19,7 +19,7 @@ mod namespace;
 mod network_policy;
 mod node;
 mod pod;
-mod pod_template;
+mod pod_spec;
 mod prepare;
 mod replica_set;
 mod secret;

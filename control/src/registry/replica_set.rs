@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::age::age;
 use super::column::{AGE, NAME, integer, name, wide};
 use super::kind::{Kind, ScalePaths};
-use super::pod_template::wide_cells;
+use super::pod_spec::{template_defaults, wide_cells};
 use super::prepare;
 use super::value::{child, default, int};
 
@@ -37,6 +37,9 @@ pub(super) static KIND: Kind = Kind {
     default: |set| {
         if let Some(spec) = child(set, "spec") {
             default(spec, "replicas", 1);
+            if let Some(template) = child(spec, "template") {
+                template_defaults(template);
+            }
         }
     },
     prepare: prepare::status_and_generation,

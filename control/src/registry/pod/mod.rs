@@ -1,12 +1,14 @@
 //! Pod: containers that share a network address and volumes, on one node.
 
 mod columns;
+mod qos;
 mod status;
 
 use serde_json::{Value, json};
 
 use super::column::{AGE, NAME, string, wide};
 use super::kind::Kind;
+use super::pod_spec;
 use super::prepare;
 use super::value::{default, flag, put, text};
 
@@ -30,6 +32,7 @@ pub(super) static KIND: Kind = Kind {
         wide("Readiness Gates"),
     ],
     cells: columns::cells,
+    default: pod_spec::pod_defaults,
     prepare,
     fields: &[
         ("spec.nodeName", |pod| {
@@ -63,7 +66,8 @@ pub(super) static KIND: Kind = Kind {
 fn prepare(new: &mut Value, old: Option<&Value>) {
     prepare::status_and_generation(new, old);
     if old.is_none() {
-        put(new, "status", Some(json!({"phase": "Pending"})));
+        let status = json!({"phase": "Pending", "qosClass": qos::class(new)});
+        put(new, "status", Some(status));
     }
     if let Some(status) = new.get_mut("status") {
         default(status, "phase", "Pending");

@@ -187,3 +187,152 @@ fn deletion_reason(pod: &Value, reason: &mut String) {
         *reason = "Terminating".to_owned();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const NOW: i64 = 1_000;
+
+    fn pod(status: Value) -> Value {
+        json!({
+            "metadata": {"name": "p"},
+            "spec": {"containers": [{"name": "a"}, {"name": "b"}],
+                     "initContainers": [{"name": "i"}, {"name": "j"}]},
+            "status": status,
+        })
+    }
+
+    #[track_caller]
+    fn case(status: Value, word: &str, ready: usize, restarts: &str) {
+        let found = summary(&pod(status), NOW);
+        let expected = Summary {
+            ready,
+            total: 2,
+            reason: word.to_owned(),
+            restarts: restarts.to_owned(),
+        };
+        assert_eq!(found, expected);
+    }
+
+    fn initialized() -> Value {
+        json!([{"type": "Initialized", "status": "True"}])
+    }
+
+    #[test]
+    fn the_phase_is_the_word_until_containers_report() {
+        case(json!({"phase": "Pending"}), "Pending", 0, "0");
+        case(
+            json!({"phase": "Failed", "reason": "Evicted"}),
+            "Evicted",
+            0,
+            "0",
+        );
+    }
+
+    #[test]
+    fn running_containers_are_counted() {
+        let running = json!({"ready": true, "restartCount": 0, "state": {"running": {}}});
+        case(
+            json!({"phase": "Running", "conditions": initialized(),
+                   "containerStatuses": [running, running]}),
+            "Running",
+            2,
+            "0",
+        );
+    }
+
+    #[test]
+    fn the_first_container_in_trouble_gives_the_word() {
+        case(
+            json!({"phase": "Running", "conditions": initialized(), "containerStatuses": [
+                {"restartCount": 2, "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+                 "lastState": {"terminated": {"exitCode": 1, "finishedAt": "1970-01-01T00:16:30Z"}}},
+                {"restartCount": 0, "state": {"waiting": {"reason": "ErrImagePull"}}}]}),
+            "CrashLoopBackOff",
+            0,
+            "2 (10s ago)",
+        );
+    }
+
+    #[test]
+    fn an_end_without_reason_shows_signal_or_code() {
+        let ended = |state: Value| {
+            json!({"phase": "Failed", "conditions": initialized(), "containerStatuses": [
+                {"restartCount": 0, "state": {"terminated": state}}]})
+        };
+        case(ended(json!({"exitCode": 3})), "ExitCode:3", 0, "0");
+        case(
+            ended(json!({"exitCode": 137, "signal": 9})),
+            "Signal:9",
+            0,
+            "0",
+        );
+        case(
+            ended(json!({"exitCode": 0, "reason": "Completed"})),
+            "Completed",
+            0,
+            "0",
+        );
+    }
+
+    #[test]
+    fn a_finished_container_beside_a_running_one_is_not_the_end() {
+        case(
+            json!({"phase": "Running", "conditions": initialized(), "containerStatuses": [
+                {"restartCount": 0, "state": {"terminated": {"exitCode": 0, "reason": "Completed"}}},
+                {"ready": true, "restartCount": 0, "state": {"running": {}}}]}),
+            "NotReady",
+            1,
+            "0",
+        );
+    }
+
+    #[test]
+    fn init_containers_come_first() {
+        let first_running = json!({"phase": "Pending", "initContainerStatuses": [
+            {"name": "i", "restartCount": 0, "state": {"running": {}}},
+            {"name": "j", "restartCount": 0, "state": {"waiting": {"reason": "PodInitializing"}}}]});
+        case(first_running, "Init:0/2", 0, "0");
+        let second = |state: Value| {
+            json!({"phase": "Pending", "initContainerStatuses": [
+                {"name": "i", "restartCount": 0, "state": {"terminated": {"exitCode": 0}}},
+                {"name": "j", "restartCount": 1, "state": state}]})
+        };
+        case(
+            second(json!({"waiting": {"reason": "PodInitializing"}})),
+            "Init:1/2",
+            0,
+            "1",
+        );
+        case(
+            second(json!({"waiting": {"reason": "ImagePullBackOff"}})),
+            "Init:ImagePullBackOff",
+            0,
+            "1",
+        );
+        case(
+            second(json!({"terminated": {"exitCode": 2, "reason": "Error"}})),
+            "Init:Error",
+            0,
+            "1",
+        );
+        case(
+            second(json!({"terminated": {"exitCode": 2}})),
+            "Init:ExitCode:2",
+            0,
+            "1",
+        );
+    }
+
+    #[test]
+    fn deletion_overrides() {
+        let mut deleted = pod(json!({"phase": "Running"}));
+        deleted["metadata"]["deletionTimestamp"] = json!("1970-01-01T00:00:00Z");
+        assert_eq!(summary(&deleted, NOW).reason, "Terminating");
+        deleted["status"]["reason"] = json!("NodeLost");
+        assert_eq!(summary(&deleted, NOW).reason, "Unknown");
+    }
+}

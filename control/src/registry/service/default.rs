@@ -91,6 +91,8 @@ pub(super) fn carry_over(new: &mut Value, old: &Value) {
     }
     if needs_node_ports(spec) {
         carry_node_ports(spec, old);
+    } else if text(old, "/spec/type") != text(spec, "/type") {
+        drop_node_ports(spec, old);
     }
     if !present(spec, "/healthCheckNodePort") && text(spec, "/externalTrafficPolicy") == "Local" {
         put(
@@ -127,5 +129,68 @@ fn carry_node_ports(spec: &mut Value, old: &Value) {
         if let Some(node_port) = node_port.filter(|port| *port != 0 && !given.contains(port)) {
             put(port, "nodePort", Some(node_port.into()));
         }
+    }
+}
+
+/// A type without node ports gives back those that the stored Service had.
+fn drop_node_ports(spec: &mut Value, old: &Value) {
+    let stored: Vec<_> = list(old, "/spec/ports")
+        .iter()
+        .filter_map(|port| int(port, "/nodePort"))
+        .collect();
+    for port in list_mut(spec, "/ports") {
+        if int(port, "/nodePort").is_some_and(|node_port| stored.contains(&node_port)) {
+            put(port, "nodePort", None);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bare_service_is_a_single_stack_cluster_ip() {
+        let mut service = json!({"spec": {"ports": [{"port": 80}]}});
+        set_defaults(&mut service);
+        let spec = json!({
+            "type": "ClusterIP",
+            "sessionAffinity": "None",
+            "internalTrafficPolicy": "Cluster",
+            "ipFamilies": ["IPv4"],
+            "ipFamilyPolicy": "SingleStack",
+            "ports": [{"port": 80, "targetPort": 80, "protocol": "TCP"}],
+        });
+        assert_eq!(service["spec"], spec);
+    }
+
+    #[test]
+    fn headless_services_carry_none_in_both_fields() {
+        let mut service = json!({"spec": {"clusterIP": "None"}});
+        set_defaults(&mut service);
+        assert_eq!(service["spec"]["clusterIPs"], json!(["None"]));
+    }
+
+    #[test]
+    fn an_update_keeps_addresses_and_node_ports() {
+        let old = json!({"spec": {"type": "NodePort", "clusterIP": "10.96.0.7",
+            "clusterIPs": ["10.96.0.7"],
+            "ports": [{"port": 80, "protocol": "TCP", "nodePort": 30080}]}});
+        let mut new = json!({"spec": {"type": "NodePort", "ports": [
+            {"port": 80, "protocol": "TCP"}, {"port": 81, "protocol": "TCP"}]}});
+        carry_over(&mut new, &old);
+        assert_eq!(new["spec"]["clusterIPs"], json!(["10.96.0.7"]));
+        assert_eq!(new["spec"]["ports"][0]["nodePort"], 30080);
+        assert_eq!(new["spec"]["ports"][1].get("nodePort"), None);
+    }
+
+    #[test]
+    fn a_service_that_becomes_cluster_ip_gives_up_its_node_ports() {
+        let old = json!({"spec": {"type": "NodePort",
+            "ports": [{"port": 80, "protocol": "TCP", "nodePort": 30080}]}});
+        let mut new = json!({"spec": {"type": "ClusterIP",
+            "ports": [{"port": 80, "protocol": "TCP", "nodePort": 30080}]}});
+        carry_over(&mut new, &old);
+        assert_eq!(new["spec"]["ports"][0].get("nodePort"), None);
     }
 }

@@ -2,11 +2,11 @@
 
 use serde_json::Value;
 
-use super::selector::selector_text;
-use super::value::{list, text};
+use crate::registry::selector::selector_text;
+use crate::registry::value::{list, text};
 
 /// Containers, images and selector of a workload, for `-o wide`.
-pub(crate) fn wide_cells(workload: &Value) -> [Value; 3] {
+pub(in crate::registry) fn wide_cells(workload: &Value) -> [Value; 3] {
     let containers = list(workload, "/spec/template/spec/containers");
     let join = |pointer: &str| {
         containers
