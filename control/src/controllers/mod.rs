@@ -1,1 +1,45 @@
 //! Controllers: clients of the API that make reality follow the objects.
+//!
+//! One module each, all of one shape: read caches, plan in a pure function, apply through the
+//! writer, write status. They share one watch per kind ([`Caches`]) and one recorder of events, and
+//! know nothing of the store. Service addresses are no controller's work: the API server allocates
+//! them before a Service is stored.
+
+pub mod runtime;
+
+pub mod context;
+pub mod deployment;
+pub mod replicaset;
+
+pub use context::{Caches, Config, Context};
+
+use kube::Client;
+use std::sync::Arc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// Runs all controllers over `client` until `shutdown` is cancelled, then returns after the writes
+/// in hand.
+pub async fn run(client: Client, config: Config, shutdown: CancellationToken) {
+    let (context, background) = Context::new(client, config);
+    let context = Arc::new(context);
+    let mut watches = JoinSet::new();
+    watches.spawn(background);
+    let mut workers = JoinSet::new();
+
+    let replicasets = replicaset::Controller::new(context.clone());
+    let deployments = deployment::Controller::new(context.clone());
+
+    context.caches.follow(context.writer.client(), &mut watches);
+    if shutdown
+        .run_until_cancelled(context.caches.wait_synced())
+        .await
+        .is_none()
+    {
+        return;
+    }
+    runtime::worker::spawn(replicasets, &mut workers, &shutdown);
+    runtime::worker::spawn(deployments, &mut workers, &shutdown);
+    tracing::info!("controllers running");
+    while workers.join_next().await.is_some() {}
+}

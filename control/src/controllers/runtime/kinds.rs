@@ -1,0 +1,53 @@
+//! The kinds that controllers read and write as typed objects.
+
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Endpoints, Event, Namespace, Node, Pod, Service, ServiceAccount,
+};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::{Api, Client, Resource};
+use serde::{Serialize, de::DeserializeOwned};
+use std::fmt::Debug;
+
+/// A typed kind and where its objects live.
+pub trait Kind:
+    Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static
+{
+    /// The API of this kind in `namespace`, which is ignored for cluster-scoped kinds.
+    fn api(client: &Client, namespace: &str) -> Api<Self>;
+}
+
+macro_rules! namespaced {
+    ($($kind:ty),+) => {$(
+        impl Kind for $kind {
+            fn api(client: &Client, namespace: &str) -> Api<Self> {
+                Api::namespaced(client.clone(), namespace)
+            }
+        }
+    )+};
+}
+
+macro_rules! cluster {
+    ($($kind:ty),+) => {$(
+        impl Kind for $kind {
+            fn api(client: &Client, _namespace: &str) -> Api<Self> {
+                Api::all(client.clone())
+            }
+        }
+    )+};
+}
+
+namespaced!(
+    ConfigMap,
+    Deployment,
+    EndpointSlice,
+    Endpoints,
+    Event,
+    Lease,
+    Pod,
+    ReplicaSet,
+    Service,
+    ServiceAccount
+);
+cluster!(Namespace, Node);
