@@ -21,12 +21,14 @@ use std::sync::LazyLock;
 /// What all names of definitions begin with.
 pub(super) const PREFIX: &str = "io.k8s.";
 
-static TABLE: LazyLock<Table> = LazyLock::new(|| parse(include_str!("kubernetes.table")));
+/// The text of the table.
+pub(super) const SOURCE: &str = include_str!("kubernetes.table");
+
+static TABLE: LazyLock<Table> = LazyLock::new(|| parse(SOURCE));
 
 /// All definitions.
 pub(super) struct Table {
     definitions: Vec<Definition>,
-    by_name: HashMap<&'static str, Id>,
     by_kind: HashMap<(&'static str, &'static str, &'static str), Id>,
 }
 
@@ -162,10 +164,16 @@ impl Table {
         let ids = (0..).map(Id);
         ids.zip(&self.definitions)
     }
+}
 
-    /// The definition of that name (without [`PREFIX`]).
-    pub(super) fn named(&self, name: &str) -> Option<Id> {
-        self.by_name.get(name).copied()
+impl Type {
+    /// The definition that a field of this type leads to, directly or through a list or map.
+    pub(super) fn reference(&self) -> Option<Id> {
+        match self {
+            Type::Scalar(_) => None,
+            Type::List(inner) | Type::Map(inner) => inner.reference(),
+            Type::Reference(id) => Some(*id),
+        }
     }
 }
 
@@ -200,14 +208,13 @@ fn parse(text: &'static str) -> Table {
 
     let mut table = Table {
         definitions: Vec::new(),
-        by_name,
         by_kind: HashMap::new(),
     };
     for line in lines() {
         match line.strip_prefix(' ') {
             None => open_definition(&mut table, line),
             Some(field) => {
-                let field = parse_field(field, &table.by_name);
+                let field = parse_field(field, &by_name);
                 let open = table
                     .definitions
                     .last_mut()
@@ -241,14 +248,14 @@ fn open_definition(table: &mut Table, line: &'static str) {
             None => definition.kinds.extend(parse_kind(word)),
         }
     }
-    if let Some(&id) = table.by_name.get(name) {
-        table.by_kind.extend(
-            definition
-                .kinds
-                .iter()
-                .map(|gvk| ((gvk.group, gvk.version, gvk.kind), id)),
-        );
-    }
+    // There are some hundred definitions; 16 bits hold their number.
+    let id = Id(table.definitions.len() as u16);
+    table.by_kind.extend(
+        definition
+            .kinds
+            .iter()
+            .map(|gvk| ((gvk.group, gvk.version, gvk.kind), id)),
+    );
     table.definitions.push(definition);
 }
 
@@ -349,7 +356,10 @@ mod tests {
     #[test]
     fn facts_of_a_field_are_read() {
         let table = Table::get();
-        let pod_spec = table.definition(table.named("api.core.v1.PodSpec").expect("PodSpec"));
+        let mut definitions = table.iter().map(|(_, definition)| definition);
+        let pod_spec = definitions
+            .find(|found| found.name == "api.core.v1.PodSpec")
+            .expect("PodSpec");
         let volumes = pod_spec.field("volumes").expect("volumes");
         assert_eq!(
             volumes.patch,
