@@ -6,6 +6,18 @@ use std::process::Command;
 use anyhow::{Result, anyhow};
 use naru_tests::support::layout::target_dir;
 
+/// A kubectl for our own use: the user's where there is one.
+///
+/// # Errors
+/// When there is none at all.
+pub(crate) fn any() -> Result<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path)
+        .map(|dir| dir.join("kubectl"))
+        .find(|p| p.is_file());
+    found.map_or_else(newest, Ok)
+}
+
 /// The newest kubectl: the user's, one that stands beside it, or Debian's.
 ///
 /// # Errors
@@ -51,11 +63,23 @@ fn is_kubectl(name: &str) -> bool {
 }
 
 fn version(program: &PathBuf) -> Option<(u32, u32)> {
+    if let Some(version) = version_in_name(&program.file_name()?.to_string_lossy()) {
+        return Some(version);
+    }
     let output = Command::new(program)
         .args(["version", "--client", "-o", "json"])
         .output()
         .ok()?;
     parse_version(&String::from_utf8_lossy(&output.stdout))
+}
+
+/// Asking a program takes tenths of a second; a name like `kubectl.1.33` has said it already.
+fn version_in_name(name: &str) -> Option<(u32, u32)> {
+    let (major, minor) = name
+        .strip_prefix("kubectl")?
+        .trim_start_matches(['.', '-'])
+        .split_once('.')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
 /// Vendors append signs to the minor number ("32+").
@@ -79,6 +103,13 @@ mod tests {
         let json = r#"{"clientVersion":{"major":"1","minor":"32+"}}"#;
         assert_eq!(parse_version(json), Some((1, 32)));
         assert_eq!(parse_version("nonsense"), None);
+    }
+
+    #[test]
+    fn a_version_in_the_name_is_believed() {
+        assert_eq!(version_in_name("kubectl.1.33"), Some((1, 33)));
+        assert_eq!(version_in_name("kubectl-1.20"), Some((1, 20)));
+        assert_eq!(version_in_name("kubectl"), None);
     }
 
     #[test]

@@ -73,11 +73,6 @@ const INSTALLED: &[Installed] = &[
         witness: "nft",
         why: "lets a test see that no node has a packet filter rule",
     },
-    Installed {
-        package: "iptables",
-        witness: "iptables-save",
-        why: "lets a test see the same for iptables",
-    },
 ];
 
 const UNPACKED: &[Unpacked] = &[

@@ -63,7 +63,7 @@ pub(crate) fn up(args: &UpArgs) -> Result<()> {
         layout,
         &Spec {
             nodes: args.nodes,
-            kubectl: kubectls::newest()?,
+            kubectl: kubectls::any()?,
         },
     )?;
     if !args.bare {

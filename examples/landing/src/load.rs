@@ -3,13 +3,14 @@
 //! Prints one line at the end: `requests N failures N refused N reset N timeout N status N p50_us N
 //! p99_us N max_us N`, and the first failures as they happen.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::Flags;
+use crate::call;
 
 const LIMIT: Duration = Duration::from_secs(5);
 const SHOWN: usize = 10;
@@ -20,7 +21,7 @@ pub(crate) fn run(flags: &Flags) -> Result<(), String> {
     let job = Job {
         address: resolve(&target)?,
         request: request(
-            &flags.text("path", "/"),
+            &flags.text("path", "/ping"),
             &flags.text("host", &target),
             flags.truth("keep-alive"),
         ),
@@ -100,7 +101,7 @@ impl Job {
             None => self.connect()?,
         };
         stream.write_all(&self.request)?;
-        let code = read_response(&mut stream)?;
+        let (code, _) = call::read_response(&mut stream)?;
         if code >= 500 {
             return Err(Failure::Status(code));
         }
@@ -117,34 +118,6 @@ impl Job {
         stream.set_nodelay(true)?;
         Ok(stream)
     }
-}
-
-/// Reads one response with a Content-Length and returns its status code.
-fn read_response(stream: &mut impl Read) -> Result<u16, Failure> {
-    let mut seen = Vec::new();
-    let mut buffer = [0; 4096];
-    loop {
-        match stream.read(&mut buffer)? {
-            0 => return Err(Failure::Reset),
-            n => seen.extend_from_slice(&buffer[..n]),
-        }
-        if let Some(code) = complete(&seen) {
-            return Ok(code);
-        }
-    }
-}
-
-/// The status code, once head and body are there.
-fn complete(seen: &[u8]) -> Option<u16> {
-    let end = seen.windows(4).position(|w| w == b"\r\n\r\n")? + 4;
-    let head = String::from_utf8_lossy(&seen[..end]).to_ascii_lowercase();
-    let length = head.lines().find_map(|l| {
-        l.strip_prefix("content-length:")?
-            .trim()
-            .parse::<usize>()
-            .ok()
-    });
-    (seen.len() >= end + length.unwrap_or(0)).then(|| head.split(' ').nth(1)?.parse().ok())?
 }
 
 #[derive(Debug)]
@@ -172,9 +145,10 @@ impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
         match error.kind() {
             ErrorKind::ConnectionRefused => Self::Refused,
-            ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::ConnectionAborted => {
-                Self::Reset
-            }
+            ErrorKind::UnexpectedEof
+            | ErrorKind::ConnectionReset
+            | ErrorKind::BrokenPipe
+            | ErrorKind::ConnectionAborted => Self::Reset,
             ErrorKind::TimedOut | ErrorKind::WouldBlock => Self::Timeout,
             other => Self::Other(other),
         }
@@ -239,13 +213,6 @@ impl Counts {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_response_is_complete_with_its_body() {
-        let head = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n";
-        assert_eq!(complete(head), None);
-        assert_eq!(complete(&[&head[..], b"hi"].concat()), Some(200));
-    }
 
     #[test]
     fn every_failure_is_counted_by_kind() {

@@ -3,20 +3,24 @@
 //! Standard library only and no runtime, so that the image is small, starts in a millisecond, and a
 //! failure seen by the load generator is the network's and not a framework's.
 
+mod call;
 mod echo;
 mod load;
 mod measure;
 mod pause;
 mod serve;
+mod signal;
 mod stream;
 
 use std::process::ExitCode;
 
 const USAGE: &str = "usage: landing serve|udp-echo|pause|load|stream|measure-server|measure [--flag value]...
-  serve    [--port 8080]                        HTTP: / /env/NAME /file/PATH /delay/MS /status/CODE /health /echo
+  serve    [--port 8080]                        HTTP: / /env/NAME /file/PATH /delay/MS /status/CODE /health
+                                                /fail /recover /exit/CODE /headers /echo /stream
+                                                /call/HOST:PORT/PATH; /api/PATH asks $UPSTREAM
   udp-echo [--port 5353]                        sends datagrams back
   pause                                         waits for SIGTERM
-  load     --target ADDR:PORT [--path /] [--host H] [--seconds 5] [--keep-alive true] [--until-stdin-closes true]
+  load     --target ADDR:PORT [--path /ping] [--host H] [--seconds 5] [--keep-alive true] [--until-stdin-closes true]
   stream   --target ADDR:PORT [--seconds 5] [--until-stdin-closes true]
   measure-server [--port 9000]                  the far end of the network benchmarks
   measure  --target ADDR:PORT --mode rr|crr|stream [--seconds 0.5]   prints one rate";

@@ -2,11 +2,13 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::Flags;
+use crate::call;
+use crate::signal::Termination;
 
 /// An idle connection is closed after this long, so that abandoned ones do not pile up.
 const IDLE: Duration = Duration::from_secs(300);
@@ -15,14 +17,28 @@ const MAX_BODY: usize = 16 << 20;
 /// Set by `/fail` and cleared by `/recover`: the state of `/health`.
 static SICK: AtomicBool = AtomicBool::new(false);
 
-/// Serves until the process ends.
+/// Requests that have been read and not answered yet.
+static BUSY: AtomicUsize = AtomicUsize::new(0);
+
+/// How long requests may take after the signal to end.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Serves until SIGTERM, then answers what has been asked already.
 pub(crate) fn run(flags: &Flags) -> Result<(), String> {
     let port: u16 = flags.number("port", 8080)?;
+    let termination = Termination::hold();
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))
         .map_err(|e| format!("port {port}: {e}"))?;
     println!("serving on port {port}");
-    for stream in listener.incoming().flatten() {
-        thread::spawn(move || serve(&stream));
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            thread::spawn(move || serve(&stream));
+        }
+    });
+    termination.wait();
+    let begin = Instant::now();
+    while BUSY.load(Ordering::SeqCst) > 0 && begin.elapsed() < DRAIN {
+        thread::sleep(Duration::from_millis(5));
     }
     Ok(())
 }
@@ -44,10 +60,16 @@ fn serve(stream: &TcpStream) -> Option<()> {
         if request.path.starts_with("/stream") {
             return drip(stream);
         }
+        BUSY.fetch_add(1, Ordering::SeqCst);
         let answer = answer(&request, stream);
-        println!("{} {} {}", request.method, request.path, answer.code);
+        // What the load generator asks for would fill the log.
+        if request.path != "/ping" {
+            println!("{} {} {}", request.method, request.path, answer.code);
+        }
         let mut writer = stream;
-        writer.write_all(&answer.bytes(request.keep_alive)).ok()?;
+        let written = writer.write_all(&answer.bytes(request.keep_alive));
+        BUSY.fetch_sub(1, Ordering::SeqCst);
+        written.ok()?;
         if !request.keep_alive {
             // The client closes first, as the one that asked to: TIME_WAIT then stays on its side.
             std::io::copy(&mut reader, &mut std::io::sink()).ok();
@@ -168,12 +190,29 @@ fn answer(request: &Request, stream: &TcpStream) -> Answer {
             text(200, "well again\n".into())
         }
         "exit" => std::process::exit(rest.parse().unwrap_or(1)),
+        "call" => called(rest),
+        "api" => match std::env::var("UPSTREAM") {
+            Ok(upstream) => called(&format!("{upstream}/{rest}")),
+            Err(_) => text(200, about(path, stream)),
+        },
         "headers" => text(200, request.headers.clone()),
         "echo" => Answer {
             code: 200,
             body: request.body.clone(),
         },
         _ => text(200, about(path, stream)),
+    }
+}
+
+/// Asks another server; 502 when it does not answer.
+fn called(target: &str) -> Answer {
+    let (address, path) = target.split_once('/').unwrap_or((target, ""));
+    match call::get(address, &format!("/{path}")) {
+        Ok((code, body)) => Answer { code, body },
+        Err(error) => Answer {
+            code: 502,
+            body: format!("{address}: {error}\n").into_bytes(),
+        },
     }
 }
 
