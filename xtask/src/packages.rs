@@ -64,6 +64,11 @@ const INSTALLED: &[Installed] = &[
         why: "is the name server of the world outside the cluster",
     },
     Installed {
+        package: "curl",
+        witness: "curl",
+        why: "is the client of the ingress in tests",
+    },
+    Installed {
         package: "bind9-dnsutils",
         witness: "dig",
         why: "asks the cluster's DNS in tests",

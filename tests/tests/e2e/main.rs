@@ -1,0 +1,37 @@
+//! Whole clusters, driven as a user drives them: unmodified kubectl, real containerd, real kernel.
+//!
+//! One cluster serves every test, in the order below; those that hurt it stand last. Each test works
+//! in a namespace of its own. The output has the shape of the standard harness.
+//!
+//! `NARU_E2E_KEEP=1` leaves the cluster running, for a look into it and for a quick next run.
+
+mod faults;
+mod first_light;
+mod harness;
+mod images;
+mod ingress;
+mod kubectl;
+mod names;
+mod network;
+mod policy;
+mod workloads;
+mod world;
+
+use std::process::ExitCode;
+
+use harness::Case;
+
+fn main() -> ExitCode {
+    let groups: [&[Case]; 9] = [
+        first_light::CASES,
+        kubectl::CASES,
+        workloads::CASES,
+        images::CASES,
+        network::CASES,
+        names::CASES,
+        policy::CASES,
+        ingress::CASES,
+        faults::CASES,
+    ];
+    harness::run(&groups.concat())
+}

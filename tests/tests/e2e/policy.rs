@@ -1,0 +1,151 @@
+//! NetworkPolicies: what is allowed goes through, what is not is dropped, and changes take effect.
+
+use anyhow::{Result, ensure};
+use naru_tests::support::wait;
+
+use crate::harness::{Case, cases};
+use crate::world::{PATIENCE, Space, World};
+
+pub(crate) const CASES: &[Case] = cases![
+    ingress_policy_allows_one_and_denies_another,
+    egress_policy_denies_all_but_dns,
+    removing_a_policy_opens_the_way_again,
+    the_shop_lets_web_call_api_and_nobody_else,
+];
+
+fn policy(name: &str, spec: &str) -> String {
+    format!(
+        "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: {name}}}\nspec: {spec}\n"
+    )
+}
+
+/// A server on node 1; a friend and a stranger on each node.
+fn cast(space: &Space<'_>) -> Result<String> {
+    space.landing_pod("server", Some(1))?;
+    for (name, node) in [
+        ("friend1", 1),
+        ("friend2", 2),
+        ("stranger1", 1),
+        ("stranger2", 2),
+    ] {
+        space.apply(&crate::world::landing_pod(name, Some(node)))?;
+        let role = format!("role={}", name.trim_end_matches(char::is_numeric));
+        space.run(&["label", "pod", name, &role])?;
+    }
+    space.pods_ready(&["--all"])?;
+    Ok(format!(
+        "http://{}:8080/",
+        space.field("pod/server", ".status.podIP")?
+    ))
+}
+
+fn reaches(space: &Space<'_>, pod: &str, url: &str) -> bool {
+    space
+        .exec(pod, &["wget", "-q", "-T", "1", "-O", "-", url])
+        .is_ok()
+}
+
+fn becomes(space: &Space<'_>, url: &str, pods: &[&str], wanted: bool) -> Result<()> {
+    for pod in pods {
+        let word = if wanted { "reaches" } else { "does not reach" };
+        wait::holds(&format!("{pod} {word} {url}"), PATIENCE, || {
+            reaches(space, pod, url) == wanted
+        })?;
+    }
+    Ok(())
+}
+
+fn ingress_policy_allows_one_and_denies_another(world: &World) -> Result<()> {
+    let space = world.namespace("ingress")?;
+    let url = cast(&space)?;
+    let all = ["friend1", "friend2", "stranger1", "stranger2"];
+    becomes(&space, &url, &all, true)?;
+    space.apply(&policy(
+        "friends",
+        "{podSelector: {matchLabels: {app: server}}, ingress: [{from: [{podSelector: {matchLabels: {role: friend}}}], ports: [{port: 8080}]}]}",
+    ))?;
+    becomes(&space, &url, &["stranger1", "stranger2"], false)?;
+    becomes(&space, &url, &["friend1", "friend2"], true)?;
+    // Traffic between a pod and its own node stays open, or probes would fail.
+    space
+        .field_becomes(
+            "pod/server",
+            ".status.conditions[?(@.type==\"Ready\")].status",
+            |v| v == "True",
+        )
+        .map(drop)
+}
+
+fn egress_policy_denies_all_but_dns(world: &World) -> Result<()> {
+    let space = world.namespace("egress")?;
+    let url = cast(&space)?;
+    space.apply(&policy(
+        "dns-only",
+        "{podSelector: {matchLabels: {role: stranger}}, policyTypes: [Egress], egress: [{to: [{namespaceSelector: \
+         {matchLabels: {kubernetes.io/metadata.name: kube-system}}, podSelector: {matchLabels: {k8s-app: kube-dns}}}], \
+         ports: [{protocol: UDP, port: 53}]}]}",
+    ))?;
+    becomes(&space, &url, &["stranger1", "stranger2"], false)?;
+    becomes(&space, &url, &["friend1", "friend2"], true)?;
+    let said = space.exec(
+        "stranger2",
+        &["nslookup", "kubernetes.default.svc.cluster.local"],
+    )?;
+    ensure!(said.contains("10.96.0.1"), "{said}");
+    Ok(())
+}
+
+fn removing_a_policy_opens_the_way_again(world: &World) -> Result<()> {
+    let space = world.namespace("reopen")?;
+    let url = cast(&space)?;
+    space.apply(&policy(
+        "closed",
+        "{podSelector: {matchLabels: {app: server}}, ingress: []}",
+    ))?;
+    becomes(&space, &url, &["friend1", "friend2"], false)?;
+    space.run(&["delete", "networkpolicy", "closed"])?;
+    becomes(&space, &url, &["friend1", "friend2"], true)
+}
+
+fn the_shop_lets_web_call_api_and_nobody_else(world: &World) -> Result<()> {
+    let shop = |args: &[&str]| world.kubectl.run(&[&["-n", "shop"], args].concat());
+    crate::ingress::shop(world)?;
+    let greeting = |from: &str| {
+        shop(&[
+            "exec",
+            from,
+            "--",
+            "wget",
+            "-q",
+            "-T",
+            "2",
+            "-O",
+            "-",
+            "http://api/",
+        ])
+    };
+    wait::until("web to reach api", PATIENCE, || {
+        greeting("deploy/web").map(Some)
+    })?;
+    let address = shop(&["get", "service", "web", "-o", "jsonpath={.spec.clusterIP}"])?;
+    let back = shop(&[
+        "exec",
+        "deploy/api",
+        "--",
+        "wget",
+        "-q",
+        "-T",
+        "2",
+        "-O",
+        "-",
+        &format!("http://{address}/"),
+    ]);
+    ensure!(back.is_err(), "api reached web: {back:?}");
+    let space = world.namespace("intruder")?;
+    space.landing_pod("intruder", None)?;
+    ensure!(
+        space.get_from("intruder", "http://api.shop/").is_err(),
+        "a stranger reached api"
+    );
+    Ok(())
+}
