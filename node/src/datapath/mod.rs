@@ -1,1 +1,144 @@
 //! Loading, attaching, pinning and typed maps: the only code that calls aya.
+//!
+//! The data path outlives the daemon: maps, programs and links are pinned in a versioned directory
+//! of a bpffs. A program's pin carries a hash of its object, so a starting daemon that finds its
+//! own programs there loads nothing, verifies nothing and attaches nothing; a daemon with newer
+//! objects swaps the program of each link in one atomic step.
+//!
+//! What belongs into the maps is decided elsewhere, by pure plans; here it is only put there.
+
+mod attach;
+mod bpffs;
+mod clock;
+mod error;
+mod events;
+mod features;
+mod objects;
+mod programs;
+mod sys;
+mod table;
+
+use std::path::{Path, PathBuf};
+
+use naru_ebpf_common::{
+    Addr, Backend, BackendKey, Conn, Counter, DropCount, DropKey, Endpoint, IpInfo, NatEntry,
+    NatKey, NodeConfig, PolicyEntry, PolicyKey, Service, ServiceKey, SocketKey, SocketPeer, Tuple,
+    names,
+};
+use parking_lot::Mutex;
+
+pub use attach::Attached;
+pub use clock::monotonic_ns;
+pub use error::DatapathError;
+pub use events::Events;
+pub use features::Features;
+pub use table::{Changes, Prefix, PrefixTable, Table, changes};
+
+use programs::Programs;
+use table::{One, PerCpu};
+
+/// The layout of maps and pins. It changes when a map's key, value or kind does.
+const LAYOUT: &str = "v1";
+
+/// The data path of this node.
+#[derive(Debug)]
+pub struct Datapath {
+    dir: PathBuf,
+    features: Features,
+    programs: Mutex<Programs>,
+    /// Pods of this node.
+    pub endpoints: Table<Addr, Endpoint>,
+    /// Address → identity.
+    pub ipcache: PrefixTable<IpInfo>,
+    /// Verdicts.
+    pub policy: Table<PolicyKey, PolicyEntry>,
+    /// Services.
+    pub services: Table<ServiceKey, Service>,
+    /// Their backends.
+    pub backends: Table<BackendKey, Backend>,
+    /// Flows.
+    pub conntrack: Table<Tuple, Conn>,
+    /// Translations.
+    pub nat: Table<NatKey, NatEntry>,
+    /// Translated sockets.
+    pub sockets: Table<SocketKey, SocketPeer>,
+    /// Drops by cause.
+    pub drops: Table<DropKey, DropCount>,
+    counters: PerCpu<Counter>,
+    node: One<NodeConfig>,
+}
+
+impl Datapath {
+    /// Adopts what is pinned below `bpffs` and loads what is missing or older. Nothing is attached
+    /// that is not attached already.
+    ///
+    /// # Errors
+    /// When the kernel lacks a needed feature (named, with the first kernel that has it), the
+    /// objects were not embedded, or the kernel refuses a step.
+    pub fn open(bpffs: &Path) -> Result<Self, DatapathError> {
+        let features = Features::probe()?;
+        let dir = bpffs.join(LAYOUT);
+        bpffs::prepare(bpffs, &[&dir, &dir.join("programs"), &dir.join("links")])?;
+        let programs = Programs::open(&dir)?;
+        Ok(Self {
+            features,
+            endpoints: Table::open(&dir, names::ENDPOINTS)?,
+            ipcache: PrefixTable::open(&dir, names::IPCACHE)?,
+            policy: Table::open(&dir, names::POLICY)?,
+            services: Table::open(&dir, names::SERVICES)?,
+            backends: Table::open(&dir, names::BACKENDS)?,
+            conntrack: Table::open(&dir, names::CONNTRACK)?,
+            nat: Table::open(&dir, names::NAT)?,
+            sockets: Table::open(&dir, names::SOCKETS)?,
+            drops: Table::open(&dir, names::DROPS)?,
+            counters: PerCpu::open(&dir, names::COUNTERS)?,
+            node: One::open(&dir, names::NODE_CONFIG)?,
+            programs: Mutex::new(programs),
+            dir,
+        })
+    }
+
+    /// What the kernel can do.
+    pub fn features(&self) -> &Features {
+        &self.features
+    }
+
+    /// The facts of the node as the programs see them.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn node_config(&self) -> Result<NodeConfig, DatapathError> {
+        self.node.get()
+    }
+
+    /// Replaces the facts of the node, if they differ.
+    ///
+    /// # Errors
+    /// When the map cannot be read or written.
+    pub fn set_node_config(&self, config: NodeConfig) -> Result<(), DatapathError> {
+        if self.node.get()? != config {
+            self.node.set(config)?;
+        }
+        Ok(())
+    }
+
+    /// The counter at `index` (`counter::index`), summed over the processors.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn counter(&self, index: u32) -> Result<Counter, DatapathError> {
+        let per_cpu = self.counters.get(index)?;
+        Ok(per_cpu.iter().fold(Counter::default(), |sum, one| Counter {
+            packets: sum.packets.wrapping_add(one.packets),
+            bytes: sum.bytes.wrapping_add(one.bytes),
+        }))
+    }
+
+    /// Opens the ring of events. Each event reaches one reader only.
+    ///
+    /// # Errors
+    /// When the map cannot be mapped into memory.
+    pub fn events(&self) -> Result<Events, DatapathError> {
+        Events::open(&self.dir)
+    }
+}

@@ -1,0 +1,225 @@
+//! Attaching: pinned links, taken over as they are, moved to a newer program in one step, or made.
+
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use aya::programs::links::FdLink;
+use aya::programs::tc::{self, NlOptions, TcAttachOptions};
+use aya::programs::{CgroupAttachMode, LinkOrder, SchedClassifier, TcAttachType};
+use naru_ebpf_common::names;
+
+use super::Datapath;
+use super::error::DatapathError;
+use super::sys::{self, Target};
+
+/// Priority of our filters where clsact stands in for tcx. With a handle of its own, a filter is
+/// found again by the next daemon.
+const FILTER: NlOptions = NlOptions {
+    priority: 1,
+    handle: tc::TcHandle::new(0, 1),
+    classid: None,
+};
+
+/// What an attach did; tests assert that a restart does nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attached {
+    /// The link and its program were as they should be.
+    Kept,
+    /// The link runs another program now.
+    Replaced,
+    /// The link is new.
+    Made,
+}
+
+impl Datapath {
+    /// Attaches both programs of a pod to the host side of its veth.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn attach_pod(&self, link: &str, ifindex: u32) -> Result<[Attached; 2], DatapathError> {
+        Ok([
+            self.attach_tc(names::FROM_POD, link, ifindex, TcAttachType::Ingress)?,
+            self.attach_tc(names::TO_POD, link, ifindex, TcAttachType::Egress)?,
+        ])
+    }
+
+    /// Attaches the program of the uplink.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn attach_uplink(&self, link: &str, ifindex: u32) -> Result<Attached, DatapathError> {
+        self.attach_tc(names::FROM_NETWORK, link, ifindex, TcAttachType::Ingress)
+    }
+
+    /// Attaches the socket programs to the node's cgroup.
+    ///
+    /// # Errors
+    /// When the directory is no cgroup2 or the kernel refuses.
+    pub fn attach_cgroup(&self, cgroup: &Path) -> Result<Vec<Attached>, DatapathError> {
+        let dir = File::open(cgroup).map_err(DatapathError::path("open cgroup", cgroup))?;
+        let id = dir
+            .metadata()
+            .map_err(DatapathError::path("examine", cgroup))?
+            .ino();
+        names::CGROUP_PROGRAMS
+            .iter()
+            .map(|name| self.attach_hook(name, cgroup, &dir, id))
+            .collect()
+    }
+
+    /// Forgets the links of a pod. The kernel detaches with the veth.
+    pub fn detach_pod(&self, link: &str) {
+        for program in [names::FROM_POD, names::TO_POD] {
+            let _ = fs::remove_file(self.link_pin(link, program));
+        }
+    }
+
+    /// Names of the host links for which pins exist.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn attached_pods(&self) -> Result<Vec<String>, DatapathError> {
+        let dir = self.dir.join("links");
+        let suffix = format!("-{}", names::FROM_POD);
+        let entries = fs::read_dir(&dir).map_err(DatapathError::path("list", &dir))?;
+        let names = entries
+            .flatten()
+            .map(|entry| entry.file_name().to_string_lossy().into_owned());
+        Ok(names
+            .filter_map(|name| name.strip_suffix(&suffix).map(str::to_owned))
+            .collect())
+    }
+
+    /// Clears away the programs of other builds, once every link runs one of this build.
+    ///
+    /// # Errors
+    /// When a pin cannot be removed.
+    pub fn forget_old_programs(&self) -> Result<(), DatapathError> {
+        self.programs.lock().forget_others()
+    }
+
+    fn attach_tc(
+        &self,
+        name: &'static str,
+        link: &str,
+        ifindex: u32,
+        direction: TcAttachType,
+    ) -> Result<Attached, DatapathError> {
+        let mut programs = self.programs.lock();
+        let program = programs
+            .tc
+            .get_mut(name)
+            .ok_or(DatapathError::NotEmbedded(name))?;
+        if !self.features.tcx {
+            return attach_filter(program, name, link, direction);
+        }
+        let pin = self.link_pin(link, name);
+        let adopted = adopt(
+            &pin,
+            Target::Link(ifindex),
+            program.fd(),
+            program.info().map(|i| i.id()),
+        );
+        if let Some(adopted) = adopted.map_err(DatapathError::attach(name, link))? {
+            return Ok(adopted);
+        }
+        let options = TcAttachOptions::TcxOrder(LinkOrder::default());
+        let id = program.attach_with_options(link, direction, options);
+        let id = id.map_err(DatapathError::attach(name, link))?;
+        let made = program
+            .take_link(id)
+            .map_err(DatapathError::attach(name, link))?;
+        let made = FdLink::try_from(made).map_err(DatapathError::attach(name, link))?;
+        made.pin(&pin).map_err(DatapathError::attach(name, link))?;
+        Ok(Attached::Made)
+    }
+
+    fn attach_hook(
+        &self,
+        name: &'static str,
+        path: &Path,
+        cgroup: &File,
+        id: u64,
+    ) -> Result<Attached, DatapathError> {
+        let target = path.display().to_string();
+        let mut programs = self.programs.lock();
+        let program = programs
+            .cgroup
+            .get_mut(name)
+            .ok_or(DatapathError::NotEmbedded(name))?;
+        let pin = self.link_pin("cgroup", name);
+        let adopted = adopt(
+            &pin,
+            Target::Cgroup(id),
+            program.fd(),
+            program.info().map(|i| i.id()),
+        );
+        if let Some(adopted) = adopted.map_err(DatapathError::attach(name, &target))? {
+            return Ok(adopted);
+        }
+        let link = program.attach(cgroup, CgroupAttachMode::Single);
+        let link = link.map_err(DatapathError::attach(name, &target))?;
+        let made = program
+            .take_link(link)
+            .map_err(DatapathError::attach(name, &target))?;
+        let made = FdLink::try_from(made).map_err(DatapathError::attach(name, &target))?;
+        made.pin(&pin)
+            .map_err(DatapathError::attach(name, &target))?;
+        Ok(Attached::Made)
+    }
+
+    /// bpffs allows no dot in a name; Linux allows no slash in a link's.
+    fn link_pin(&self, link: &str, program: &str) -> PathBuf {
+        self.dir
+            .join("links")
+            .join(format!("{}-{program}", link.replace('.', "_")))
+    }
+}
+
+type AttachError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Takes over the link pinned at `pin` if it is attached to `target`; a pin of something that is
+/// gone is removed.
+fn adopt<F: std::os::fd::AsFd, E: std::error::Error + Send + Sync + 'static>(
+    pin: &Path,
+    target: Target,
+    fd: Result<&F, E>,
+    id: Result<u32, E>,
+) -> Result<Option<Attached>, AttachError> {
+    if !pin.exists() {
+        return Ok(None);
+    }
+    let link = sys::pinned(pin)?;
+    let info = sys::link_info(&link)?;
+    if info.target != target {
+        fs::remove_file(pin)?;
+        return Ok(None);
+    }
+    if info.program == id? {
+        return Ok(Some(Attached::Kept));
+    }
+    sys::update_link(&link, fd?)?;
+    Ok(Some(Attached::Replaced))
+}
+
+/// The way before tcx. The filter has a fixed priority and handle, so that attaching again replaces
+/// it in place.
+fn attach_filter(
+    program: &mut SchedClassifier,
+    name: &'static str,
+    link: &str,
+    direction: TcAttachType,
+) -> Result<Attached, DatapathError> {
+    // An error means that the qdisc is there already; a real one shows in the next step.
+    let _ = tc::qdisc_add_clsact(link);
+    let options = TcAttachOptions::Netlink(FILTER);
+    let id = program.attach_with_options(link, direction, options);
+    let id = id.map_err(DatapathError::attach(name, link))?;
+    let filter = program
+        .take_link(id)
+        .map_err(DatapathError::attach(name, link))?;
+    // Dropping it would remove the filter, which shall outlive the daemon.
+    std::mem::forget(filter);
+    Ok(Attached::Made)
+}

@@ -1,0 +1,157 @@
+//! The programs: adopted from their pins, loaded where the pins are missing or older.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use aya::EbpfLoader;
+use aya::programs::cgroup_sock_addr::CgroupSockAddrAttachType as Hook;
+use aya::programs::{CgroupSockAddr, Program, SchedClassifier};
+use naru_ebpf_common::names;
+
+use super::error::DatapathError;
+use super::objects::Object;
+
+/// Every program, loaded and pinned.
+#[derive(Debug)]
+pub(super) struct Programs {
+    pub(super) tc: HashMap<&'static str, SchedClassifier>,
+    pub(super) cgroup: HashMap<&'static str, CgroupSockAddr>,
+    dir: PathBuf,
+    current: HashSet<String>,
+}
+
+impl Programs {
+    /// Adopts or loads every program. Maps are created with the first program that uses them.
+    ///
+    /// # Errors
+    /// When an object is missing from the build, or the kernel refuses it.
+    pub(super) fn open(dir: &Path) -> Result<Self, DatapathError> {
+        let mut programs = Self {
+            tc: HashMap::new(),
+            cgroup: HashMap::new(),
+            dir: dir.join("programs"),
+            current: HashSet::new(),
+        };
+        let names = names::TC_PROGRAMS.into_iter().chain(names::CGROUP_PROGRAMS);
+        let objects = names.map(Object::of).collect::<Result<Vec<_>, _>>()?;
+        programs.load_missing(dir, &objects)?;
+        for object in &objects {
+            programs.adopt(object)?;
+        }
+        Ok(programs)
+    }
+
+    fn load_missing(&self, dir: &Path, objects: &[Object]) -> Result<(), DatapathError> {
+        let missing: Vec<_> = objects
+            .iter()
+            .filter(|o| !self.dir.join(o.pin()).exists())
+            .collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let mut loader = EbpfLoader::new();
+        // Nothing is relocated against the kernel's types; parsing them would cost megabytes.
+        loader.btf(None);
+        for map in names::MAPS {
+            loader.map_pin_path(map, dir.join(map));
+        }
+        for object in missing {
+            load(&mut loader, object, &self.dir.join(object.pin()))?;
+            tracing::info!(program = object.program, "loaded");
+        }
+        Ok(())
+    }
+
+    fn adopt(&mut self, object: &Object) -> Result<(), DatapathError> {
+        let pin = self.dir.join(object.pin());
+        let name = object.program;
+        match hook(name) {
+            Some(hook) => {
+                let program = CgroupSockAddr::from_pin(&pin, hook).map_err(failed(name))?;
+                self.cgroup.insert(name, program);
+            }
+            None => {
+                let program = SchedClassifier::from_pin(&pin).map_err(failed(name))?;
+                self.tc.insert(name, program);
+            }
+        }
+        self.current.insert(object.pin());
+        Ok(())
+    }
+
+    /// Removes the pins of programs of other builds. Programs that a link still uses live on.
+    ///
+    /// # Errors
+    /// When the directory cannot be read or a pin not be removed.
+    pub(super) fn forget_others(&self) -> Result<(), DatapathError> {
+        let failed = |error| DatapathError::path("clear", &self.dir)(error);
+        for entry in fs::read_dir(&self.dir).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            if !self
+                .current
+                .contains(entry.file_name().to_string_lossy().as_ref())
+            {
+                fs::remove_file(entry.path()).map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn load(loader: &mut EbpfLoader<'_>, object: &Object, pin: &Path) -> Result<(), DatapathError> {
+    let name = object.program;
+    let mut ebpf = loader.load(object.bytes).map_err(failed(name))?;
+    let missing = || failed(name)("the object holds no program of its name".to_owned());
+    let program = ebpf.program_mut(name).ok_or_else(missing)?;
+    match program {
+        Program::SchedClassifier(program) => program.load().map_err(failed(name))?,
+        Program::CgroupSockAddr(program) => program.load().map_err(failed(name))?,
+        other => {
+            return Err(failed(name)(format!(
+                "unexpected type {:?}",
+                other.prog_type()
+            )));
+        }
+    }
+    program.pin(pin).map_err(failed(name))
+}
+
+fn failed<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
+    program: &'static str,
+) -> impl FnOnce(E) -> DatapathError {
+    move |source| DatapathError::Load {
+        program,
+        source: source.into(),
+    }
+}
+
+/// The cgroup hook of a program, none for a tc program.
+fn hook(program: &str) -> Option<Hook> {
+    Some(match program {
+        "connect4" => Hook::Connect4,
+        "connect6" => Hook::Connect6,
+        "sendmsg4" => Hook::UDPSendMsg4,
+        "sendmsg6" => Hook::UDPSendMsg6,
+        "recvmsg4" => Hook::UDPRecvMsg4,
+        "recvmsg6" => Hook::UDPRecvMsg6,
+        "getpeername4" => Hook::GetPeerName4,
+        "getpeername6" => Hook::GetPeerName6,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_cgroup_program_has_a_hook_and_no_tc_program_has_one() {
+        assert!(
+            names::CGROUP_PROGRAMS
+                .iter()
+                .all(|name| hook(name).is_some())
+        );
+        assert!(names::TC_PROGRAMS.iter().all(|name| hook(name).is_none()));
+    }
+}

@@ -1,0 +1,380 @@
+//! Which addresses exist, and of which class each is.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use naru_ebpf_common::Addr;
+use naru_ebpf_common::ipcache::{HOST, NO_MASQUERADE, NODE, POD};
+
+use super::class::{Class, Labels};
+use crate::datapath::Prefix;
+use crate::watches::PodInfo;
+
+/// One prefix of the ipcache, before its class has a number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its class.
+    pub class: Class,
+    /// `POD`, `NODE`, `HOST`, `NO_MASQUERADE`.
+    pub flags: u32,
+    /// The node where it lives, if it lives on one.
+    pub node: Option<IpAddr>,
+}
+
+/// A node, as far as addresses go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeView {
+    /// Its name.
+    pub name: String,
+    /// Its addresses, first the one that others reach it by.
+    pub addresses: Vec<IpAddr>,
+    /// Its pod ranges.
+    pub ranges: Vec<IpNet>,
+}
+
+/// A pod of this node: its address is known here before the API knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalPod {
+    /// Its address.
+    pub address: IpAddr,
+    /// Its namespace.
+    pub namespace: Arc<str>,
+    /// Its labels.
+    pub labels: Labels,
+}
+
+/// What this node knows of the cluster's addresses.
+#[derive(Debug)]
+pub struct View<'a> {
+    /// This node's name.
+    pub node_name: &'a str,
+    /// Addresses of this node's own stack, besides those of its Node object.
+    pub own_addresses: &'a [IpAddr],
+    /// Address of the cluster DNS, on every node's `lo`.
+    pub cluster_dns: IpAddr,
+    /// Every node.
+    pub nodes: &'a [NodeView],
+    /// Every pod.
+    pub pods: &'a [Arc<PodInfo>],
+    /// This node's pods.
+    pub local: &'a [LocalPod],
+    /// Every CIDR that a policy names.
+    pub blocks: &'a BTreeSet<IpNet>,
+}
+
+impl Entry {
+    /// An entry without flags, for tests of what only looks at classes.
+    #[cfg(test)]
+    pub(crate) fn of(class: Class) -> Self {
+        Self {
+            class,
+            flags: 0,
+            node: None,
+        }
+    }
+}
+
+/// The ipcache as it should be. Later steps overrule earlier ones for the same prefix: a pod's
+/// address is a pod's, whatever block has the same prefix.
+#[must_use]
+pub fn classify(view: &View<'_>) -> BTreeMap<IpNet, Entry> {
+    let mut entries = BTreeMap::new();
+    for block in view.blocks {
+        let class = Class::Outside {
+            blocks: view.holding(*block),
+        };
+        entries.insert(
+            *block,
+            Entry {
+                class,
+                flags: 0,
+                node: None,
+            },
+        );
+    }
+    view.add_ranges(&mut entries);
+    view.add_pods(&mut entries);
+    view.add_nodes(&mut entries);
+    entries
+}
+
+impl View<'_> {
+    /// The policies' blocks that hold all of `net`.
+    fn holding(&self, net: IpNet) -> Vec<IpNet> {
+        self.blocks
+            .iter()
+            .filter(|block| block.contains(&net))
+            .copied()
+            .collect()
+    }
+
+    /// A pod range stands for pods that are not known yet: without labels, and never masqueraded.
+    fn add_ranges(&self, entries: &mut BTreeMap<IpNet, Entry>) {
+        for node in self.nodes {
+            for range in &node.ranges {
+                let class = Class::Outside {
+                    blocks: self.holding(*range),
+                };
+                let node = node.addresses.first().copied();
+                entries.insert(
+                    *range,
+                    Entry {
+                        class,
+                        flags: NO_MASQUERADE,
+                        node,
+                    },
+                );
+            }
+        }
+        let ranges: Vec<(IpNet, Option<IpAddr>)> = self
+            .nodes
+            .iter()
+            .flat_map(|node| {
+                node.ranges
+                    .iter()
+                    .map(|range| (*range, node.addresses.first().copied()))
+            })
+            .collect();
+        // A block inside a range must not make its pods look like the outside.
+        for (net, entry) in entries.iter_mut() {
+            if let Some((_, node)) = ranges.iter().find(|(range, _)| range.contains(net)) {
+                (entry.flags, entry.node) = (NO_MASQUERADE, *node);
+            }
+        }
+    }
+
+    fn add_pods(&self, entries: &mut BTreeMap<IpNet, Entry>) {
+        let nodes: BTreeMap<&str, Option<IpAddr>> = self
+            .nodes
+            .iter()
+            .map(|node| (node.name.as_str(), node.addresses.first().copied()))
+            .collect();
+        for pod in self.pods.iter().filter(|pod| pod.owns_addresses()) {
+            let node = nodes.get(pod.node_name.as_str()).copied().flatten();
+            let labels = Arc::new(pod.labels.clone());
+            for ip in &pod.ips {
+                let entry = self.pod(
+                    *ip,
+                    pod.namespace.as_str().into(),
+                    Arc::clone(&labels),
+                    node,
+                );
+                entries.insert(IpNet::from(*ip), entry);
+            }
+        }
+        let here = nodes.get(self.node_name).copied().flatten();
+        for pod in self.local {
+            let entry = self.pod(
+                pod.address,
+                Arc::clone(&pod.namespace),
+                Arc::clone(&pod.labels),
+                here,
+            );
+            entries.insert(IpNet::from(pod.address), entry);
+        }
+    }
+
+    fn pod(&self, ip: IpAddr, namespace: Arc<str>, labels: Labels, node: Option<IpAddr>) -> Entry {
+        let blocks = self.holding(IpNet::from(ip));
+        Entry {
+            class: Class::Pod {
+                namespace,
+                labels,
+                blocks,
+            },
+            flags: POD | NO_MASQUERADE,
+            node,
+        }
+    }
+
+    fn add_nodes(&self, entries: &mut BTreeMap<IpNet, Entry>) {
+        for node in self.nodes {
+            let first = node.addresses.first().copied();
+            let own = node.name == self.node_name;
+            for address in node.addresses.iter().filter(|_| !own) {
+                let class = Class::RemoteNode {
+                    blocks: self.holding(IpNet::from(*address)),
+                };
+                entries.insert(
+                    IpNet::from(*address),
+                    Entry {
+                        class,
+                        flags: NODE | NO_MASQUERADE,
+                        node: first,
+                    },
+                );
+            }
+            for ingress in node.ranges.iter().filter_map(|range| range.hosts().next()) {
+                let host = if own { HOST } else { 0 };
+                entries.insert(
+                    IpNet::from(ingress),
+                    self.proxy(ingress, host | NO_MASQUERADE, first),
+                );
+            }
+            if own {
+                self.add_own(entries, &node.addresses);
+            }
+        }
+        entries.insert(IpNet::from(self.cluster_dns), self.dns());
+    }
+
+    fn add_own(&self, entries: &mut BTreeMap<IpNet, Entry>, addresses: &[IpAddr]) {
+        for address in addresses.iter().chain(self.own_addresses) {
+            let flags = NODE | HOST | NO_MASQUERADE;
+            let entry = Entry {
+                class: Class::Host,
+                flags,
+                node: addresses.first().copied(),
+            };
+            entries.insert(IpNet::from(*address), entry);
+        }
+    }
+
+    /// ARCHITECTURE.md, "Defaults and names": how policies name the ingress proxy.
+    fn proxy(&self, ip: IpAddr, flags: u32, node: Option<IpAddr>) -> Entry {
+        let labels = label("app.kubernetes.io/name", "naru-ingress");
+        Entry {
+            flags,
+            ..self.pod(ip, "naru-system".into(), labels, node)
+        }
+    }
+
+    /// The same page: how policies name the cluster DNS.
+    fn dns(&self) -> Entry {
+        let labels = label("k8s-app", "kube-dns");
+        let entry = self.pod(self.cluster_dns, "kube-system".into(), labels, None);
+        Entry {
+            flags: HOST | NO_MASQUERADE,
+            ..entry
+        }
+    }
+}
+
+fn label(key: &str, value: &str) -> Labels {
+    Arc::new(BTreeMap::from([(key.to_owned(), value.to_owned())]))
+}
+
+/// A prefix as the map has it: IPv4 mapped, its length counted from 96.
+#[must_use]
+pub fn prefix(net: &IpNet) -> Prefix {
+    let length = u32::from(net.prefix_len()) + if net.addr().is_ipv4() { 96 } else { 0 };
+    Prefix {
+        length,
+        addr: Addr::from(net.network()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn net(text: &str) -> IpNet {
+        text.parse().unwrap()
+    }
+
+    fn pod(name: &str, address: &str, node: &str) -> Arc<PodInfo> {
+        Arc::new(PodInfo {
+            namespace: "shop".into(),
+            name: name.into(),
+            uid: String::new(),
+            labels: BTreeMap::from([("app".into(), "web".into())]),
+            node_name: node.into(),
+            host_network: false,
+            hostname: None,
+            subdomain: None,
+            ports: vec![],
+            ips: vec![ip(address)],
+            phase: "Running".into(),
+            ready: true,
+            terminating: false,
+        })
+    }
+
+    fn view(pods: &[Arc<PodInfo>], blocks: &[&str]) -> BTreeMap<IpNet, Entry> {
+        let node = |name: &str, address: &str, range: &str| NodeView {
+            name: name.into(),
+            addresses: vec![ip(address)],
+            ranges: vec![net(range)],
+        };
+        let nodes = [
+            node("node1", "192.168.77.101", "10.244.0.0/24"),
+            node("node2", "192.168.77.102", "10.244.1.0/24"),
+        ];
+        classify(&View {
+            node_name: "node1",
+            own_addresses: &[],
+            cluster_dns: ip("10.96.0.10"),
+            nodes: &nodes,
+            pods,
+            local: &[],
+            blocks: &blocks.iter().map(|block| net(block)).collect(),
+        })
+    }
+
+    #[test]
+    fn pods_of_one_template_share_a_class_on_every_node() {
+        let entries = view(
+            &[
+                pod("a", "10.244.0.2", "node1"),
+                pod("b", "10.244.1.2", "node2"),
+            ],
+            &[],
+        );
+        let (a, b) = (
+            &entries[&net("10.244.0.2/32")],
+            &entries[&net("10.244.1.2/32")],
+        );
+        assert_eq!(a.class, b.class);
+        assert_eq!(
+            (a.node, b.node),
+            (Some(ip("192.168.77.101")), Some(ip("192.168.77.102")))
+        );
+    }
+
+    #[test]
+    fn a_block_splits_the_classes_of_the_pods_that_it_holds() {
+        let pods = [
+            pod("a", "10.244.0.2", "node1"),
+            pod("b", "10.244.1.2", "node2"),
+        ];
+        let entries = view(&pods, &["10.244.1.0/24", "10.0.0.0/8"]);
+        let blocks = |text: &str| entries[&net(text)].class.blocks().to_vec();
+        assert_eq!(blocks("10.244.0.2/32"), [net("10.0.0.0/8")]);
+        assert_eq!(
+            blocks("10.244.1.2/32"),
+            [net("10.0.0.0/8"), net("10.244.1.0/24")]
+        );
+        assert_eq!(blocks("10.0.0.0/8"), [net("10.0.0.0/8")]);
+    }
+
+    #[test]
+    fn own_addresses_are_the_host_and_the_proxies_are_pods() {
+        let entries = view(&[], &[]);
+        assert_eq!(entries[&net("192.168.77.101/32")].class, Class::Host);
+        assert!(matches!(
+            entries[&net("192.168.77.102/32")].class,
+            Class::RemoteNode { .. }
+        ));
+        let proxy = &entries[&net("10.244.0.1/32")];
+        assert!(
+            matches!(&proxy.class, Class::Pod { namespace, .. } if &**namespace == "naru-system")
+        );
+        assert_eq!(proxy.flags & HOST, HOST);
+        assert_eq!(entries[&net("10.244.1.1/32")].flags & HOST, 0);
+        assert_eq!(entries[&net("10.96.0.10/32")].flags & HOST, HOST);
+        assert_eq!(entries[&net("10.244.1.0/24")].flags, NO_MASQUERADE);
+    }
+
+    #[test]
+    fn prefixes_of_ipv4_count_from_96() {
+        assert_eq!(prefix(&net("10.0.0.0/8")).length, 104);
+        assert_eq!(prefix(&net("10.0.0.1/32")).length, 128);
+        assert_eq!(prefix(&net("fd00::/8")).length, 8);
+    }
+}
