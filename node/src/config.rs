@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Parser;
+use ipnet::Ipv4Net;
 
 /// What `naru-node` is told on its command line.
 #[derive(Debug, Clone, Parser)]
@@ -40,6 +41,12 @@ pub struct Config {
     /// Parent of the pods' cgroups, as containerd names it (absolute, below the cgroup2 mount).
     #[arg(long, default_value = "/naru")]
     pub cgroup_parent: String,
+    /// Range that the pods of the whole cluster get their addresses from.
+    #[arg(long, default_value = "10.244.0.0/16")]
+    pub cluster_cidr: Ipv4Net,
+    /// Range that Services get their addresses from.
+    #[arg(long, default_value = "10.96.0.0/12")]
+    pub service_cidr: Ipv4Net,
     /// Address of the cluster DNS.
     #[arg(long, default_value = "10.96.0.10")]
     pub cluster_dns: IpAddr,

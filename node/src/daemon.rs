@@ -35,6 +35,8 @@ pub async fn run(shared: Shared, shutdown: CancellationToken) {
         });
     }
     // One line per part: `parts.start("name", with(&shared, part::run));`
+    parts.start("network", with(&shared, crate::network::run));
+    parts.start("cni", with(&shared, crate::cni::run));
     parts.start("cluster-dns", with(&shared, crate::cluster_dns::run));
     parts.tasks.join_all().await;
 }

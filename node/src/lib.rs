@@ -16,6 +16,7 @@ pub mod ipam;
 pub mod ipcache;
 pub mod kubelet;
 pub mod net;
+pub mod network;
 pub mod pods;
 pub mod policy;
 pub mod service;
@@ -39,6 +40,8 @@ pub struct Shared {
     pub watches: Arc<Watches>,
     /// What is degraded on this node, and why.
     pub health: Arc<Health>,
+    /// The running network, once it is open.
+    pub network: network::Handle,
 }
 
 /// How a part of the daemon ends: `Ok` only at shutdown; an error restarts the part.

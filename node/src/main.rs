@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use clap::Parser as _;
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use naru_node::{Config, Health, Shared, Watches, daemon};
+use naru_node::{Config, Health, Shared, Watches, daemon, network};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +28,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         client,
         watches: Watches::new(),
         health: Arc::new(Health::default()),
+        network: network::Handle::default(),
     };
     let shutdown = CancellationToken::new();
     tokio::spawn(cancel_on_signal(shutdown.clone())?);

@@ -1,0 +1,140 @@
+//! The loops that join plans and maps: the running network of this node.
+//!
+//! [`Network`] is made once per daemon and holds everything that touches the kernel. Four loops
+//! follow the API, each in the same way: wait for any change, let it settle for some milliseconds,
+//! read everything, plan, apply the difference. `node` keeps the node's own facts and routes,
+//! `services` the service maps, `policies` endpoints, identities and policy, `sweep` the flow
+//! tables. The CNI server attaches and detaches pods through [`Network::attach`] and
+//! [`Network::detach`], which return when the change is programmed.
+
+mod attach;
+mod names;
+mod node;
+mod open;
+mod policies;
+mod services;
+mod sweep;
+mod trigger;
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, OnceLock};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+pub use attach::{AttachError, Request};
+pub use names::{Names, ServiceNames, Who};
+pub use open::OpenError;
+
+use crate::datapath::Datapath;
+use crate::ipam::{Ipam, Lease, LeaseKey};
+use crate::net::{Link, Netlink};
+use crate::{Config, Health, PartResult, Shared, Watches};
+
+/// Where the other parts find the network, once it is open.
+#[derive(Debug, Clone, Default)]
+pub struct Handle(Arc<OnceLock<Arc<Network>>>);
+
+impl Handle {
+    /// The network; none while the daemon is starting or the kernel refuses.
+    #[must_use]
+    pub fn get(&self) -> Option<&Arc<Network>> {
+        self.0.get()
+    }
+}
+
+/// A pod that is attached: its lease and the host side of its veth.
+#[derive(Debug, Clone)]
+pub struct Attachment {
+    /// Its lease.
+    pub lease: Lease,
+    /// Interface index of the host side.
+    pub ifindex: u32,
+}
+
+/// The running network of this node.
+#[derive(Debug)]
+pub struct Network {
+    config: Arc<Config>,
+    watches: Arc<Watches>,
+    health: Arc<Health>,
+    node_ip: Ipv4Addr,
+    uplink: Link,
+    netlink: Netlink,
+    /// Programs and maps.
+    pub datapath: Datapath,
+    /// Pod addresses.
+    pub ipam: Ipam,
+    attached: Mutex<BTreeMap<LeaseKey, Attachment>>,
+    /// Raised to ask for endpoints and policy to be programmed.
+    asked: watch::Sender<u64>,
+    /// The value of `asked` that has been programmed.
+    programmed: watch::Sender<u64>,
+    names: ArcSwap<Names>,
+    service_names: ArcSwap<ServiceNames>,
+    watchers: AtomicUsize,
+}
+
+impl Network {
+    /// Names for what the maps hold.
+    #[must_use]
+    pub fn names(&self) -> Arc<Names> {
+        self.names.load_full()
+    }
+
+    /// Names of services.
+    #[must_use]
+    pub fn service_names(&self) -> Arc<ServiceNames> {
+        self.service_names.load_full()
+    }
+}
+
+/// Opens the network, if it is not open yet, and runs its loops until `shutdown`.
+///
+/// # Errors
+/// When it cannot be opened; what is missing stands in the error and in the node's health.
+pub async fn run(shared: Shared, shutdown: CancellationToken) -> PartResult {
+    let network = open_once(&shared).await?;
+    let loops = async {
+        tokio::join!(
+            node::run(Arc::clone(&network)),
+            services::run(Arc::clone(&network)),
+            policies::run(Arc::clone(&network)),
+            sweep::run(Arc::clone(&network)),
+        )
+    };
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        _ = loops => {}
+    }
+    Ok(())
+}
+
+async fn open_once(shared: &Shared) -> Result<Arc<Network>, OpenError> {
+    if let Some(network) = shared.network.get() {
+        return Ok(Arc::clone(network));
+    }
+    let opened = Network::open(shared).await;
+    shared
+        .health
+        .set("datapath", opened.as_ref().err().map(|error| chain(error)));
+    let network = Arc::new(opened?);
+    let degraded = network.datapath.features().degraded();
+    shared.health.set(
+        "kernel",
+        (!degraded.is_empty()).then(|| degraded.join("; ")),
+    );
+    Ok(Arc::clone(shared.network.0.get_or_init(|| network)))
+}
+
+/// An error with everything that caused it, in one line.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let sources = std::iter::successors(error.source(), |error| error.source());
+    sources.fold(error.to_string(), |text, source| {
+        format!("{text}: {source}")
+    })
+}

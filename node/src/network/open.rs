@@ -1,0 +1,169 @@
+//! Opening the network: adopting what an earlier daemon left running.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwap;
+use nix::sys::statfs::{FsType, statfs};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::{Attachment, Network};
+use crate::Shared;
+use crate::datapath::{Attached, Datapath, DatapathError};
+use crate::ipam::{Ipam, Lease, LeaseKey, StoreError};
+use crate::net::{NetError, Netlink, prepare_node};
+
+/// `NSFS_MAGIC` of linux/magic.h: a live network namespace.
+const NSFS: FsType = FsType(0x6e73_6673);
+
+/// The network cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The node's address is not IPv4.
+    #[error("node address {0} is not IPv4: the data path carries IPv4 only so far")]
+    NotIpv4(IpAddr),
+    /// No cgroup2 file system is mounted.
+    #[error("no cgroup2 mount found: mount one, or name the node's directory with --cgroup")]
+    NoCgroup2,
+    /// Programs or maps.
+    #[error("data path")]
+    Datapath(#[from] DatapathError),
+    /// Links, addresses or kernel parameters.
+    #[error("network set-up")]
+    Net(#[from] NetError),
+    /// Address leases.
+    #[error("address leases")]
+    Leases(#[from] StoreError),
+}
+
+impl Network {
+    /// Opens maps and leases, attaches what is not attached, and takes up the pods that live.
+    ///
+    /// # Errors
+    /// When a step fails; what runs in the kernel goes on running.
+    pub(super) async fn open(shared: &Shared) -> Result<Self, OpenError> {
+        let config = Arc::clone(&shared.config);
+        let IpAddr::V4(node_ip) = config.node_ip else {
+            return Err(OpenError::NotIpv4(config.node_ip));
+        };
+        let netlink = Netlink::here()?;
+        let uplink = prepare_node(&netlink, &config.uplink).await?;
+        let ipam = Ipam::open(config.state_dir.join("leases"))?;
+        let datapath = Datapath::open(&config.bpffs)?;
+        let cgroup = config
+            .cgroup
+            .clone()
+            .or_else(cgroup2_mount)
+            .ok_or(OpenError::NoCgroup2)?;
+        let sockets = datapath.attach_cgroup(&cgroup)?;
+        let network = Self {
+            node_ip,
+            netlink,
+            datapath,
+            ipam,
+            attached: Mutex::default(),
+            asked: watch::Sender::new(0),
+            programmed: watch::Sender::new(0),
+            names: ArcSwap::default(),
+            service_names: ArcSwap::default(),
+            watchers: AtomicUsize::new(0),
+            watches: Arc::clone(&shared.watches),
+            health: Arc::clone(&shared.health),
+            config,
+            uplink,
+        };
+        let made = network.adopt_pods().await?;
+        let uplink = network
+            .datapath
+            .attach_uplink(&network.uplink.name, network.uplink.index)?;
+        network.datapath.forget_old_programs()?;
+        tracing::info!(?sockets, ?uplink, pods = ?made, "data path open");
+        Ok(network)
+    }
+
+    /// Takes up every leased pod whose namespace lives, and lets go of the others. Returns what
+    /// attaching did.
+    async fn adopt_pods(&self) -> Result<Vec<Attached>, OpenError> {
+        let mut outcomes = Vec::new();
+        let mut adopted = BTreeMap::new();
+        for lease in self.ipam.leases() {
+            if !is_namespace(&lease.netns) {
+                self.forget(&lease)?;
+                continue;
+            }
+            // Without its link the attachment was interrupted: the runtime repeats or removes it.
+            match self.netlink.link(&lease.host_link).await {
+                Ok(link) => {
+                    outcomes.extend(self.datapath.attach_pod(&link.name, link.index)?);
+                    adopted.insert(
+                        lease.key.clone(),
+                        Attachment {
+                            lease,
+                            ifindex: link.index,
+                        },
+                    );
+                }
+                Err(NetError::NoLink(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let known: BTreeSet<String> = self
+            .ipam
+            .leases()
+            .into_iter()
+            .map(|l| l.host_link)
+            .collect();
+        for link in self.datapath.attached_pods()? {
+            if link.starts_with("naru") && !known.contains(&link) {
+                self.datapath.detach_pod(&link);
+            }
+        }
+        *self.attached.lock() = adopted;
+        Ok(outcomes)
+    }
+
+    fn forget(&self, lease: &Lease) -> Result<(), OpenError> {
+        let LeaseKey { sandbox, .. } = &lease.key;
+        tracing::info!(sandbox, address = %lease.address, "sandbox is gone, address freed");
+        self.datapath.detach_pod(&lease.host_link);
+        self.ipam.free(&lease.key, now())?;
+        Ok(())
+    }
+}
+
+/// Seconds since the epoch.
+pub(super) fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}
+
+/// Whether a file is (still) a namespace, not what is left of one.
+fn is_namespace(path: &Path) -> bool {
+    statfs(path).is_ok_and(|stat| stat.filesystem_type() == NSFS)
+}
+
+/// The first cgroup2 mount, wherever the machine has it.
+fn cgroup2_mount() -> Option<PathBuf> {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").ok()?;
+    let mut fields = mounts
+        .lines()
+        .map(|line| line.split(' ').collect::<Vec<_>>());
+    fields
+        .find(|fields| fields.get(2) == Some(&"cgroup2"))
+        .map(|fields| PathBuf::from(fields[1]))
+}
+
+/// The node's IPv4 address.
+impl Network {
+    /// Address of this node.
+    #[must_use]
+    pub fn node_ip(&self) -> Ipv4Addr {
+        self.node_ip
+    }
+}
