@@ -4,3 +4,4 @@
 //! service that the daemon serves beside its kubelet paths.
 
 pub mod cni;
+pub mod flows;
