@@ -1,9 +1,7 @@
 //! Feeds the cluster DNS from the API and runs it on this node.
 //!
 //! Two tasks beside the server: one rebuilds the Services half of the zone, one the pods half,
-//! each whenever its tables change. A rebuild reads whole tables and takes no hint; while many
-//! changes come, it pauses between rebuilds for several times what the last one took, so that
-//! churn costs a bounded share of a core and a single change still shows at once.
+//! each whenever its tables change. A rebuild reads whole tables and takes no hint.
 //!
 //! Nothing is answered from an empty zone: the sockets open when Services, EndpointSlices and pods
 //! have been read once, because a wrong "no such name" would be cached by clients.
@@ -11,13 +9,13 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use naru_dns::{Domain, Resolver, ResolverConfig, Server, Zone, plan};
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::follow::follow;
 use crate::{Health, PartResult, Shared, Watches};
 
 const PORT: u16 = 53;
@@ -25,10 +23,6 @@ const COMPONENT: &str = "cluster-dns";
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// Datagram loops: one for each worker of the daemon's runtime.
 const LOOPS: usize = 2;
-/// Shortest pause between rebuilds while changes keep coming.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
-/// A rebuild is followed by a pause of this many times its own length.
-const PAUSE_FACTOR: u32 = 4;
 /// How long until binding is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -87,28 +81,18 @@ async fn bind(address: SocketAddr, health: &Health) -> Server {
 }
 
 async fn follow_services(zone: &ArcSwap<Zone>, watches: &Watches) {
-    let mut services = watches.services.subscribe();
-    // What changed before the subscription is no news to it.
-    services.mark_changed();
-    let mut slices = watches.endpoint_slices.subscribe();
-    while either_changes(&mut services, &mut slices).await {
-        let start = Instant::now();
-        services.mark_unchanged();
-        slices.mark_unchanged();
-        rebuild_services(zone, watches);
-        pause(start).await;
-    }
+    let tables = vec![
+        watches.services.subscribe(),
+        watches.endpoint_slices.subscribe(),
+    ];
+    follow(tables, || rebuild_services(zone, watches)).await;
 }
 
 async fn follow_pods(zone: &ArcSwap<Zone>, watches: &Watches) {
-    let mut pods = watches.pods.subscribe();
-    pods.mark_changed();
-    while pods.changed().await.is_ok() {
-        let start = Instant::now();
-        pods.mark_unchanged();
-        rebuild_pods(zone, watches);
-        pause(start).await;
-    }
+    follow(vec![watches.pods.subscribe()], || {
+        rebuild_pods(zone, watches)
+    })
+    .await;
 }
 
 fn rebuild_services(zone: &ArcSwap<Zone>, watches: &Watches) {
@@ -124,18 +108,6 @@ fn rebuild_pods(zone: &ArcSwap<Zone>, watches: &Watches) {
     let addresses = alive.flat_map(|pod| pod.ips.iter().map(|ip| (pod.namespace.as_str(), *ip)));
     let plan = Arc::new(plan::pods(addresses));
     zone.rcu(|zone| zone.with_pods(Arc::clone(&plan)));
-}
-
-async fn pause(start: Instant) {
-    tokio::time::sleep((start.elapsed() * PAUSE_FACTOR).max(SHORTEST_PAUSE)).await;
-}
-
-/// Waits for a change of either table; `false` when the tables are gone.
-async fn either_changes(one: &mut watch::Receiver<u64>, other: &mut watch::Receiver<u64>) -> bool {
-    tokio::select! {
-        change = one.changed() => change.is_ok(),
-        change = other.changed() => change.is_ok(),
-    }
 }
 
 fn config(shared: &Shared) -> ResolverConfig {

@@ -38,6 +38,7 @@ pub async fn run(shared: Shared, shutdown: CancellationToken) {
     parts.start("network", with(&shared, crate::network::run));
     parts.start("cni", with(&shared, crate::cni::run));
     parts.start("cluster-dns", with(&shared, crate::cluster_dns::run));
+    parts.start("ingress", with(&shared, crate::ingress::run));
     parts.tasks.join_all().await;
 }
 

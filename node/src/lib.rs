@@ -10,6 +10,7 @@ pub mod config;
 pub mod daemon;
 pub mod datapath;
 pub mod flows;
+pub mod follow;
 pub mod health;
 pub mod ingress;
 pub mod ipam;

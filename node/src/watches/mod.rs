@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
+use k8s_openapi::api::networking::v1::{Ingress, IngressClass, NetworkPolicy};
 use kube::Client;
 use kube::runtime::watcher;
 use tokio::task::JoinSet;
@@ -41,6 +41,8 @@ pub struct Watches {
     pub nodes: Table<Node>,
     /// Every Ingress.
     pub ingresses: Table<Ingress>,
+    /// Every IngressClass.
+    pub ingress_classes: Table<IngressClass>,
 }
 
 impl Watches {
@@ -56,6 +58,7 @@ impl Watches {
             network_policies: Table::new("networkpolicies"),
             nodes: Table::new("nodes"),
             ingresses: Table::new("ingresses"),
+            ingress_classes: Table::new("ingressclasses"),
         })
     }
 
@@ -87,6 +90,7 @@ impl Watches {
         feed!(network_policies, all(), feed::whole::<NetworkPolicy>);
         feed!(nodes, all(), feed::whole::<Node>);
         feed!(ingresses, all(), feed::whole::<Ingress>);
+        feed!(ingress_classes, all(), feed::whole::<IngressClass>);
         feeds.join_all().await;
     }
 
