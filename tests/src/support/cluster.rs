@@ -292,9 +292,6 @@ impl Cluster {
         group: &str,
         command: Vec<std::ffi::OsString>,
     ) -> Result<()> {
-        if self.process(name).is_some() {
-            return Ok(());
-        }
         let launch = Launch {
             name: name.to_owned(),
             cgroup: self.cgroups.create(group)?,
@@ -303,6 +300,13 @@ impl Cluster {
             env: vec![("RUST_BACKTRACE".into(), "1".into())],
             log: self.layout.log(name),
         };
+        if let Some(running) = self.process(name) {
+            if running.built == launch.built() {
+                return Ok(());
+            }
+            self.say(&format!("{name} was rebuilt and is restarted"));
+            running.kill()?;
+        }
         let process = launch.start()?;
         let mut ledger = self.ledger();
         ledger.record(process);

@@ -46,7 +46,7 @@ impl Ledger {
     /// When the directory can't be written.
     pub fn save(&self, path: &Path) -> Result<()> {
         let fresh = path.with_extension("json.new");
-        fs::write(&fresh, serde_json::to_string_pretty(self)?)?;
+        fs::write(&fresh, serde_json::to_string_pretty(self)? + "\n")?;
         fs::rename(&fresh, path).with_context(|| path.display().to_string())
     }
 
@@ -80,6 +80,7 @@ mod tests {
                 name: "a".into(),
                 pid,
                 started: 1,
+                built: 0,
             });
         }
         assert_eq!(ledger.processes.len(), 1);

@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow};
 use nix::sys::signal::{Signal, kill};
@@ -28,6 +28,8 @@ pub struct Process {
     pub pid: i32,
     /// Clock ticks between boot and the start of the process (proc(5), stat field 22).
     pub started: u64,
+    /// When the program's file was made, in nanoseconds since 1970; 0 for one found on the path.
+    pub built: u64,
 }
 
 /// What to start and where.
@@ -63,7 +65,17 @@ impl Launch {
             name: self.name.clone(),
             pid,
             started,
+            built: self.built(),
         })
+    }
+
+    /// When the file of the program was made, in nanoseconds since 1970.
+    pub fn built(&self) -> u64 {
+        let modified = fs::metadata(&self.command[0])
+            .and_then(|m| m.modified())
+            .ok();
+        let since = modified.and_then(|t| t.duration_since(UNIX_EPOCH).ok());
+        since.map_or(0, |d| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX))
     }
 
     fn prepare(&self) -> Result<Command> {
@@ -173,6 +185,7 @@ mod tests {
             name: "x".into(),
             pid: me,
             started: started + 1,
+            built: 0,
         };
         assert!(!other.alive());
     }
