@@ -1,12 +1,15 @@
 //! Attaching: pinned links, taken over as they are, moved to a newer program in one step, or made.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use aya::programs::links::FdLink;
 use aya::programs::tc::{self, NlOptions, TcAttachOptions};
-use aya::programs::{CgroupAttachMode, LinkOrder, SchedClassifier, TcAttachType};
+use aya::programs::{
+    CgroupAttachMode, LinkOrder, ProgramError, ProgramInfo, SchedClassifier, TcAttachType,
+};
 use naru_ebpf_common::names;
 
 use super::Datapath;
@@ -89,6 +92,48 @@ impl Datapath {
         Ok(names
             .filter_map(|name| name.strip_suffix(&suffix).map(str::to_owned))
             .collect())
+    }
+
+    /// How many links run each program.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn links_per_program(&self) -> Result<HashMap<&'static str, u32>, DatapathError> {
+        let dir = self.dir.join("links");
+        let entries = fs::read_dir(&dir).map_err(DatapathError::path("list", &dir))?;
+        let mut links = HashMap::new();
+        for entry in entries.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let program = name.rsplit_once('-').map(|(_, program)| program);
+            let all = names::TC_PROGRAMS.into_iter().chain(names::CGROUP_PROGRAMS);
+            for known in all.filter(|known| Some(*known) == program) {
+                *links.entry(known).or_insert(0) += 1;
+            }
+        }
+        Ok(links)
+    }
+
+    /// The kernel's tag of each program, sorted by name.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn program_tags(&self) -> Result<Vec<(&'static str, u64)>, DatapathError> {
+        let programs = self.programs.lock();
+        let tc = programs
+            .tc
+            .iter()
+            .map(|(name, program)| (*name, program.info()));
+        let cgroup = programs
+            .cgroup
+            .iter()
+            .map(|(name, program)| (*name, program.info()));
+        let tag = |(name, info): (&'static str, Result<ProgramInfo, ProgramError>)| {
+            let info = info.map_err(DatapathError::attach(name, "the kernel"))?;
+            Ok((name, info.tag()))
+        };
+        let mut tags = tc.chain(cgroup).map(tag).collect::<Result<Vec<_>, _>>()?;
+        tags.sort_unstable();
+        Ok(tags)
     }
 
     /// Clears away the programs of other builds, once every link runs one of this build.

@@ -45,14 +45,22 @@ impl Events {
     /// When the descriptor cannot be waited for any more.
     pub async fn read(&mut self, mut take: impl FnMut(Event)) -> io::Result<()> {
         let mut guard = self.ring.readable_mut().await?;
-        let ring = guard.get_inner_mut();
-        while let Some(item) = ring.next() {
-            // A newer program may send longer events; a shorter one is no event.
-            if let Ok((event, _)) = Event::read_from_prefix(&item) {
-                take(event);
-            }
-        }
+        drain(guard.get_inner_mut(), &mut take);
         guard.clear_ready();
         Ok(())
+    }
+
+    /// Hands over what is there without waiting: events that do not wake the reader.
+    pub fn drain(&mut self, mut take: impl FnMut(Event)) {
+        drain(self.ring.get_mut(), &mut take);
+    }
+}
+
+fn drain(ring: &mut RingBuf<MapData>, take: &mut impl FnMut(Event)) {
+    while let Some(item) = ring.next() {
+        // A newer program may send longer events; a shorter one is no event.
+        if let Ok((event, _)) = Event::read_from_prefix(&item) {
+            take(event);
+        }
     }
 }

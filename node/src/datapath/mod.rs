@@ -134,6 +134,24 @@ impl Datapath {
         }))
     }
 
+    /// How full the maps are: name, entries, capacity.
+    ///
+    /// # Errors
+    /// When a map cannot be read.
+    pub fn fill(&self) -> Result<Vec<(&'static str, u64, u64)>, DatapathError> {
+        Ok(vec![
+            self.endpoints.fill(names::ENDPOINTS_SIZE)?,
+            self.ipcache.fill(names::IPCACHE_SIZE)?,
+            self.policy.fill(names::POLICY_SIZE)?,
+            self.services.fill(names::SERVICES_SIZE)?,
+            self.backends.fill(names::BACKENDS_SIZE)?,
+            self.conntrack.fill(names::CONNTRACK_SIZE)?,
+            self.nat.fill(names::NAT_SIZE)?,
+            self.sockets.fill(names::SOCKETS_SIZE)?,
+            self.drops.fill(names::DROPS_SIZE)?,
+        ])
+    }
+
     /// Opens the ring of events. Each event reaches one reader only.
     ///
     /// # Errors

@@ -95,6 +95,19 @@ impl<K: Pod + Eq + Hash, V: Pod + PartialEq> Table<K, V> {
         collect(self.name, self.map.lock().iter())
     }
 
+    /// Name, number of entries and capacity.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub(super) fn fill(&self, capacity: u32) -> Result<(&'static str, u64, u64), DatapathError> {
+        let map = self.map.lock();
+        Ok((
+            self.name,
+            map.keys().filter(Result::is_ok).count() as u64,
+            capacity.into(),
+        ))
+    }
+
     /// Writes one entry.
     ///
     /// # Errors
@@ -206,6 +219,14 @@ impl<V: Pod> PrefixTable<V> {
             .into_iter()
             .map(|(key, value)| (prefix(key), value))
             .collect())
+    }
+
+    /// Name, number of prefixes and capacity.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub(super) fn fill(&self, capacity: u32) -> Result<(&'static str, u64, u64), DatapathError> {
+        Ok((self.name, self.entries()?.len() as u64, capacity.into()))
     }
 
     /// Writes one prefix.

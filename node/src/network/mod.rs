@@ -18,7 +18,7 @@ mod trigger;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
@@ -31,6 +31,7 @@ pub use names::{Names, ServiceNames, Who};
 pub use open::OpenError;
 
 use crate::datapath::Datapath;
+use crate::flows::FlowLog;
 use crate::ipam::{Ipam, Lease, LeaseKey};
 use crate::net::{Link, Netlink};
 use crate::{Config, Health, PartResult, Shared, Watches};
@@ -74,12 +75,31 @@ pub struct Network {
     asked: watch::Sender<u64>,
     /// The value of `asked` that has been programmed.
     programmed: watch::Sender<u64>,
+    /// The latest flow events.
+    pub flows: FlowLog,
     names: ArcSwap<Names>,
     service_names: ArcSwap<ServiceNames>,
     watchers: AtomicUsize,
 }
 
 impl Network {
+    /// This node's name.
+    #[must_use]
+    pub fn node_name(&self) -> &str {
+        &self.config.node_name
+    }
+
+    /// Whether somebody watches flows.
+    #[must_use]
+    pub fn is_watched(&self) -> bool {
+        self.watchers.load(Ordering::Relaxed) > 0
+    }
+
+    /// Records a fault of a component, or that it is well.
+    pub(crate) fn report_health(&self, component: &'static str, fault: Option<String>) {
+        self.health.set(component, fault);
+    }
+
     /// Names for what the maps hold.
     #[must_use]
     pub fn names(&self) -> Arc<Names> {
@@ -105,6 +125,7 @@ pub async fn run(shared: Shared, shutdown: CancellationToken) -> PartResult {
             services::run(Arc::clone(&network)),
             policies::run(Arc::clone(&network)),
             sweep::run(Arc::clone(&network)),
+            crate::flows::read(Arc::clone(&network)),
         )
     };
     tokio::select! {

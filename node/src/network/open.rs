@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use super::{Attachment, Network};
 use crate::Shared;
 use crate::datapath::{Attached, Datapath, DatapathError};
+use crate::flows::FlowLog;
 use crate::ipam::{Ipam, Lease, LeaseKey, StoreError};
 use crate::net::{NetError, Netlink, prepare_node};
 
@@ -69,6 +70,7 @@ impl Network {
             attached: Mutex::default(),
             asked: watch::Sender::new(0),
             programmed: watch::Sender::new(0),
+            flows: FlowLog::default(),
             names: ArcSwap::default(),
             service_names: ArcSwap::default(),
             watchers: AtomicUsize::new(0),
