@@ -1,5 +1,6 @@
 //! What every controller is given: settings, caches, a writer and a recorder.
 
+use super::range::Ipv4Range;
 use super::runtime::{Kind, Recorder, Store, Writer};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::coordination::v1::Lease;
@@ -17,7 +18,7 @@ use tokio::task::JoinSet;
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The range that node ranges are cut from, such as `10.244.0.0/16`.
-    pub pod_cidr: String,
+    pub pod_cidr: Ipv4Range,
     /// Prefix length of one node's range.
     pub node_mask: u8,
     /// How long a node may be silent before it counts as unreachable.

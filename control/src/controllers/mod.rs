@@ -9,9 +9,13 @@ pub mod runtime;
 
 pub mod context;
 pub mod deployment;
+pub mod endpoints;
+pub mod nodes;
+pub mod range;
 pub mod replicaset;
 
 pub use context::{Caches, Config, Context};
+pub use range::Ipv4Range;
 
 use kube::Client;
 use std::sync::Arc;
@@ -28,6 +32,9 @@ pub async fn run(client: Client, config: Config, shutdown: CancellationToken) {
     let mut workers = JoinSet::new();
 
     let replicasets = replicaset::Controller::new(context.clone());
+    let endpoints = endpoints::Controller::new(context.clone());
+    let lifecycle = nodes::Lifecycle::new(context.clone());
+    let evictor = nodes::Evictor::new(context.clone());
     let deployments = deployment::Controller::new(context.clone());
 
     context.caches.follow(context.writer.client(), &mut watches);
@@ -40,6 +47,9 @@ pub async fn run(client: Client, config: Config, shutdown: CancellationToken) {
     }
     runtime::worker::spawn(replicasets, &mut workers, &shutdown);
     runtime::worker::spawn(deployments, &mut workers, &shutdown);
+    runtime::worker::spawn(endpoints, &mut workers, &shutdown);
+    runtime::worker::spawn(lifecycle, &mut workers, &shutdown);
+    runtime::worker::spawn(evictor, &mut workers, &shutdown);
     tracing::info!("controllers running");
     while workers.join_next().await.is_some() {}
 }

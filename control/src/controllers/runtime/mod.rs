@@ -17,6 +17,7 @@ pub mod meta;
 pub mod pod;
 pub mod queue;
 pub mod store;
+pub mod taints;
 pub mod worker;
 pub mod writer;
 

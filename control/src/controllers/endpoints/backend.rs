@@ -1,0 +1,206 @@
+//! From a Service and its pods to backends: address, conditions, ports.
+
+use crate::controllers::runtime::{meta, pod};
+use k8s_openapi::api::core::v1::{ObjectReference, Pod, Service, ServicePort};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use kube::ResourceExt;
+use naru_core::names::labels;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// One port of one pod behind a Service port.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Port {
+    /// The Service port's name, empty for a single unnamed port.
+    pub name: String,
+    /// `TCP`, `UDP` or `SCTP`.
+    pub protocol: String,
+    /// The pod's port, 1 to 65535.
+    pub number: i32,
+    /// The application protocol, as the Service says it.
+    pub app_protocol: Option<String>,
+}
+
+/// One pod as an endpoint.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Backend {
+    /// The pod's address.
+    pub address: IpAddr,
+    /// May get new connections.
+    pub ready: bool,
+    /// Would be ready if it were not terminating.
+    pub serving: bool,
+    /// Is going away.
+    pub terminating: bool,
+    /// The pod's own DNS name below a headless Service.
+    pub hostname: Option<String>,
+    /// The node it runs on.
+    pub node: Option<String>,
+    /// That node's zone.
+    pub zone: Option<String>,
+    /// The pod.
+    pub target: ObjectReference,
+    /// Its ports, sorted.
+    pub ports: Vec<Port>,
+}
+
+/// Whether the Service's endpoints are this controller's business: it has a selector and an
+/// address to give.
+pub fn is_managed(service: &Service) -> bool {
+    let Some(spec) = service.spec.as_ref() else {
+        return false;
+    };
+    let selects = spec
+        .selector
+        .as_ref()
+        .is_some_and(|selector| !selector.is_empty());
+    selects && spec.type_.as_deref() != Some("ExternalName")
+}
+
+/// Whether the Service has no cluster address.
+pub fn is_headless(service: &Service) -> bool {
+    service
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.cluster_ip.as_deref())
+        == Some("None")
+}
+
+/// Whether `pod` is selected by `service`.
+pub fn is_selected(service: &Service, pod: &Pod) -> bool {
+    let selector = service
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.selector.as_ref());
+    selector.is_some_and(|selector| !selector.is_empty() && meta::selects(selector, pod.labels()))
+}
+
+/// The pods behind `service` in one address family, sorted by name. `zones` maps nodes to zones.
+pub fn backends(
+    service: &Service,
+    pods: &[Arc<Pod>],
+    zones: &BTreeMap<String, String>,
+    v6: bool,
+) -> Vec<Backend> {
+    let selected = pods
+        .iter()
+        .filter(|pod| is_selected(service, pod) && !pod::is_finished(pod));
+    selected
+        .filter_map(|pod| backend(service, pod, zones, v6))
+        .collect()
+}
+
+fn backend(
+    service: &Service,
+    pod: &Pod,
+    zones: &BTreeMap<String, String>,
+    v6: bool,
+) -> Option<Backend> {
+    let address = address(pod, v6)?;
+    let publish = service
+        .spec
+        .as_ref()
+        .is_some_and(|spec| spec.publish_not_ready_addresses == Some(true));
+    let serving = pod::is_ready(pod);
+    let terminating = pod::is_terminating(pod);
+    let node = Some(pod::node_name(pod).to_owned()).filter(|node| !node.is_empty());
+    Some(Backend {
+        address,
+        ready: publish || (serving && !terminating),
+        serving,
+        terminating,
+        hostname: hostname(service, pod),
+        zone: node.as_ref().and_then(|node| zones.get(node).cloned()),
+        node,
+        target: ObjectReference {
+            resource_version: None,
+            api_version: None,
+            ..meta::reference(pod)
+        },
+        ports: ports(service, pod),
+    })
+}
+
+fn address(pod: &Pod, v6: bool) -> Option<IpAddr> {
+    let status = pod.status.as_ref()?;
+    let listed = status
+        .pod_ips
+        .iter()
+        .flatten()
+        .map(|entry| entry.ip.as_str());
+    let all = listed.chain(status.pod_ip.as_deref());
+    all.filter_map(|text| text.parse::<IpAddr>().ok())
+        .find(|address| address.is_ipv6() == v6)
+}
+
+fn hostname(service: &Service, pod: &Pod) -> Option<String> {
+    let spec = pod.spec.as_ref()?;
+    let mine = spec.subdomain.as_deref() == service.metadata.name.as_deref();
+    spec.hostname
+        .clone()
+        .filter(|hostname| mine && !hostname.is_empty())
+}
+
+/// A port whose name the pod does not have is left out, so that pods of different versions can
+/// stand behind one Service.
+fn ports(service: &Service, pod: &Pod) -> Vec<Port> {
+    let wanted = service
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.ports.as_deref())
+        .unwrap_or_default();
+    let mut ports: Vec<Port> = wanted
+        .iter()
+        .filter_map(|port| resolve(port, pod))
+        .collect();
+    ports.sort();
+    ports
+}
+
+fn resolve(port: &ServicePort, pod: &Pod) -> Option<Port> {
+    let protocol = port.protocol.clone().unwrap_or_else(|| "TCP".into());
+    let number = match &port.target_port {
+        None | Some(IntOrString::Int(0)) => port.port,
+        Some(IntOrString::Int(number)) => *number,
+        Some(IntOrString::String(name)) => named(pod, name, &protocol)?,
+    };
+    let name = port.name.clone().unwrap_or_default();
+    Some(Port {
+        name,
+        protocol,
+        number,
+        app_protocol: port.app_protocol.clone(),
+    })
+}
+
+fn named(pod: &Pod, name: &str, protocol: &str) -> Option<i32> {
+    if let Ok(number) = name.parse() {
+        return Some(number);
+    }
+    let spec = pod.spec.as_ref()?;
+    let sidecars = spec
+        .init_containers
+        .iter()
+        .flatten()
+        .filter(|c| c.restart_policy.as_deref() == Some("Always"));
+    let mut ports = spec
+        .containers
+        .iter()
+        .chain(sidecars)
+        .flat_map(|container| container.ports.iter().flatten());
+    let same = |other: Option<&str>| other.unwrap_or("TCP") == protocol;
+    let port =
+        ports.find(|port| port.name.as_deref() == Some(name) && same(port.protocol.as_deref()))?;
+    Some(port.container_port)
+}
+
+/// The zones of nodes that have one.
+pub fn zones<'a>(
+    nodes: impl IntoIterator<Item = &'a k8s_openapi::api::core::v1::Node>,
+) -> BTreeMap<String, String> {
+    let zone = |node: &k8s_openapi::api::core::v1::Node| {
+        Some((node.name_any(), node.labels().get(labels::ZONE)?.clone()))
+    };
+    nodes.into_iter().filter_map(zone).collect()
+}
