@@ -10,6 +10,8 @@ pub mod runtime;
 pub mod context;
 pub mod deployment;
 pub mod endpoints;
+pub mod gc;
+pub mod namespaces;
 pub mod nodes;
 pub mod range;
 pub mod replicaset;
@@ -35,6 +37,9 @@ pub async fn run(client: Client, config: Config, shutdown: CancellationToken) {
     let endpoints = endpoints::Controller::new(context.clone());
     let lifecycle = nodes::Lifecycle::new(context.clone());
     let evictor = nodes::Evictor::new(context.clone());
+    let furnisher = namespaces::Furnisher::new(context.clone());
+    let terminator = namespaces::Terminator::new(context.clone());
+    let collector = gc::Collector::new(context.clone());
     let deployments = deployment::Controller::new(context.clone());
 
     context.caches.follow(context.writer.client(), &mut watches);
@@ -50,6 +55,9 @@ pub async fn run(client: Client, config: Config, shutdown: CancellationToken) {
     runtime::worker::spawn(endpoints, &mut workers, &shutdown);
     runtime::worker::spawn(lifecycle, &mut workers, &shutdown);
     runtime::worker::spawn(evictor, &mut workers, &shutdown);
+    runtime::worker::spawn(furnisher, &mut workers, &shutdown);
+    runtime::worker::spawn(terminator, &mut workers, &shutdown);
+    runtime::worker::spawn(collector, &mut workers, &shutdown);
     tracing::info!("controllers running");
     while workers.join_next().await.is_some() {}
 }

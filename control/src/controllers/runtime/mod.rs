@@ -8,6 +8,7 @@
 //! dropped on arrival, which is safe because every write is a difference (see [`merge`]).
 
 pub mod claim;
+pub mod discovery;
 pub mod error;
 pub mod events;
 pub mod key;

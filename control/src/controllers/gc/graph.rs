@@ -1,0 +1,262 @@
+//! Who owns whom: all objects by uid, with the verdicts of garbage collection.
+//!
+//! Pure: changes go in, the uids to look at come out; [`Graph::verdict`] says what to do with one,
+//! given what is known of owners that the graph does not hold.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+/// Finalizer of an object that waits for its dependents.
+pub const FOREGROUND: &str = "foregroundDeletion";
+/// Finalizer of an object that lets its dependents live.
+pub const ORPHAN: &str = "orphan";
+
+/// Names an object for the API.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Ident {
+    /// Group and version, such as `apps/v1`.
+    pub api_version: String,
+    /// Kind.
+    pub kind: String,
+    /// Namespace, empty for cluster-scoped objects.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+}
+
+/// An object as far as ownership goes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Object {
+    /// Its name.
+    pub ident: Ident,
+    /// Its owners.
+    pub owners: Vec<OwnerReference>,
+    /// Whether deletion has begun.
+    pub deleting: bool,
+    /// Whether it waits for its dependents.
+    pub foreground: bool,
+    /// Whether it lets its dependents live.
+    pub orphan: bool,
+}
+
+impl Object {
+    /// Reads metadata.
+    pub fn read(api_version: &str, kind: &str, meta: &ObjectMeta) -> Self {
+        let has = |name: &str| {
+            meta.finalizers
+                .iter()
+                .flatten()
+                .any(|finalizer| finalizer == name)
+        };
+        Object {
+            ident: Ident {
+                api_version: api_version.into(),
+                kind: kind.into(),
+                namespace: meta.namespace.clone().unwrap_or_default(),
+                name: meta.name.clone().unwrap_or_default(),
+            },
+            owners: meta.owner_references.clone().unwrap_or_default(),
+            deleting: meta.deletion_timestamp.is_some(),
+            foreground: has(FOREGROUND),
+            orphan: has(ORPHAN),
+        }
+    }
+
+    fn waits_for_dependents(&self) -> bool {
+        self.deleting && self.foreground
+    }
+}
+
+/// How an owner stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// It lives.
+    Solid,
+    /// It is being deleted and waits for its dependents.
+    Waiting,
+    /// It is gone.
+    Absent,
+}
+
+/// What to do with an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing.
+    Keep,
+    /// Remove references to these owners: another owner keeps the object.
+    Detach(Vec<String>),
+    /// Delete it, and its dependents before or after it.
+    Delete {
+        /// Dependents first.
+        foreground: bool,
+    },
+    /// Remove the reference to it from these dependents, then its finalizer `orphan`.
+    Orphan(Vec<String>),
+    /// Nothing holds it any more: remove its finalizer `foregroundDeletion`.
+    Finish,
+    /// Look at these dependents; their end wakes it.
+    Await(Vec<String>),
+}
+
+/// The graph.
+#[derive(Debug, Default)]
+pub struct Graph {
+    objects: HashMap<String, Object>,
+    dependents: HashMap<String, HashSet<String>>,
+}
+
+impl Graph {
+    /// The object with `uid`.
+    pub fn get(&self, uid: &str) -> Option<&Object> {
+        self.objects.get(uid)
+    }
+
+    /// Adds or replaces an object; answers the uids to look at.
+    pub fn set(&mut self, uid: &str, object: Object) -> BTreeSet<String> {
+        let mut wake = BTreeSet::new();
+        if let Some(old) = self.objects.get(uid) {
+            let owners = old.owners.clone();
+            wake.extend(self.waiting(&owners));
+            self.unlink(uid, &owners);
+        }
+        for owner in &object.owners {
+            self.dependents
+                .entry(owner.uid.clone())
+                .or_default()
+                .insert(uid.to_owned());
+        }
+        let doomed = |owner: &OwnerReference| {
+            self.objects
+                .get(&owner.uid)
+                .is_none_or(Object::waits_for_dependents)
+        };
+        let finalizing = object.deleting && (object.foreground || object.orphan);
+        if finalizing || object.owners.iter().any(doomed) {
+            wake.insert(uid.to_owned());
+        }
+        self.objects.insert(uid.to_owned(), object);
+        wake
+    }
+
+    /// Removes an object; answers the uids to look at.
+    pub fn remove(&mut self, uid: &str) -> BTreeSet<String> {
+        let Some(object) = self.objects.remove(uid) else {
+            return BTreeSet::new();
+        };
+        self.unlink(uid, &object.owners);
+        let mut wake: BTreeSet<String> = self.dependents_of(uid).into_iter().collect();
+        wake.extend(self.waiting(&object.owners));
+        wake
+    }
+
+    /// Every uid that has owners or waits for dependents.
+    pub fn interesting(&self) -> Vec<String> {
+        let concerned = self
+            .objects
+            .iter()
+            .filter(|(_, object)| !object.owners.is_empty() || object.deleting);
+        concerned.map(|(uid, _)| uid.clone()).collect()
+    }
+
+    /// What the graph knows of an owner; `None` asks for a look at the API.
+    pub fn owner(&self, uid: &str) -> Option<Owner> {
+        let object = self.objects.get(uid)?;
+        Some(if object.waits_for_dependents() {
+            Owner::Waiting
+        } else {
+            Owner::Solid
+        })
+    }
+
+    /// What to do with the object `uid`, whose owners stand as `state` says.
+    pub fn verdict(&self, uid: &str, object: &Object, state: impl Fn(&str) -> Owner) -> Verdict {
+        if object.deleting {
+            return self.finalize(uid, object);
+        }
+        if object.owners.is_empty() {
+            return Verdict::Keep;
+        }
+        let with = |wanted: Owner| -> Vec<String> {
+            let uids = object.owners.iter().map(|owner| &owner.uid);
+            uids.filter(|uid| state(uid) == wanted).cloned().collect()
+        };
+        let (absent, waiting) = (with(Owner::Absent), with(Owner::Waiting));
+        let solid = object.owners.len() - absent.len() - waiting.len();
+        if solid > 0 {
+            let lost = [absent, waiting].concat();
+            return if lost.is_empty() {
+                Verdict::Keep
+            } else {
+                Verdict::Detach(lost)
+            };
+        }
+        let has_dependents = !self.dependents_of(uid).is_empty();
+        Verdict::Delete {
+            foreground: object.foreground || (!waiting.is_empty() && has_dependents),
+        }
+    }
+
+    fn finalize(&self, uid: &str, object: &Object) -> Verdict {
+        if object.orphan {
+            return Verdict::Orphan(self.dependents_of(uid));
+        }
+        if !object.foreground {
+            return Verdict::Keep;
+        }
+        let dependents = self.dependents_of(uid);
+        if dependents
+            .iter()
+            .any(|dependent| self.blocks(dependent, uid))
+        {
+            Verdict::Await(dependents)
+        } else {
+            Verdict::Finish
+        }
+    }
+
+    fn blocks(&self, dependent: &str, owner: &str) -> bool {
+        let Some(object) = self.objects.get(dependent) else {
+            return false;
+        };
+        object
+            .owners
+            .iter()
+            .any(|reference| reference.uid == owner && reference.block_owner_deletion == Some(true))
+    }
+
+    fn dependents_of(&self, uid: &str) -> Vec<String> {
+        let mut dependents: Vec<String> = self
+            .dependents
+            .get(uid)
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect();
+        dependents.sort();
+        dependents
+    }
+
+    fn waiting(&self, owners: &[OwnerReference]) -> Vec<String> {
+        let waits = |uid: &String| {
+            self.objects
+                .get(uid)
+                .is_some_and(Object::waits_for_dependents)
+        };
+        owners
+            .iter()
+            .map(|owner| owner.uid.clone())
+            .filter(waits)
+            .collect()
+    }
+
+    fn unlink(&mut self, uid: &str, owners: &[OwnerReference]) {
+        for owner in owners {
+            if let Some(dependents) = self.dependents.get_mut(&owner.uid) {
+                dependents.remove(uid);
+                if dependents.is_empty() {
+                    self.dependents.remove(&owner.uid);
+                }
+            }
+        }
+    }
+}
