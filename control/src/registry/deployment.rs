@@ -4,9 +4,10 @@ use serde_json::{Value, json};
 
 use super::age::age;
 use super::column::{AGE, NAME, integer, name, string, wide};
-use super::kind::{Kind, ScalePaths};
-use super::pod_spec::{template_defaults, wide_cells};
+use super::kind::{FieldError, Kind, ScalePaths};
+use super::pod_spec::{template_defaults, template_selector, validate_template, wide_cells};
 use super::prepare;
+use super::rules::{At, Faults, fraction_or_count, immutable, non_negative, required_one_of};
 use super::value::{child, default, default_text, int, text};
 
 /// Deployment of apps/v1.
@@ -36,6 +37,7 @@ pub(super) static KIND: Kind = Kind {
     cells,
     default: set_defaults,
     prepare: prepare::status_and_generation,
+    validate,
     ..Kind::PLAIN
 };
 
@@ -76,5 +78,141 @@ fn set_defaults(deployment: &mut Value) {
     {
         default(rolling, "maxUnavailable", json!("25%"));
         default(rolling, "maxSurge", json!("25%"));
+    }
+}
+
+fn validate(new: &Value, old: Option<&Value>) -> Vec<FieldError> {
+    let mut faults = Faults::default();
+    let spec = At::root(new).get("spec");
+    for count in [
+        "replicas",
+        "minReadySeconds",
+        "revisionHistoryLimit",
+        "progressDeadlineSeconds",
+    ] {
+        non_negative(&spec.get(count), &mut faults);
+    }
+    let selector = spec.get("selector");
+    template_selector(&selector, &mut faults);
+    validate_template(&spec.get("template"), &selector, &["Always"], &mut faults);
+    strategy(&spec.get("strategy"), &mut faults);
+    deadline(&spec, &mut faults);
+    if let Some(old) = old {
+        immutable(
+            &selector,
+            &At::root(old).dig(&["spec", "selector"]),
+            &mut faults,
+        );
+    }
+    faults.into_list()
+}
+
+fn strategy(strategy: &At<'_>, faults: &mut Faults) {
+    required_one_of(
+        &strategy.get("type"),
+        &["Recreate", "RollingUpdate"],
+        faults,
+    );
+    let rolling = strategy.get("rollingUpdate");
+    if strategy.get("type").text() == "Recreate" && rolling.is_set() {
+        faults.forbidden(
+            &rolling,
+            "may not be specified when strategy `type` is 'Recreate'",
+        );
+    }
+    let (surge, unavailable) = (rolling.get("maxSurge"), rolling.get("maxUnavailable"));
+    fraction_or_count(&surge, faults);
+    fraction_or_count(&unavailable, faults);
+    let zero = |at: &At<'_>| *at.value() == 0 || at.text().trim_start_matches('0') == "%";
+    if zero(&surge) && zero(&unavailable) {
+        faults.invalid(&unavailable, "may not be 0 when `maxSurge` is 0");
+    }
+}
+
+/// Pods have to become available before the rollout counts as stuck.
+fn deadline(spec: &At<'_>, faults: &mut Faults) {
+    let deadline = spec.get("progressDeadlineSeconds");
+    let ready = spec.get("minReadySeconds").int().unwrap_or(0);
+    if deadline.int().is_some_and(|deadline| deadline <= ready) {
+        faults.invalid(&deadline, "must be greater than minReadySeconds");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn deployment() -> Value {
+        let mut deployment = json!({"spec": {"selector": {"matchLabels": {"app": "web"}}, "template": {
+            "metadata": {"labels": {"app": "web"}},
+            "spec": {"containers": [{"name": "a", "image": "b"}]}}}});
+        set_defaults(&mut deployment);
+        deployment
+    }
+
+    #[track_caller]
+    fn case(change: impl FnOnce(&mut Value), expected: &[&str]) {
+        let mut new = deployment();
+        change(&mut new["spec"]);
+        set_defaults(&mut new);
+        let faults = validate(&new, None);
+        assert_eq!(Faults::paths(&faults), expected, "{faults:#?}");
+    }
+
+    #[test]
+    fn defaults_are_those_users_know() {
+        let spec = &deployment()["spec"];
+        assert_eq!(spec["replicas"], 1);
+        assert_eq!(spec["revisionHistoryLimit"], 10);
+        assert_eq!(spec["progressDeadlineSeconds"], 600);
+        let rolling = json!({"maxSurge": "25%", "maxUnavailable": "25%"});
+        assert_eq!(
+            spec["strategy"],
+            json!({"type": "RollingUpdate", "rollingUpdate": rolling})
+        );
+        assert_eq!(spec["template"]["spec"]["restartPolicy"], "Always");
+        assert_eq!(spec["template"]["spec"].get("enableServiceLinks"), None);
+    }
+
+    #[test]
+    fn faults_are_named() {
+        case(|_| {}, &[]);
+        case(|spec| spec["replicas"] = json!(-1), &["spec.replicas"]);
+        case(|spec| spec["selector"] = json!(null), &["spec.selector"]);
+        case(|spec| spec["selector"] = json!({}), &["spec.selector"]);
+        case(
+            |spec| spec["template"]["metadata"] = json!({}),
+            &["spec.template.metadata.labels"],
+        );
+        case(
+            |spec| {
+                spec["strategy"]["rollingUpdate"] = json!({"maxSurge": 0, "maxUnavailable": "0%"})
+            },
+            &["spec.strategy.rollingUpdate.maxUnavailable"],
+        );
+        case(
+            |spec| spec["strategy"] = json!({"type": "Recreate", "rollingUpdate": {"maxSurge": 1}}),
+            &["spec.strategy.rollingUpdate"],
+        );
+        case(
+            |spec| spec["minReadySeconds"] = json!(600),
+            &["spec.progressDeadlineSeconds"],
+        );
+        case(
+            |spec| spec["template"]["spec"]["containers"][0]["image"] = json!(""),
+            &["spec.template.spec.containers[0].image"],
+        );
+    }
+
+    #[test]
+    fn the_selector_is_immutable() {
+        let old = deployment();
+        let mut new = old.clone();
+        new["spec"]["selector"]["matchLabels"]["tier"] = json!("x");
+        new["spec"]["template"]["metadata"]["labels"]["tier"] = json!("x");
+        assert_eq!(
+            Faults::paths(&validate(&new, Some(&old))),
+            ["spec.selector"]
+        );
     }
 }

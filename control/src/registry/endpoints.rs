@@ -4,7 +4,8 @@ use serde_json::Value;
 
 use super::age::age;
 use super::column::{AGE, NAME, name, or_none, string};
-use super::kind::Kind;
+use super::kind::{FieldError, Kind};
+use super::rules::{At, Faults, dns_label, ip, one_of, port_number, required};
 use super::value::{default_text, int, list, list_mut, text};
 
 /// Endpoints of v1.
@@ -28,6 +29,7 @@ pub(super) static KIND: Kind = Kind {
             }
         }
     },
+    validate,
     ..Kind::PLAIN
 };
 
@@ -63,5 +65,87 @@ fn bracketed(ip: &str) -> String {
         format!("[{ip}]")
     } else {
         ip.to_owned()
+    }
+}
+
+fn validate(new: &Value, _old: Option<&Value>) -> Vec<FieldError> {
+    let mut faults = Faults::default();
+    for subset in At::root(new).get("subsets").each() {
+        let (ready, not_ready) = (subset.get("addresses"), subset.get("notReadyAddresses"));
+        if ready.is_empty() && not_ready.is_empty() {
+            faults.required(&subset, "must specify `addresses` or `notReadyAddresses`");
+        }
+        for address in ready.each().chain(not_ready.each()) {
+            let at = address.get("ip");
+            required(&at, &mut faults);
+            reachable_ip(&at, &mut faults);
+        }
+        let several = subset.get("ports").len() > 1;
+        for port in subset.get("ports").each() {
+            if several {
+                required(&port.get("name"), &mut faults);
+            }
+            dns_label(&port.get("name"), &mut faults);
+            required(&port.get("port"), &mut faults);
+            port_number(&port.get("port"), &mut faults);
+            one_of(&port.get("protocol"), &["SCTP", "TCP", "UDP"], &mut faults);
+        }
+    }
+    faults.into_list()
+}
+
+/// An address to which traffic of the cluster may be sent.
+pub(super) fn reachable_ip(at: &At<'_>, faults: &mut Faults) {
+    ip(at, faults);
+    let Ok(address) = at.text().parse::<std::net::IpAddr>() else {
+        return;
+    };
+    let link_local = match address {
+        std::net::IpAddr::V4(address) => address.is_link_local(),
+        std::net::IpAddr::V6(address) => address.is_unicast_link_local(),
+    };
+    if address.is_loopback() || address.is_unspecified() || address.is_multicast() || link_local {
+        faults.invalid(
+            at,
+            "may not be unspecified, loopback, link-local or multicast",
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_row_names_three_addresses() {
+        let endpoints = json!({"subsets": [
+            {"addresses": [{"ip": "10.0.0.1"}, {"ip": "10.0.0.2"}], "ports": [{"port": 80}, {"port": 81}]}]});
+        assert_eq!(
+            addresses(&endpoints),
+            "10.0.0.1:80,10.0.0.1:81,10.0.0.2:80 + 1 more..."
+        );
+        assert_eq!(
+            addresses(&json!({"subsets": [{"addresses": [{"ip": "::1"}]}]})),
+            "::1"
+        );
+    }
+
+    #[test]
+    fn addresses_must_be_reachable() {
+        let endpoints = json!({"subsets": [{}, {"addresses": [{"ip": "127.0.0.1"}, {}],
+            "ports": [{"port": 0, "name": "a"}, {"port": 1}]}]});
+        let faults = validate(&endpoints, None);
+        assert_eq!(
+            Faults::paths(&faults),
+            [
+                "subsets[0]",
+                "subsets[1].addresses[0].ip",
+                "subsets[1].addresses[1].ip",
+                "subsets[1].ports[0].port",
+                "subsets[1].ports[1].name"
+            ]
+        );
     }
 }

@@ -4,7 +4,8 @@ use serde_json::Value;
 
 use super::age::since;
 use super::column::{NAME, name, string, wide};
-use super::kind::{Column, Kind};
+use super::kind::{Column, FieldError, Kind};
+use super::rules::{At, Faults};
 use super::value::{int, text};
 
 /// Event of v1.
@@ -29,6 +30,7 @@ pub(super) static KIND: Kind = Kind {
         },
     ],
     cells,
+    validate,
     fields: &[
         ("involvedObject.kind", |event| {
             text(event, "/involvedObject/kind").to_owned()
@@ -117,4 +119,64 @@ fn source(event: &Value) -> String {
 fn count(event: &Value) -> i64 {
     let count = int(event, "/series/count").or_else(|| int(event, "/count"));
     count.filter(|count| *count > 0).unwrap_or(1)
+}
+
+/// An event lives in the namespace of its object, or in `default` if that has none.
+fn validate(new: &Value, _old: Option<&Value>) -> Vec<FieldError> {
+    let mut faults = Faults::default();
+    let namespace = At::root(new).dig(&["involvedObject", "namespace"]);
+    let own = text(new, "/metadata/namespace");
+    let fits = match namespace.text() {
+        "" => own == "default" || own == "kube-system" || own.is_empty(),
+        namespace => namespace == own,
+    };
+    if !fits {
+        faults.invalid(&namespace, "does not match event.namespace");
+    }
+    faults.into_list()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_row_tells_what_happened_when() {
+        let event = json!({
+            "metadata": {"name": "e", "namespace": "shop"},
+            "involvedObject": {"kind": "Pod", "name": "web", "fieldPath": "spec.containers{a}"},
+            "reason": "Started", "message": "Started container a\n", "type": "Normal",
+            "source": {"component": "kubelet", "host": "node1"},
+            "firstTimestamp": "1970-01-01T00:00:00Z", "lastTimestamp": "1970-01-01T00:01:00Z",
+            "count": 3,
+        });
+        let expected = json!([
+            "30s",
+            "Normal",
+            "Started",
+            "pod/web",
+            "spec.containers{a}",
+            "kubelet, node1",
+            "Started container a",
+            "90s",
+            "3",
+            "e"
+        ]);
+        assert_eq!(Value::from(cells(&event, 90)), expected);
+    }
+
+    #[test]
+    fn events_live_where_their_object_lives() {
+        let event = |own: &str, object: &str| {
+            let event =
+                json!({"metadata": {"namespace": own}, "involvedObject": {"namespace": object}});
+            validate(&event, None).len()
+        };
+        assert_eq!(
+            (event("a", "a"), event("default", ""), event("a", "b")),
+            (0, 0, 1)
+        );
+    }
 }

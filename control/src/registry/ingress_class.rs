@@ -4,8 +4,9 @@ use serde_json::Value;
 
 use super::age::age;
 use super::column::{AGE, NAME, name, string};
-use super::kind::Kind;
+use super::kind::{FieldError, Kind};
 use super::prepare;
+use super::rules::{At, Faults, immutable, is_dns_subdomain, one_of, required};
 use super::value::{default, text};
 
 /// IngressClass of networking.k8s.io/v1.
@@ -23,6 +24,7 @@ pub(super) static KIND: Kind = Kind {
         }
     },
     prepare: prepare::generation,
+    validate,
     ..Kind::PLAIN
 };
 
@@ -40,4 +42,63 @@ fn cells(class: &Value, now: i64) -> Vec<Value> {
         parameters.into(),
         age(class, now),
     ]
+}
+
+/// Longest name of a controller.
+const MAX_CONTROLLER: usize = 250;
+
+fn validate(new: &Value, old: Option<&Value>) -> Vec<FieldError> {
+    let mut faults = Faults::default();
+    let spec = At::root(new).get("spec");
+    let controller = spec.get("controller");
+    if required(&controller, &mut faults) && !is_controller(controller.text()) {
+        faults.invalid(
+            &controller,
+            "must be a domain-prefixed path (such as \"acme.io/foo\")",
+        );
+    }
+    if let Some(old) = old {
+        let old = At::root(old).dig(&["spec", "controller"]);
+        immutable(&controller, &old, &mut faults);
+    }
+    let parameters = spec.get("parameters");
+    if parameters.is_set() {
+        required(&parameters.get("kind"), &mut faults);
+        required(&parameters.get("name"), &mut faults);
+        let (scope, namespace) = (parameters.get("scope"), parameters.get("namespace"));
+        one_of(&scope, &["Cluster", "Namespace"], &mut faults);
+        match scope.text() {
+            "Namespace" => drop(required(&namespace, &mut faults)),
+            _ if namespace.is_set() => {
+                faults.forbidden(&namespace, "`parameters.scope` is set to 'Cluster'");
+            }
+            _ => {}
+        }
+    }
+    faults.into_list()
+}
+
+fn is_controller(text: &str) -> bool {
+    let parts = text.split_once('/');
+    text.len() <= MAX_CONTROLLER
+        && parts.is_some_and(|(domain, path)| is_dns_subdomain(domain) && !path.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_controller_is_a_path_and_stays() {
+        let class = |controller: &str| json!({"spec": {"controller": controller}});
+        assert_eq!(validate(&class("naru.dev/ingress"), None), []);
+        assert_eq!(
+            Faults::paths(&validate(&class("naru"), None)),
+            ["spec.controller"]
+        );
+        let faults = validate(&class("naru.dev/other"), Some(&class("naru.dev/ingress")));
+        assert_eq!(Faults::paths(&faults), ["spec.controller"]);
+    }
 }

@@ -1,8 +1,11 @@
 //! Lease: who holds something, and until when.
 
+use serde_json::Value;
+
 use super::age::age;
 use super::column::{AGE, NAME, name, string};
-use super::kind::Kind;
+use super::kind::{FieldError, Kind};
+use super::rules::{At, Faults, range};
 use super::value::text;
 
 /// Lease of coordination.k8s.io/v1.
@@ -19,5 +22,39 @@ pub(super) static KIND: Kind = Kind {
             age(lease, now),
         ]
     },
+    validate,
     ..Kind::PLAIN
 };
+
+fn validate(new: &Value, _old: Option<&Value>) -> Vec<FieldError> {
+    let mut faults = Faults::default();
+    let spec = At::root(new).get("spec");
+    range(
+        &spec.get("leaseDurationSeconds"),
+        1..=i64::from(i32::MAX),
+        &mut faults,
+    );
+    range(
+        &spec.get("leaseTransitions"),
+        0..=i64::from(i32::MAX),
+        &mut faults,
+    );
+    faults.into_list()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_lease_lasts() {
+        let lease = json!({"spec": {"leaseDurationSeconds": 0, "leaseTransitions": -1}});
+        let faults = validate(&lease, None);
+        assert_eq!(
+            Faults::paths(&faults),
+            ["spec.leaseDurationSeconds", "spec.leaseTransitions"]
+        );
+    }
+}

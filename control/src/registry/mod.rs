@@ -7,6 +7,7 @@
 mod age;
 mod column;
 mod config_map;
+mod data_keys;
 mod deployment;
 mod endpoint_slice;
 mod endpoints;
@@ -22,6 +23,7 @@ mod pod;
 mod pod_spec;
 mod prepare;
 mod replica_set;
+mod rules;
 mod secret;
 mod selector;
 mod service;

@@ -5,8 +5,9 @@ use serde_json::Value;
 
 use super::age::age;
 use super::column::{AGE, NAME, name, or_none, string, wide};
-use super::kind::Kind;
+use super::kind::{FieldError, Kind};
 use super::prepare;
+use super::rules::{At, Faults, immutable, is_label_value, qualified_name, required_one_of};
 use super::value::{flag, list, members, text};
 
 /// Node of v1.
@@ -36,6 +37,7 @@ pub(super) static KIND: Kind = Kind {
             prepare::status(new, old);
         }
     },
+    validate,
     fields: &[("spec.unschedulable", |node| {
         flag(node, "/spec/unschedulable").to_string()
     })],
@@ -97,4 +99,117 @@ fn address<'a>(node: &'a Value, kind: &str) -> &'a str {
     addresses
         .find(|address| text(address, "/type") == kind)
         .map_or("", |address| text(address, "/address"))
+}
+
+fn validate(new: &Value, old: Option<&Value>) -> Vec<FieldError> {
+    let mut faults = Faults::default();
+    let spec = At::root(new).get("spec");
+    let taints = spec.get("taints");
+    let mut seen = Vec::new();
+    for taint in taints.each() {
+        self::taint(&taint, &mut faults);
+        let pair = (taint.get("key").text(), taint.get("effect").text());
+        if seen.contains(&pair) {
+            faults.duplicate(&taint);
+        }
+        seen.push(pair);
+    }
+    cidrs(&spec, &mut faults);
+    if let Some(old) = old {
+        let old = At::root(old).get("spec");
+        for field in ["podCIDR", "podCIDRs", "providerID"] {
+            let (new, old) = (spec.get(field), old.get(field));
+            if !old.is_empty() {
+                immutable(&new, &old, &mut faults);
+            }
+        }
+    }
+    faults.into_list()
+}
+
+fn taint(taint: &At<'_>, faults: &mut Faults) {
+    let (key, value) = (taint.get("key"), taint.get("value"));
+    qualified_name(&key, key.text(), faults);
+    if !is_label_value(value.text()) {
+        faults.invalid(&value, "must be a valid label value");
+    }
+    let effects = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
+    required_one_of(&taint.get("effect"), &effects, faults);
+}
+
+fn cidrs(spec: &At<'_>, faults: &mut Faults) {
+    let all = spec.get("podCIDRs");
+    for cidr in all
+        .each()
+        .chain([spec.get("podCIDR")])
+        .filter(|cidr| !cidr.is_empty())
+    {
+        super::rules::cidr(&cidr, faults);
+    }
+    if let Some(first) = all.each().next()
+        && first.text() != spec.get("podCIDR").text()
+    {
+        faults.invalid(&all, "first value must match `podCIDR`");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_row_shows_roles_and_addresses() {
+        let node = json!({
+            "metadata": {"name": "n", "labels": {
+                "node-role.kubernetes.io/worker": "", "node-role.kubernetes.io/edge": ""}},
+            "spec": {"unschedulable": true},
+            "status": {
+                "conditions": [{"type": "Ready", "status": "True"}],
+                "addresses": [{"type": "InternalIP", "address": "192.168.77.101"}],
+                "nodeInfo": {"kubeletVersion": "v1.36.0", "osImage": "Debian"},
+            },
+        });
+        let cells = cells(&node, 0);
+        let expected = json!([
+            "n",
+            "Ready,SchedulingDisabled",
+            "edge,worker",
+            "<unknown>",
+            "v1.36.0",
+            "192.168.77.101",
+            "<none>",
+            "Debian",
+            "<unknown>",
+            "<unknown>"
+        ]);
+        assert_eq!(Value::from(cells), expected);
+    }
+
+    #[test]
+    fn taints_and_cidrs_are_checked() {
+        let node = json!({"spec": {"podCIDR": "10.244.0.0/33", "taints": [
+            {"key": "a", "effect": "NoSchedule"}, {"key": "a", "effect": "NoSchedule"},
+            {"key": "", "effect": "Later"}]}});
+        let faults = validate(&node, None);
+        assert_eq!(
+            Faults::paths(&faults),
+            [
+                "spec.taints[1]",
+                "spec.taints[2].key",
+                "spec.taints[2].effect",
+                "spec.podCIDR"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_pod_cidr_is_given_once() {
+        let node = |cidr: &str| json!({"spec": {"podCIDR": cidr, "podCIDRs": [cidr]}});
+        let first = node("10.244.0.0/24");
+        assert_eq!(validate(&first, Some(&json!({}))), []);
+        let faults = validate(&node("10.244.1.0/24"), Some(&first));
+        assert_eq!(Faults::paths(&faults), ["spec.podCIDR", "spec.podCIDRs"]);
+    }
 }

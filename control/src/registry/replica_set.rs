@@ -4,9 +4,10 @@ use serde_json::Value;
 
 use super::age::age;
 use super::column::{AGE, NAME, integer, name, wide};
-use super::kind::{Kind, ScalePaths};
-use super::pod_spec::{template_defaults, wide_cells};
+use super::kind::{FieldError, Kind, ScalePaths};
+use super::pod_spec::{template_defaults, template_selector, validate_template, wide_cells};
 use super::prepare;
+use super::rules::{At, Faults, immutable, non_negative};
 use super::value::{child, default, int};
 
 /// ReplicaSet of apps/v1.
@@ -43,6 +44,7 @@ pub(super) static KIND: Kind = Kind {
         }
     },
     prepare: prepare::status_and_generation,
+    validate,
     fields: &[("status.replicas", |set| {
         int(set, "/status/replicas").unwrap_or(0).to_string()
     })],
@@ -60,4 +62,22 @@ fn cells(set: &Value, now: i64) -> Vec<Value> {
     ];
     cells.extend(wide_cells(set));
     cells
+}
+
+fn validate(new: &Value, old: Option<&Value>) -> Vec<FieldError> {
+    let mut faults = Faults::default();
+    let spec = At::root(new).get("spec");
+    non_negative(&spec.get("replicas"), &mut faults);
+    non_negative(&spec.get("minReadySeconds"), &mut faults);
+    let selector = spec.get("selector");
+    template_selector(&selector, &mut faults);
+    validate_template(&spec.get("template"), &selector, &["Always"], &mut faults);
+    if let Some(old) = old {
+        immutable(
+            &selector,
+            &At::root(old).dig(&["spec", "selector"]),
+            &mut faults,
+        );
+    }
+    faults.into_list()
 }

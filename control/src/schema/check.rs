@@ -122,7 +122,7 @@ impl Walk<'_> {
         self.report.faults.push(FieldError {
             field: self.path.clone(),
             reason: FieldErrorReason::Invalid,
-            message: format!("Invalid value: {found}: must be {expected}"),
+            message: format!("{found}: must be {expected}"),
         });
     }
 }

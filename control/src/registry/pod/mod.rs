@@ -3,6 +3,7 @@
 mod columns;
 mod qos;
 mod status;
+mod validate;
 
 use serde_json::{Value, json};
 
@@ -34,6 +35,7 @@ pub(super) static KIND: Kind = Kind {
     cells: columns::cells,
     default: pod_spec::pod_defaults,
     prepare,
+    validate: validate::validate,
     fields: &[
         ("spec.nodeName", |pod| {
             text(pod, "/spec/nodeName").to_owned()

@@ -3,10 +3,14 @@
 mod columns;
 mod container;
 mod default;
+mod validate;
 mod volume;
 
 pub(super) use columns::wide_cells;
 pub(super) use default::{pod_defaults, template_defaults};
+pub(super) use validate::{
+    spec as validate_spec, template as validate_template, template_selector,
+};
 
 /// The lists of containers that a pod spec has.
 const CONTAINER_LISTS: [&str; 3] = ["initContainers", "containers", "ephemeralContainers"];

@@ -2,13 +2,14 @@
 
 mod columns;
 mod default;
+mod validate;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::column::{AGE, NAME, string, wide};
 use super::kind::Kind;
 use super::prepare;
-use super::value::text;
+use super::value::{put, text};
 
 /// Service of v1.
 pub(super) static KIND: Kind = Kind {
@@ -30,6 +31,7 @@ pub(super) static KIND: Kind = Kind {
     cells: columns::cells,
     default: default::set_defaults,
     prepare: keep_addresses,
+    validate: validate::validate,
     fields: &[
         ("spec.clusterIP", |service| {
             text(service, "/spec/clusterIP").to_owned()
@@ -45,7 +47,8 @@ pub(super) static KIND: Kind = Kind {
 /// applied or replaced again and again.
 fn keep_addresses(new: &mut Value, old: Option<&Value>) {
     prepare::status(new, old);
-    if let Some(old) = old {
-        default::carry_over(new, old);
+    match old {
+        Some(old) => default::carry_over(new, old),
+        None => put(new, "status", Some(json!({"loadBalancer": {}}))),
     }
 }
