@@ -39,8 +39,11 @@ pub struct Kind {
     /// Every fault of the object, none if it may be stored. Metadata is checked by the machinery.
     pub validate: fn(new: &Value, old: Option<&Value>) -> Vec<FieldError>,
     /// Field selectors beyond `metadata.name` and `metadata.namespace`: label and how to read it.
-    pub fields: &'static [(&'static str, fn(&Value) -> String)],
+    pub fields: &'static [FieldSelector],
 }
+
+/// A field selector's label, and how to read it from an object.
+pub type FieldSelector = (&'static str, fn(&Value) -> String);
 
 impl Kind {
     /// A namespaced kind without special features, to be completed by struct update.
