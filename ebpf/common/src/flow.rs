@@ -7,6 +7,8 @@ use crate::{Addr, Port, abi, protocol};
 
 /// [`Conn::flags`]: a NAT entry rewrites packets of this flow that leave the pod.
 pub const NAT: u8 = 1 << 0;
+/// [`Conn::flags`]: the end that is not a pod is this node's own stack.
+pub const HOST: u8 = 1 << 1;
 
 /// Bit of [`Conn::sides`]: a packet of this side was seen. The other bits are the TCP flags FIN,
 /// SYN, RST and ACK that this side has sent so far.
@@ -89,7 +91,7 @@ abi! {
         pub sides: [u8; 2],
         /// The side that opened the flow, 0 or 1.
         pub opener: u8,
-        /// [`NAT`].
+        /// [`NAT`], [`HOST`].
         pub flags: u8,
         /// Zero.
         pub reserved: u32,

@@ -1,0 +1,151 @@
+//! Admission of a flow: identities, policy at both ends, the conntrack entry, the event.
+
+use naru_ebpf_common::event::{FLOW_END, FLOW_START, VERDICT};
+use naru_ebpf_common::ipcache::IDENTITY_HOST;
+use naru_ebpf_common::policy::{EGRESS, INGRESS};
+use naru_ebpf_common::{Addr, Endpoint, Event, IpInfo, Reason, config};
+
+use crate::{Maps, Packet, Step, conntrack};
+
+/// What the ipcache says of an address.
+#[inline(always)]
+pub(crate) fn info<M: Maps>(m: &M, addr: &Addr) -> IpInfo {
+    let info = m.ip_info(addr).copied().unwrap_or(IpInfo::WORLD);
+    m.step(|| Step::Identity(*addr, info));
+    info
+}
+
+#[inline(always)]
+fn identity<M: Maps>(m: &M, addr: &Addr, local: Option<&Endpoint>) -> u32 {
+    match local {
+        Some(endpoint) => endpoint.identity,
+        None => info(m, addr).identity,
+    }
+}
+
+/// Judges the flow at each of its local ends. `p` goes the way the flow was opened.
+/// [`Reason::FORWARDED`] means that it may pass.
+#[inline(never)]
+pub(crate) fn admit<M: Maps>(
+    m: &M,
+    p: &mut Packet,
+    src: Option<&Endpoint>,
+    dst: Option<&Endpoint>,
+) -> Reason {
+    if p.found.src_identity == 0 {
+        p.found.src_identity = identity(m, &p.src, src);
+    }
+    if p.found.dst_identity == 0 {
+        p.found.dst_identity = identity(m, &p.dst, dst);
+    }
+    p.found.rule = 0;
+    if p.found.src_identity == IDENTITY_HOST || p.found.dst_identity == IDENTITY_HOST {
+        m.step(|| Step::Exempt);
+        return Reason::FORWARDED;
+    }
+    if let Some(src) = src {
+        let reason = crate::policy::judge(m, p, src, EGRESS);
+        if reason != Reason::FORWARDED {
+            return reason;
+        }
+    }
+    match dst {
+        Some(dst) => crate::policy::judge(m, p, dst, INGRESS),
+        None => Reason::FORWARDED,
+    }
+}
+
+#[inline(always)]
+pub(crate) fn revision(endpoint: Option<&Endpoint>) -> u32 {
+    endpoint.map_or(0, |e| e.policy_revision)
+}
+
+/// Opens the admitted flow of `p`; `flags` are those of the conntrack entry.
+#[inline(never)]
+pub(crate) fn open<M: Maps>(
+    m: &M,
+    p: &Packet,
+    src: Option<&Endpoint>,
+    dst: Option<&Endpoint>,
+    flags: u8,
+) -> Reason {
+    if !conntrack::open(m, p, [revision(src), revision(dst)], flags) {
+        return Reason::MAP_FULL;
+    }
+    if flow_events(m) {
+        report(m, p, FLOW_START);
+    }
+    Reason::FORWARDED
+}
+
+/// Judges an open flow again, in the direction in which it was opened.
+#[inline(never)]
+pub(crate) fn judge_again<M: Maps>(
+    m: &M,
+    p: &mut Packet,
+    src: Option<&Endpoint>,
+    dst: Option<&Endpoint>,
+    from_opener: bool,
+) -> Reason {
+    m.step(|| Step::JudgeAgain);
+    let reason = if from_opener {
+        admit(m, p, src, dst)
+    } else {
+        p.turn();
+        let reason = admit(m, p, dst, src);
+        p.turn();
+        reason
+    };
+    if reason == Reason::FORWARDED {
+        conntrack::confirm(m, p, [revision(src), revision(dst)]);
+        report(m, p, VERDICT);
+    }
+    reason
+}
+
+/// Reports the end of a flow if somebody watches.
+#[inline(never)]
+pub(crate) fn ended<M: Maps>(m: &M, p: &Packet) -> u32 {
+    if flow_events(m) {
+        report(m, p, FLOW_END);
+    }
+    0
+}
+
+#[inline(always)]
+fn flow_events<M: Maps>(m: &M) -> bool {
+    m.config().is_some_and(|c| c.flags & config::FLOW_EVENTS != 0)
+}
+
+#[inline(always)]
+fn report<M: Maps>(m: &M, p: &Packet, kind: u8) {
+    let mut event = event(p, kind, m.now_ns());
+    event.count = 1;
+    event.bytes = u64::from(p.len);
+    m.emit(&event, false);
+}
+
+/// An event about `p` that stands for no packet yet.
+#[inline(always)]
+pub(crate) fn event(p: &Packet, kind: u8, time_ns: u64) -> Event {
+    Event {
+        time_ns,
+        src: p.src,
+        dst: p.dst,
+        src_port: p.src_port,
+        dst_port: p.dst_port,
+        protocol: p.protocol,
+        kind,
+        hook: p.hook,
+        reason: Reason::FORWARDED,
+        src_identity: p.found.src_identity,
+        dst_identity: p.found.dst_identity,
+        endpoint: p.found.endpoint,
+        rule: p.found.rule,
+        detail: p.tcp_flags | p.icmp_type,
+        direction: p.found.direction,
+        reserved: 0,
+        count: 0,
+        bytes: 0,
+    }
+}

@@ -1,0 +1,164 @@
+//! Packets that arrive on the uplink: hook `from_network`.
+//!
+//! To a pod of this node, to a node port or external address, the answer to a translated packet,
+//! or none of the data path's business.
+
+use naru_ebpf_common::nat::{NODE_PORT_LOCAL, NODE_PORT_REMOTE};
+use naru_ebpf_common::policy::INGRESS;
+use naru_ebpf_common::service::LOCAL_ONLY;
+use naru_ebpf_common::{Addr, Endpoint, NodeConfig, Reason, ServiceKey, flow, protocol};
+
+use crate::admission::{self, admit, judge_again};
+use crate::conntrack::{self, Seen};
+use crate::service::{self, Choice};
+use crate::{Maps, Packet, Step, Verdict, nat};
+
+const ICMP_ECHO_REPLY: u8 = 0;
+
+/// Decides about a packet that arrived on the uplink.
+#[inline(always)]
+pub fn from_network<M: Maps>(m: &M, p: &mut Packet) -> Verdict {
+    let verdict = decide(m, p);
+    m.step(|| Step::Verdict(verdict));
+    verdict
+}
+
+#[inline(always)]
+fn decide<M: Maps>(m: &M, p: &mut Packet) -> Verdict {
+    let Some(config) = m.config().filter(|c| c.uplink_ifindex != 0) else {
+        return Verdict::PASS;
+    };
+    if p.src == config.node_addr || p.src.within(&config.pod_net, config.pod_prefix) {
+        return Verdict::drop(Reason::SPOOFED_NETWORK);
+    }
+    let Some(dst) = m.endpoint(&p.dst) else {
+        m.step(|| Step::NotLocal(p.dst));
+        return to_node(m, config, p);
+    };
+    m.step(|| Step::Endpoint(p.dst, *dst));
+    p.found.endpoint = dst.id;
+    p.found.direction = INGRESS;
+    let (key, side) = p.tuple();
+    let seen =
+        conntrack::touch(m, &config.timeouts, p, &key, side, [0, dst.policy_revision]);
+    if seen.is_plain() {
+        m.step(|| Step::Known);
+        return Verdict::deliver(dst.ifindex);
+    }
+    to_endpoint(m, p, dst, seen, 0)
+}
+
+/// The way into a pod when the flow is new, translated or over. `flags` are those of a new flow's
+/// conntrack entry.
+#[inline(never)]
+fn to_endpoint<M: Maps>(m: &M, p: &mut Packet, dst: &Endpoint, seen: Seen, flags: u8) -> Verdict {
+    if !seen.is_known() {
+        let reason = if seen.must_be_judged() {
+            judge_again(m, p, None, Some(dst), seen.from_opener())
+        } else {
+            new_flow(m, p, dst, flags)
+        };
+        if reason != Reason::FORWARDED {
+            return Verdict::drop(reason);
+        }
+    }
+    if seen.has_ended() {
+        admission::ended(m, p);
+    }
+    // The answer of a remote backend to a pod that called a service per packet. A packet that was
+    // translated on its way in (`flags`) is complete.
+    if seen.has_nat() && !seen.from_opener() && flags == 0 {
+        return if nat::translate(m, p) == 0 {
+            Verdict::drop(Reason::NAT_LOST)
+        } else {
+            Verdict::deliver(dst.ifindex).rewritten()
+        };
+    }
+    Verdict::deliver(dst.ifindex)
+}
+
+#[inline(always)]
+fn new_flow<M: Maps>(m: &M, p: &mut Packet, dst: &Endpoint, flags: u8) -> Reason {
+    m.step(|| Step::New);
+    if p.related != 0 {
+        return Reason::ICMP_UNRELATED;
+    }
+    let reason = admit(m, p, None, Some(dst));
+    if reason != Reason::FORWARDED {
+        return reason;
+    }
+    admission::open(m, p, None, Some(dst), flags)
+}
+
+/// A packet that is not addressed to a pod of this node.
+#[inline(never)]
+fn to_node<M: Maps>(m: &M, config: &NodeConfig, p: &mut Packet) -> Verdict {
+    let own = p.dst == config.node_addr;
+    if own && !may_be_translated(config, p) {
+        return Verdict::PASS;
+    }
+    if !own && p.dst.within(&config.pod_net, config.pod_prefix) {
+        let proxy = p.dst == config.ingress_addr;
+        return if proxy { Verdict::PASS } else { Verdict::drop(Reason::NO_ENDPOINT) };
+    }
+    if nat::translate(m, p) != 0 {
+        return after_translation(m, config, p);
+    }
+    if p.related != 0 || (p.protocol != protocol::TCP && p.protocol != protocol::UDP) {
+        return Verdict::PASS;
+    }
+    let addr = if own { Addr::ANY_V4 } else { p.dst };
+    open_service(m, p, &service::key(addr, p.dst_port, p.protocol))
+}
+
+/// Whether a packet to the node's own address may belong to a node port or to a translated flow.
+#[inline(always)]
+fn may_be_translated(config: &NodeConfig, p: &Packet) -> bool {
+    if p.is_icmp() {
+        return p.related != 0 || p.icmp_type == ICMP_ECHO_REPLY;
+    }
+    service::is_node_port(config, p.dst_port)
+        || p.dst_port.between(config.snat_port_first, config.snat_port_last)
+        || p.related != 0
+}
+
+/// Chooses a backend for a packet from outside.
+#[inline(never)]
+fn open_service<M: Maps>(m: &M, p: &mut Packet, key: &ServiceKey) -> Verdict {
+    let Some(config) = m.config() else { return Verdict::PASS };
+    let (service, backend) = match service::choose(m, key, m.random()) {
+        Choice::NoService => return Verdict::PASS,
+        Choice::NoBackend => return Verdict::drop(Reason::NO_BACKEND),
+        Choice::Chosen(service, backend) => (service, backend),
+    };
+    let mut to = nat::to_destination(p, NODE_PORT_LOCAL, backend.addr, backend.port);
+    let reason = if m.endpoint(&backend.addr).is_some() {
+        nat::bind(m, p, &mut to)
+    } else if service.flags & LOCAL_ONLY != 0 {
+        Reason::NO_BACKEND
+    } else {
+        to.kind = NODE_PORT_REMOTE;
+        to.src = config.node_addr;
+        nat::bind_source(m, p, &mut to)
+    };
+    if reason != Reason::FORWARDED {
+        return Verdict::drop(reason);
+    }
+    after_translation(m, config, p)
+}
+
+/// Goes on with a packet that was translated on arrival: into a pod, or out again.
+#[inline(never)]
+fn after_translation<M: Maps>(m: &M, config: &NodeConfig, p: &mut Packet) -> Verdict {
+    let Some(dst) = m.endpoint(&p.dst) else {
+        m.step(|| Step::NotLocal(p.dst));
+        return Verdict::uplink(config.uplink_ifindex).rewritten();
+    };
+    m.step(|| Step::Endpoint(p.dst, *dst));
+    p.found.endpoint = dst.id;
+    p.found.direction = INGRESS;
+    let (key, side) = p.tuple();
+    let seen =
+        conntrack::touch(m, &config.timeouts, p, &key, side, [0, dst.policy_revision]);
+    to_endpoint(m, p, dst, seen, flow::NAT).rewritten()
+}

@@ -1,0 +1,305 @@
+//! Packets that a pod sends: hook `from_pod`.
+//!
+//! The fast path, a packet of a known flow, costs three lookups (source, destination, flow). The
+//! destination's ingress policy is decided here too when it is a pod of this node, because the
+//! packet goes straight into that pod.
+
+use naru_ebpf_common::ipcache::{self, IDENTITY_HOST};
+use naru_ebpf_common::nat::{HAIRPIN, MASQUERADE, SERVICE};
+use naru_ebpf_common::policy::EGRESS;
+use naru_ebpf_common::{Addr, Endpoint, NatEntry, NodeConfig, Reason, flow, protocol};
+
+use crate::admission::{self, admit, info, judge_again, revision};
+use crate::conntrack::{self, Seen};
+use crate::service::{self, Choice};
+use crate::{Maps, Packet, Step, Verdict, nat};
+
+/// Decides about a packet that arrived on the host side of a veth, `ifindex`.
+#[inline(always)]
+pub fn from_pod<M: Maps>(m: &M, p: &mut Packet, ifindex: u32) -> Verdict {
+    let verdict = decide(m, p, ifindex);
+    m.step(|| Step::Verdict(verdict));
+    verdict
+}
+
+#[inline(always)]
+fn decide<M: Maps>(m: &M, p: &mut Packet, ifindex: u32) -> Verdict {
+    let Some(config) = m.config().filter(|c| c.uplink_ifindex != 0) else {
+        return Verdict::drop(Reason::NOT_CONFIGURED);
+    };
+    let Some(src) = m.endpoint(&p.src) else {
+        m.step(|| Step::NotLocal(p.src));
+        return Verdict::drop(Reason::SPOOFED_SOURCE);
+    };
+    m.step(|| Step::Endpoint(p.src, *src));
+    p.found.endpoint = src.id;
+    p.found.direction = EGRESS;
+    if src.ifindex != ifindex || p.foreign_sender != 0 {
+        return Verdict::drop(Reason::SPOOFED_SOURCE);
+    }
+    let dst = m.endpoint(&p.dst);
+    let (key, side) = p.tuple();
+    let revisions = [src.policy_revision, revision(dst)];
+    let seen = conntrack::touch(m, &config.timeouts, p, &key, side, revisions);
+    if seen.is_plain() {
+        m.step(|| Step::Known);
+        return next_hop(m, config, p, dst);
+    }
+    slow(m, p, src, dst, seen)
+}
+
+/// A local pod, or whatever the routes say.
+#[inline(always)]
+fn next_hop<M: Maps>(m: &M, config: &NodeConfig, p: &Packet, dst: Option<&Endpoint>) -> Verdict {
+    match dst {
+        Some(dst) => {
+            m.step(|| Step::Endpoint(p.dst, *dst));
+            Verdict::deliver(dst.ifindex)
+        }
+        None => Verdict::uplink(config.uplink_ifindex),
+    }
+}
+
+#[inline(never)]
+fn slow<M: Maps>(
+    m: &M,
+    p: &mut Packet,
+    src: &Endpoint,
+    dst: Option<&Endpoint>,
+    seen: Seen,
+) -> Verdict {
+    let Some(config) = m.config() else {
+        return Verdict::drop(Reason::NOT_CONFIGURED);
+    };
+    if seen.must_be_judged() {
+        let reason = judge_again(m, p, Some(src), dst, seen.from_opener());
+        if reason != Reason::FORWARDED {
+            return Verdict::drop(reason);
+        }
+    } else if !seen.is_known() {
+        return new_flow(m, p, src, dst);
+    }
+    m.step(|| Step::Known);
+    if seen.has_ended() {
+        admission::ended(m, p);
+    }
+    if seen.is_host() {
+        return Verdict::PASS;
+    }
+    if !seen.has_nat() {
+        return next_hop(m, config, p, dst);
+    }
+    translated(m, config, p, seen)
+}
+
+/// A known flow with an entry in the NAT table: masqueraded, or the answer of a service's backend.
+#[inline(always)]
+fn translated<M: Maps>(m: &M, config: &NodeConfig, p: &mut Packet, seen: Seen) -> Verdict {
+    if nat::translate(m, p) == 0 {
+        if !seen.from_opener() {
+            return Verdict::drop(Reason::NAT_LOST);
+        }
+        return masquerade(m, config, p);
+    }
+    next_hop(m, config, p, m.endpoint(&p.dst)).rewritten()
+}
+
+#[inline(always)]
+fn new_flow<M: Maps>(m: &M, p: &mut Packet, src: &Endpoint, dst: Option<&Endpoint>) -> Verdict {
+    let Some(config) = m.config() else {
+        return Verdict::drop(Reason::NOT_CONFIGURED);
+    };
+    m.step(|| Step::New);
+    if dst.is_some() {
+        return if p.related != 0 {
+            Verdict::drop(Reason::ICMP_UNRELATED)
+        } else {
+            open_and_go(m, p, src, dst, 0)
+        };
+    }
+    if p.dst == config.node_addr && !service::is_node_port(config, p.dst_port) {
+        m.step(|| Step::Exempt);
+        return Verdict::PASS;
+    }
+    if p.dst.is_multicast() {
+        return Verdict::drop(Reason::MULTICAST);
+    }
+    let outcome = to_service(m, config, p);
+    if outcome.is_none() {
+        if p.related != 0 {
+            return Verdict::drop(Reason::ICMP_UNRELATED);
+        }
+        return beyond(m, config, p, src);
+    }
+    after_service(m, p, src, outcome)
+}
+
+/// What the service tables made of a packet, in one register.
+#[derive(Clone, Copy)]
+struct Outcome(u32);
+
+impl Outcome {
+    /// No service is concerned.
+    const NONE: Self = Self(0);
+    /// The destination is a backend now.
+    const BACKEND: Self = Self(1);
+    /// The packet returns to the pod that sent it.
+    const HAIRPIN: Self = Self(2);
+
+    #[inline(always)]
+    const fn drop(reason: Reason) -> Self {
+        Self(0x100 | reason.0 as u32)
+    }
+    #[inline(always)]
+    const fn is_none(self) -> bool {
+        self.0 == 0
+    }
+    #[inline(always)]
+    const fn is_hairpin(self) -> bool {
+        self.0 == Self::HAIRPIN.0
+    }
+    #[inline(always)]
+    const fn dropped(self) -> Option<Reason> {
+        if self.0 & 0x100 != 0 { Some(Reason(self.0 as u8)) } else { None }
+    }
+}
+
+/// Service translation for packets whose socket was not translated.
+#[inline(never)]
+fn to_service<M: Maps>(m: &M, config: &NodeConfig, p: &mut Packet) -> Outcome {
+    let kind = nat::translate(m, p);
+    if kind != 0 {
+        return if kind == u32::from(HAIRPIN) { Outcome::HAIRPIN } else { Outcome::BACKEND };
+    }
+    if p.protocol != protocol::TCP && p.protocol != protocol::UDP {
+        return Outcome::NONE;
+    }
+    let addr = if p.dst == config.node_addr { Addr::ANY_V4 } else { p.dst };
+    let key = service::key(addr, p.dst_port, p.protocol);
+    match service::choose(m, &key, m.random()) {
+        Choice::NoService => Outcome::NONE,
+        Choice::NoBackend => Outcome::drop(Reason::NO_BACKEND),
+        Choice::Chosen(_, backend) => {
+            let mut to = nat::to_destination(p, SERVICE, backend.addr, backend.port);
+            bind_backend(m, config, p, &mut to)
+        }
+    }
+}
+
+#[inline(always)]
+fn bind_backend<M: Maps>(m: &M, config: &NodeConfig, p: &mut Packet, to: &mut NatEntry) -> Outcome {
+    let hairpin = to.dst == p.src;
+    let reason = if hairpin {
+        to.kind = HAIRPIN;
+        to.src = config.gateway_addr;
+        nat::bind_source(m, p, to)
+    } else {
+        nat::bind(m, p, to)
+    };
+    match reason {
+        Reason::FORWARDED if hairpin => Outcome::HAIRPIN,
+        Reason::FORWARDED => Outcome::BACKEND,
+        reason => Outcome::drop(reason),
+    }
+}
+
+/// Goes on with a packet that was sent to a service.
+#[inline(never)]
+fn after_service<M: Maps>(m: &M, p: &mut Packet, src: &Endpoint, outcome: Outcome) -> Verdict {
+    let Some(config) = m.config() else {
+        return Verdict::drop(Reason::NOT_CONFIGURED);
+    };
+    if let Some(reason) = outcome.dropped() {
+        return Verdict::drop(reason);
+    }
+    if outcome.is_hairpin() {
+        return Verdict::deliver(src.ifindex).rewritten();
+    }
+    let dst = m.endpoint(&p.dst);
+    let (key, side) = p.tuple();
+    let revisions = [src.policy_revision, revision(dst)];
+    let seen = conntrack::touch(m, &config.timeouts, p, &key, side, revisions);
+    if seen.must_be_judged() {
+        let reason = judge_again(m, p, Some(src), dst, seen.from_opener());
+        if reason != Reason::FORWARDED {
+            return Verdict::drop(reason);
+        }
+    } else if !seen.is_known() {
+        return open_and_go(m, p, src, dst, flow::NAT).rewritten();
+    }
+    next_hop(m, config, p, dst).rewritten()
+}
+
+/// Admits and opens a flow whose next hop is a pod or a route.
+#[inline(never)]
+fn open_and_go<M: Maps>(
+    m: &M,
+    p: &mut Packet,
+    src: &Endpoint,
+    dst: Option<&Endpoint>,
+    flags: u8,
+) -> Verdict {
+    let Some(config) = m.config() else {
+        return Verdict::drop(Reason::NOT_CONFIGURED);
+    };
+    let mut reason = admit(m, p, Some(src), dst);
+    if reason == Reason::FORWARDED {
+        reason = admission::open(m, p, Some(src), dst, flags);
+    }
+    if reason != Reason::FORWARDED {
+        return Verdict::drop(reason);
+    }
+    next_hop(m, config, p, dst)
+}
+
+/// A flow to something that is neither a pod of this node nor a service.
+#[inline(never)]
+fn beyond<M: Maps>(m: &M, config: &NodeConfig, p: &mut Packet, src: &Endpoint) -> Verdict {
+    let info = info(m, &p.dst);
+    p.found.dst_identity = info.identity;
+    if info.flags & ipcache::HOST == 0 {
+        if p.dst.within(&config.service_net, config.service_prefix) {
+            return Verdict::drop(Reason::NO_SERVICE);
+        }
+        if p.dst.within(&config.pod_net, config.pod_prefix) {
+            return Verdict::drop(Reason::NO_ENDPOINT);
+        }
+    }
+    let mut reason = admit(m, p, Some(src), None);
+    if reason == Reason::FORWARDED && info.identity != IDENTITY_HOST {
+        reason = admission::open(m, p, Some(src), None, flags_for(info.flags));
+    }
+    if reason != Reason::FORWARDED {
+        return Verdict::drop(reason);
+    }
+    if info.flags & ipcache::HOST != 0 {
+        return Verdict::PASS;
+    }
+    if flags_for(info.flags) & flow::NAT == 0 {
+        return Verdict::uplink(config.uplink_ifindex);
+    }
+    masquerade(m, config, p)
+}
+
+/// The conntrack flags of a flow to an address with these ipcache flags.
+#[inline(always)]
+fn flags_for(info: u32) -> u8 {
+    if info & ipcache::HOST != 0 {
+        flow::HOST
+    } else if info & (ipcache::POD | ipcache::NODE | ipcache::NO_MASQUERADE) != 0 {
+        0
+    } else {
+        flow::NAT
+    }
+}
+
+/// Sends a flow to the outside under the node's address.
+#[inline(always)]
+fn masquerade<M: Maps>(m: &M, config: &NodeConfig, p: &mut Packet) -> Verdict {
+    let mut to = nat::to_destination(p, MASQUERADE, p.dst, p.dst_port);
+    to.src = config.node_addr;
+    match nat::bind_source(m, p, &mut to) {
+        Reason::FORWARDED => Verdict::uplink(config.uplink_ifindex).rewritten(),
+        reason => Verdict::drop(reason),
+    }
+}

@@ -1,0 +1,57 @@
+//! What the decisions need from their surroundings.
+
+use naru_ebpf_common::{
+    Addr, Backend, BackendKey, Conn, DropCount, DropKey, Endpoint, Event, IpInfo, NatEntry, NatKey,
+    NodeConfig, PolicyEntry, PolicyKey, Service, ServiceKey, SocketKey, SocketPeer, Tuple,
+};
+
+use crate::Trace;
+
+/// The maps, the clock and chance. In the kernel a lookup hands out the value in place; on the host
+/// a table in memory does.
+///
+/// Values that change while packets pass (conntrack, NAT, drops) are reached through closures, so
+/// that an update in place needs one lookup only.
+pub trait Maps: Trace {
+    /// The node's facts; `None` until the daemon has written them.
+    fn config(&self) -> Option<&NodeConfig>;
+    /// The local pod with this address.
+    fn endpoint(&self, addr: &Addr) -> Option<&Endpoint>;
+    /// The longest prefix that holds this address.
+    fn ip_info(&self, addr: &Addr) -> Option<&IpInfo>;
+    /// One policy entry.
+    fn policy(&self, key: &PolicyKey) -> Option<&PolicyEntry>;
+    /// One service.
+    fn service(&self, key: &ServiceKey) -> Option<&Service>;
+    /// One backend slot.
+    fn backend(&self, key: &BackendKey) -> Option<&Backend>;
+
+    /// Changes a conntrack entry in place; `None` when there is none.
+    fn update_conn<R>(&self, key: &Tuple, change: impl FnOnce(&mut Conn) -> R) -> Option<R>;
+    /// Writes a conntrack entry; false when the map refuses.
+    fn insert_conn(&self, key: &Tuple, conn: &Conn) -> bool;
+
+    /// Changes a NAT entry in place; `None` when there is none.
+    fn update_nat<R>(&self, key: &NatKey, change: impl FnOnce(&mut NatEntry) -> R) -> Option<R>;
+    /// Writes a NAT entry; with `only_new` it fails when the key exists. False when it failed.
+    fn insert_nat(&self, key: &NatKey, entry: &NatEntry, only_new: bool) -> bool;
+
+    /// Remembers which service a socket asked for. A full map loses the name only.
+    fn insert_socket(&self, key: &SocketKey, peer: &SocketPeer);
+    /// The service that a socket asked for.
+    fn socket(&self, key: &SocketKey) -> Option<SocketPeer>;
+
+    /// Changes a drop counter in place; `None` when there is none.
+    fn update_drop<R>(&self, key: &DropKey, change: impl FnOnce(&mut DropCount) -> R)
+    -> Option<R>;
+    /// Starts a drop counter.
+    fn insert_drop(&self, key: &DropKey, count: &DropCount);
+
+    /// Sends an event; `urgent` wakes the reader at once.
+    fn emit(&self, event: &Event, urgent: bool);
+
+    /// Nanoseconds of the monotonic clock; some milliseconds of lag do no harm.
+    fn now_ns(&self) -> u64;
+    /// Any 32 bits.
+    fn random(&self) -> u32;
+}

@@ -1,0 +1,163 @@
+//! Address translation: using an entry, making one, choosing a source port.
+//!
+//! Guarantees: the answer to a translated packet finds the way back, because the answer's entry is
+//! written first and, where a port was chosen, only if no living flow has it.
+
+use naru_ebpf_common::config::Timeouts;
+use naru_ebpf_common::nat::{CLOSING, REPLY};
+use naru_ebpf_common::{NatEntry, NodeConfig, Port, Reason, protocol};
+
+use crate::conntrack::STAMP_NS;
+use crate::{Maps, Packet, Step};
+
+/// Source ports that are tried for one flow.
+const SNAT_TRIES: u32 = 16;
+/// Distance of two tries; odd and no divisor of the usual range.
+const SNAT_STRIDE: u32 = 977;
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// How long an entry may be idle, in nanoseconds.
+#[inline(always)]
+pub fn idle_limit_ns(entry: &NatEntry, protocol: u8, timeouts: &Timeouts) -> u64 {
+    let seconds = match protocol {
+        protocol::TCP if entry.flags & CLOSING != 0 => timeouts.tcp_closing,
+        protocol::TCP => timeouts.tcp_established,
+        protocol::UDP => timeouts.udp,
+        _ => timeouts.icmp,
+    };
+    u64::from(seconds) * SECOND_NS
+}
+
+/// Whether an entry counts as absent at `now_ns`; the sweep deletes exactly these.
+#[inline(always)]
+pub fn is_stale(entry: &NatEntry, protocol: u8, timeouts: &Timeouts, now_ns: u64) -> bool {
+    now_ns.saturating_sub(entry.seen_ns) > idle_limit_ns(entry, protocol, timeouts)
+}
+
+/// Rewrites `p` if there is a living entry for it, and returns the entry's kind; 0 if there is none.
+#[inline(never)]
+pub(crate) fn translate<M: Maps>(m: &M, p: &mut Packet) -> u32 {
+    let Some(config) = m.config() else { return 0 };
+    let now = m.now_ns();
+    let (protocol, flags) = (p.protocol, p.tcp_flags);
+    m.update_nat(&p.nat_key(), |entry| {
+        if is_stale(entry, protocol, &config.timeouts, now) {
+            return 0;
+        }
+        if flags & (protocol::FIN | protocol::RST) != 0 {
+            entry.flags |= CLOSING;
+        } else if flags & protocol::SYN != 0 {
+            entry.flags &= !CLOSING;
+        }
+        if now.saturating_sub(entry.seen_ns) > STAMP_NS {
+            entry.seen_ns = now;
+        }
+        rewrite(m, p, entry);
+        u32::from(entry.kind)
+    })
+    .unwrap_or(0)
+}
+
+#[inline(always)]
+fn rewrite<M: Maps>(m: &M, p: &mut Packet, to: &NatEntry) {
+    m.step(|| Step::Translated(*to));
+    p.src = to.src;
+    p.dst = to.dst;
+    p.src_port = to.src_port;
+    p.dst_port = to.dst_port;
+    p.found.src_identity = 0;
+    p.found.dst_identity = 0;
+}
+
+/// What `p` becomes when only its destination changes.
+#[inline(always)]
+pub(crate) fn to_destination(p: &Packet, kind: u8, dst: naru_ebpf_common::Addr, port: Port) -> NatEntry {
+    NatEntry {
+        src: p.src,
+        dst,
+        src_port: p.src_port,
+        dst_port: port,
+        kind,
+        ..NatEntry::default()
+    }
+}
+
+/// Writes both entries for `p` → `to` and rewrites `p`.
+#[inline(never)]
+pub(crate) fn bind<M: Maps>(m: &M, p: &mut Packet, to: &mut NatEntry) -> Reason {
+    to.seen_ns = m.now_ns();
+    let back = answer(p, to);
+    if !m.insert_nat(&to.answer_key(p.protocol), &back, false) {
+        return Reason::MAP_FULL;
+    }
+    finish(m, p, to)
+}
+
+/// The same, with a source port from the range for translation; `to.src` is the new source.
+#[inline(never)]
+pub(crate) fn bind_source<M: Maps>(m: &M, p: &mut Packet, to: &mut NatEntry) -> Reason {
+    let Some(config) = m.config() else { return Reason::NOT_CONFIGURED };
+    to.seen_ns = m.now_ns();
+    let back = answer(p, to);
+    let start = m.random();
+    for attempt in 0..SNAT_TRIES {
+        let port = candidate(config, start.wrapping_add(attempt.wrapping_mul(SNAT_STRIDE)));
+        to.src_port = port;
+        if p.is_icmp() {
+            to.dst_port = port;
+        }
+        if reserve(m, config, p.protocol, to, &back) {
+            return finish(m, p, to);
+        }
+    }
+    Reason::SNAT_EXHAUSTED
+}
+
+/// A port of the range for translation.
+#[inline(always)]
+fn candidate(config: &NodeConfig, number: u32) -> Port {
+    let (first, last) = (config.snat_port_first, config.snat_port_last);
+    let span = u32::from(last.saturating_sub(first)) + 1;
+    Port::new(first.wrapping_add((number % span) as u16))
+}
+
+/// Writes the answer's entry unless a living flow has its key.
+#[inline(always)]
+fn reserve<M: Maps>(m: &M, config: &NodeConfig, protocol: u8, to: &NatEntry, back: &NatEntry) -> bool {
+    let key = to.answer_key(protocol);
+    if m.insert_nat(&key, back, true) {
+        return true;
+    }
+    // The stale entry is taken over in place.
+    m.update_nat(&key, |old| {
+        let stale = is_stale(old, protocol, &config.timeouts, back.seen_ns);
+        if stale {
+            *old = *back;
+        }
+        stale
+    })
+    .unwrap_or(false)
+}
+
+#[inline(always)]
+fn answer(p: &Packet, to: &NatEntry) -> NatEntry {
+    NatEntry {
+        src: p.dst,
+        dst: p.src,
+        src_port: p.dst_port,
+        dst_port: p.src_port,
+        kind: to.kind,
+        flags: REPLY,
+        reserved: 0,
+        seen_ns: to.seen_ns,
+    }
+}
+
+#[inline(always)]
+fn finish<M: Maps>(m: &M, p: &mut Packet, to: &NatEntry) -> Reason {
+    if !m.insert_nat(&p.nat_key(), to, false) {
+        return Reason::MAP_FULL;
+    }
+    rewrite(m, p, to);
+    Reason::FORWARDED
+}

@@ -1,0 +1,99 @@
+//! A packet as the decisions see it.
+
+use naru_ebpf_common::{Addr, NatKey, Port, Tuple, protocol};
+
+/// What was found out about a packet on its way, for events and drops.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// The endpoint that the verdict is about, 0 when none is known.
+    pub endpoint: u32,
+    /// Identity of the source, 0 when not looked up.
+    pub src_identity: u32,
+    /// Identity of the destination, 0 when not looked up.
+    pub dst_identity: u32,
+    /// The rule that decided, 0 when none did.
+    pub rule: u32,
+    /// `policy::INGRESS` or `policy::EGRESS`.
+    pub direction: u8,
+}
+
+/// The header of a TCP or UDP packet, an ICMP echo, or the flow that an ICMP error is about.
+///
+/// An ICMP error ([`Packet::related`]) stands for the answer that it replaces: source and
+/// destination are those of the embedded packet, turned round, and so are the ports.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Packet {
+    /// Source address.
+    pub src: Addr,
+    /// Destination address.
+    pub dst: Addr,
+    /// Source port; the identifier of an ICMP echo.
+    pub src_port: Port,
+    /// Destination port; the identifier of an ICMP echo.
+    pub dst_port: Port,
+    /// IP protocol.
+    pub protocol: u8,
+    /// TCP flags, 0 for others.
+    pub tcp_flags: u8,
+    /// ICMP type, 0 for others.
+    pub icmp_type: u8,
+    /// 1 for an ICMP error about the flow.
+    pub related: u8,
+    /// 1 for an ICMP error whose sender is not the flow's other end (a router).
+    pub foreign_sender: u8,
+    /// The hook that sees the packet (`counter::FROM_POD` and so on).
+    pub hook: u8,
+    /// Bytes of the layer 4 header's distance from the start of the frame.
+    pub l4_offset: u16,
+    /// Bytes of the packet from the IP header on.
+    pub len: u32,
+    /// What was found out.
+    pub found: Found,
+}
+
+impl Packet {
+    /// The flow's normalised tuple and the side that sent this packet.
+    #[inline(always)]
+    pub fn tuple(&self) -> (Tuple, usize) {
+        Tuple::new(&self.src, self.src_port, &self.dst, self.dst_port, self.protocol)
+    }
+
+    /// The exact tuple.
+    #[inline(always)]
+    pub fn nat_key(&self) -> NatKey {
+        NatKey {
+            src: self.src,
+            dst: self.dst,
+            src_port: self.src_port,
+            dst_port: self.dst_port,
+            protocol: self.protocol,
+            reserved: [0; 3],
+        }
+    }
+
+    /// The port that policy judges: that of the opener's destination, none for ICMP.
+    #[inline(always)]
+    pub fn policy_port(&self) -> Port {
+        if self.is_icmp() { Port::ANY } else { self.dst_port }
+    }
+
+    /// Whether the flow is an ICMP echo.
+    #[inline(always)]
+    pub fn is_icmp(&self) -> bool {
+        self.protocol == protocol::ICMP || self.protocol == protocol::ICMPV6
+    }
+
+    /// Whether the packet opens a TCP connection.
+    #[inline(always)]
+    pub fn is_syn(&self) -> bool {
+        self.tcp_flags & (protocol::SYN | protocol::ACK) == protocol::SYN
+    }
+
+    /// Turns source and destination round.
+    #[inline(always)]
+    pub fn turn(&mut self) {
+        core::mem::swap(&mut self.src, &mut self.dst);
+        core::mem::swap(&mut self.src_port, &mut self.dst_port);
+        core::mem::swap(&mut self.found.src_identity, &mut self.found.dst_identity);
+    }
+}

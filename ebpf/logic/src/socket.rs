@@ -1,0 +1,116 @@
+//! Socket operations: a service address becomes a backend before the first packet.
+
+use naru_ebpf_common::ipcache;
+use naru_ebpf_common::{Addr, NodeConfig, Port, SocketKey, SocketPeer};
+
+use crate::service::{self, Choice};
+use crate::{Maps, Step};
+
+/// The destination that a program asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Cookie of the socket.
+    pub cookie: u64,
+    /// Address.
+    pub addr: Addr,
+    /// Port.
+    pub port: Port,
+    /// TCP or UDP.
+    pub protocol: u8,
+}
+
+/// What becomes of the destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It stays as it is.
+    Unchanged,
+    /// It became a backend's.
+    Translated,
+    /// The service has no backend: connection refused.
+    Refused,
+}
+
+/// `connect`: chooses a backend at random.
+#[inline(always)]
+pub fn connect<M: Maps>(m: &M, target: &mut Target) -> Outcome {
+    let number = m.random();
+    translate(m, target, number)
+}
+
+/// `sendmsg` on an unconnected socket: the socket keeps its backend as long as the service does not
+/// change, so that an exchange of several datagrams meets one server.
+#[inline(always)]
+pub fn sendmsg<M: Maps>(m: &M, target: &mut Target) -> Outcome {
+    let number = spread(target.cookie);
+    translate(m, target, number)
+}
+
+/// Fibonacci hashing: consecutive cookies land far apart.
+#[inline(always)]
+const fn spread(cookie: u64) -> u32 {
+    (cookie.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as u32
+}
+
+#[inline(always)]
+fn translate<M: Maps>(m: &M, target: &mut Target, number: u32) -> Outcome {
+    let exact = service::key(target.addr, target.port, target.protocol);
+    let choice = match service::choose(m, &exact, number) {
+        Choice::NoService => node_port(m, target, number),
+        choice => choice,
+    };
+    match choice {
+        Choice::NoService => Outcome::Unchanged,
+        Choice::NoBackend => Outcome::Refused,
+        Choice::Chosen(service, backend) => {
+            let peer =
+                SocketPeer { addr: target.addr, port: target.port, reserved: 0, service: service.id };
+            target.addr = backend.addr;
+            target.port = backend.port;
+            m.insert_socket(&key(target), &peer);
+            Outcome::Translated
+        }
+    }
+}
+
+/// A node port, reached at the address of any node.
+#[inline(always)]
+fn node_port<'a, M: Maps>(m: &'a M, target: &Target, number: u32) -> Choice<'a> {
+    match m.config() {
+        Some(config) if is_node_port_of_a_node(m, config, target) => {
+            let key = service::key(Addr::ANY_V4, target.port, target.protocol);
+            service::choose(m, &key, number)
+        }
+        _ => Choice::NoService,
+    }
+}
+
+#[inline(always)]
+fn is_node_port_of_a_node<M: Maps>(m: &M, config: &NodeConfig, target: &Target) -> bool {
+    service::is_node_port(config, target.port)
+        && (target.addr == config.node_addr
+            || m.ip_info(&target.addr).is_some_and(|info| {
+                m.step(|| Step::Identity(target.addr, *info));
+                info.flags & ipcache::NODE != 0
+            }))
+}
+
+/// `recvmsg` and `getpeername`: turns a backend back into the service that the program asked for.
+/// True if `peer` changed.
+#[inline(always)]
+pub fn reverse<M: Maps>(m: &M, peer: &mut Target) -> bool {
+    let Some(service) = m.socket(&key(peer)) else { return false };
+    peer.addr = service.addr;
+    peer.port = service.port;
+    true
+}
+
+#[inline(always)]
+fn key(target: &Target) -> SocketKey {
+    SocketKey {
+        cookie: target.cookie,
+        addr: target.addr,
+        port: target.port,
+        protocol: target.protocol,
+        reserved: [0; 5],
+    }
+}

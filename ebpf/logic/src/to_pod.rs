@@ -1,0 +1,78 @@
+//! Packets that the node's stack sends to a pod: hook `to_pod`.
+//!
+//! The node's own addresses are always allowed; the cluster DNS and the ingress proxy live on the
+//! node too, but have identities of their own.
+
+use naru_ebpf_common::ipcache::IDENTITY_HOST;
+use naru_ebpf_common::policy::INGRESS;
+use naru_ebpf_common::{Endpoint, Reason, flow};
+
+use crate::admission::{self, admit, info, judge_again};
+use crate::conntrack::{self, Seen};
+use crate::{Maps, Packet, Step, Verdict};
+
+/// Decides about a packet that leaves through the host side of a veth, `ifindex`.
+#[inline(always)]
+pub fn to_pod<M: Maps>(m: &M, p: &mut Packet, ifindex: u32) -> Verdict {
+    let verdict = decide(m, p, ifindex);
+    m.step(|| Step::Verdict(verdict));
+    verdict
+}
+
+#[inline(always)]
+fn decide<M: Maps>(m: &M, p: &mut Packet, ifindex: u32) -> Verdict {
+    let Some(config) = m.config().filter(|c| c.uplink_ifindex != 0) else {
+        return Verdict::drop(Reason::NOT_CONFIGURED);
+    };
+    let Some(dst) = m.endpoint(&p.dst).filter(|e| e.ifindex == ifindex) else {
+        m.step(|| Step::NotLocal(p.dst));
+        return Verdict::drop(Reason::NO_ENDPOINT);
+    };
+    m.step(|| Step::Endpoint(p.dst, *dst));
+    p.found.endpoint = dst.id;
+    p.found.direction = INGRESS;
+    if p.src == config.node_addr {
+        m.step(|| Step::Exempt);
+        return Verdict::PASS;
+    }
+    let (key, side) = p.tuple();
+    let seen =
+        conntrack::touch(m, &config.timeouts, p, &key, side, [0, dst.policy_revision]);
+    if seen.is_known() && !seen.has_ended() {
+        m.step(|| Step::Known);
+        return Verdict::PASS;
+    }
+    slow(m, p, dst, seen)
+}
+
+#[inline(never)]
+fn slow<M: Maps>(m: &M, p: &mut Packet, dst: &Endpoint, seen: Seen) -> Verdict {
+    if seen.is_known() {
+        admission::ended(m, p);
+        return Verdict::PASS;
+    }
+    let reason = if seen.must_be_judged() {
+        judge_again(m, p, None, Some(dst), seen.from_opener())
+    } else {
+        new_flow(m, p, dst)
+    };
+    if reason == Reason::FORWARDED { Verdict::PASS } else { Verdict::drop(reason) }
+}
+
+#[inline(always)]
+fn new_flow<M: Maps>(m: &M, p: &mut Packet, dst: &Endpoint) -> Reason {
+    m.step(|| Step::New);
+    p.found.src_identity = info(m, &p.src).identity;
+    if p.found.src_identity == IDENTITY_HOST {
+        m.step(|| Step::Exempt);
+        return Reason::FORWARDED;
+    }
+    if p.related != 0 {
+        return Reason::ICMP_UNRELATED;
+    }
+    let reason = admit(m, p, None, Some(dst));
+    if reason != Reason::FORWARDED {
+        return reason;
+    }
+    admission::open(m, p, None, Some(dst), flow::HOST)
+}

@@ -1,0 +1,105 @@
+//! What is to be done with a packet.
+
+use naru_ebpf_common::Reason;
+
+/// A decision, packed into one register: programs return it from functions out of line, and eBPF
+/// returns no more than that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict(u64);
+
+/// A decision in readable form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// To the node's stack.
+    Pass,
+    /// Into the pod behind this host interface.
+    Deliver {
+        /// Interface index of the host side of the veth.
+        ifindex: u32,
+    },
+    /// Out of the uplink, to the next hop of the route to the packet's destination.
+    Uplink {
+        /// Interface index of the uplink.
+        ifindex: u32,
+    },
+    /// Nowhere.
+    Drop(Reason),
+}
+
+const KIND: u32 = 56;
+const REWRITTEN: u64 = 1 << 48;
+const PASS: u64 = 0;
+const DELIVER: u64 = 1;
+const UPLINK: u64 = 2;
+const DROP: u64 = 3;
+
+impl Verdict {
+    /// To the node's stack.
+    pub const PASS: Self = Self(PASS << KIND);
+
+    /// Into the pod behind host interface `ifindex`.
+    #[inline(always)]
+    pub const fn deliver(ifindex: u32) -> Self {
+        Self(DELIVER << KIND | ifindex as u64)
+    }
+
+    /// Out of the uplink `ifindex`.
+    #[inline(always)]
+    pub const fn uplink(ifindex: u32) -> Self {
+        Self(UPLINK << KIND | ifindex as u64)
+    }
+
+    /// Nowhere, for `reason`.
+    #[inline(always)]
+    pub const fn drop(reason: Reason) -> Self {
+        Self(DROP << KIND | reason.0 as u64)
+    }
+
+    /// The same, and addresses or ports of the packet have to be written.
+    #[inline(always)]
+    pub const fn rewritten(self) -> Self {
+        Self(self.0 | REWRITTEN)
+    }
+
+    /// Whether addresses or ports of the packet have to be written.
+    #[inline(always)]
+    pub const fn is_rewritten(self) -> bool {
+        self.0 & REWRITTEN != 0
+    }
+
+    /// Why the packet is dropped; [`Reason::FORWARDED`] when it is not.
+    #[inline(always)]
+    pub const fn reason(self) -> Reason {
+        if self.0 >> KIND == DROP { Reason(self.0 as u8) } else { Reason::FORWARDED }
+    }
+
+    /// The decision in readable form.
+    #[inline(always)]
+    pub const fn action(self) -> Action {
+        let ifindex = self.0 as u32;
+        match self.0 >> KIND {
+            DELIVER => Action::Deliver { ifindex },
+            UPLINK => Action::Uplink { ifindex },
+            DROP => Action::Drop(Reason(self.0 as u8)),
+            _ => Action::Pass,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packing_keeps_every_part() {
+        assert_eq!(Verdict::PASS.action(), Action::Pass);
+        let deliver = Verdict::deliver(u32::MAX).rewritten();
+        assert_eq!(deliver.action(), Action::Deliver { ifindex: u32::MAX });
+        assert!(deliver.is_rewritten());
+        assert_eq!(Verdict::uplink(7).action(), Action::Uplink { ifindex: 7 });
+        let drop = Verdict::drop(Reason::NO_BACKEND);
+        assert_eq!(drop.action(), Action::Drop(Reason::NO_BACKEND));
+        assert_eq!(drop.reason(), Reason::NO_BACKEND);
+        assert_eq!(Verdict::uplink(5).reason(), Reason::FORWARDED);
+    }
+}
