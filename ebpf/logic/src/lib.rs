@@ -21,7 +21,7 @@ mod from_pod;
 #[cfg(feature = "host")]
 pub mod host;
 mod maps;
-mod nat;
+pub mod nat;
 mod packet;
 pub mod parse;
 mod policy;

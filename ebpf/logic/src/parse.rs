@@ -27,13 +27,18 @@ const ICMP_ECHO: u8 = 8;
 const ICMP_TIME_EXCEEDED: u8 = 11;
 const ICMP_PARAMETER: u8 = 12;
 /// Bytes of an ICMP header; the embedded packet follows.
-const ICMP_LEN: usize = 8;
-const IPV4_MIN: usize = 20;
+pub const ICMP_LEN: usize = 8;
+/// Bytes of an IPv4 header without options.
+pub const IPV4_LEN: usize = 20;
+const IPV4_WORDS: usize = 5;
 
-/// Reads from a frame.
+/// Reads from a frame, in units as they lie in memory: a kernel program reads a word in one step,
+/// but bytes one by one.
 pub trait Frame {
-    /// The `N` bytes at `offset`, if the frame has them.
-    fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]>;
+    /// The two bytes at `offset`, if the frame has them.
+    fn half(&self, offset: usize) -> Option<u16>;
+    /// The `N` words at `offset`, if the frame has them.
+    fn words<const N: usize>(&self, offset: usize) -> Option<[u32; N]>;
     /// Bytes of the whole frame.
     fn len(&self) -> u32;
 }
@@ -61,7 +66,7 @@ fn malformed<T>(value: Option<T>) -> Result<T, Other> {
 #[inline(always)]
 pub fn ethernet<F: Frame>(frame: &F, p: &mut Packet) -> Result<(), Other> {
     p.len = frame.len().saturating_sub(ETH_LEN as u32);
-    match u16::from_be_bytes(malformed(frame.read(ETHERTYPE))?) {
+    match u16::from_be(malformed(frame.half(ETHERTYPE))?) {
         IPV4 => ipv4(frame, p),
         IPV6 => Err(ipv6(frame)),
         ARP => Err(Other::Arp),
@@ -72,73 +77,74 @@ pub fn ethernet<F: Frame>(frame: &F, p: &mut Packet) -> Result<(), Other> {
 /// IPv6 is not forwarded yet; neighbour discovery has to work all the same.
 #[inline(always)]
 fn ipv6<F: Frame>(frame: &F) -> Other {
-    const NEXT_HEADER: usize = ETH_LEN + 6;
-    const ICMPV6_TYPE: usize = ETH_LEN + 40;
-    let next: Option<[u8; 1]> = frame.read(NEXT_HEADER);
-    let kind: Option<[u8; 1]> = frame.read(ICMPV6_TYPE);
+    let next = frame.half(ETH_LEN + 6).map(|h| h.to_ne_bytes()[0]);
+    let kind = frame.half(ETH_LEN + 40).map(|h| h.to_ne_bytes()[0]);
     match (next, kind) {
-        (Some([protocol::ICMPV6]), Some([133..=137])) => Other::NeighbourDiscovery,
+        (Some(protocol::ICMPV6), Some(133..=137)) => Other::NeighbourDiscovery,
         _ => Other::Drop(Reason::IPV6_UNSUPPORTED),
     }
 }
 
 #[inline(always)]
 fn ipv4<F: Frame>(frame: &F, p: &mut Packet) -> Result<(), Other> {
-    let header: [u8; IPV4_MIN] = malformed(frame.read(ETH_LEN))?;
-    let header_len = usize::from(header[0] & 0x0f) * 4;
-    p.src = addr(&header, 12);
-    p.dst = addr(&header, 16);
-    p.protocol = header[9];
-    if header[0] >> 4 != 4 || header_len < IPV4_MIN {
+    let header: [u32; IPV4_WORDS] = malformed(frame.words(ETH_LEN))?;
+    let [version_and_len, ..] = header[0].to_ne_bytes();
+    let [.., fragment_high, fragment_low] = header[1].to_ne_bytes();
+    let header_len = usize::from(version_and_len & 0x0f) * 4;
+    p.src = Addr::v4_word(header[3]);
+    p.dst = Addr::v4_word(header[4]);
+    p.protocol = header[2].to_ne_bytes()[1];
+    if version_and_len >> 4 != 4 || header_len < IPV4_LEN {
         return Err(Other::Drop(Reason::MALFORMED));
     }
-    if u16::from_be_bytes([header[6], header[7]]) & FRAGMENT_BITS != 0 {
+    if u16::from_be_bytes([fragment_high, fragment_low]) & FRAGMENT_BITS != 0 {
         return Err(Other::Drop(Reason::FRAGMENT));
     }
     let l4 = ETH_LEN + header_len;
     p.l4_offset = l4 as u16;
     match p.protocol {
         protocol::TCP => tcp(frame, p, l4),
-        protocol::UDP => ports(frame, p, l4),
+        protocol::UDP => udp(frame, p, l4),
         protocol::ICMP => icmp(frame, p, l4),
         _ => Err(Other::Drop(Reason::PROTOCOL_UNSUPPORTED)),
     }
 }
 
+/// The two ports in the first word of a TCP or UDP header.
 #[inline(always)]
-fn addr(header: &[u8; IPV4_MIN], at: usize) -> Addr {
-    Addr::v4([header[at], header[at + 1], header[at + 2], header[at + 3]])
+fn ports(word: u32) -> (Port, Port) {
+    let [a, b, c, d] = word.to_ne_bytes();
+    (Port(u16::from_ne_bytes([a, b])), Port(u16::from_ne_bytes([c, d])))
+}
+
+/// The identifier in the second word of an ICMP echo.
+#[inline(always)]
+fn identifier(word: u32) -> Port {
+    ports(word).0
 }
 
 #[inline(always)]
-fn port(bytes: [u8; 2]) -> Port {
-    Port(u16::from_ne_bytes(bytes))
-}
-
-#[inline(always)]
-fn ports<F: Frame>(frame: &F, p: &mut Packet, l4: usize) -> Result<(), Other> {
-    let bytes: [u8; 8] = malformed(frame.read(l4))?;
-    p.src_port = port([bytes[0], bytes[1]]);
-    p.dst_port = port([bytes[2], bytes[3]]);
+fn udp<F: Frame>(frame: &F, p: &mut Packet, l4: usize) -> Result<(), Other> {
+    let header: [u32; 2] = malformed(frame.words(l4))?;
+    (p.src_port, p.dst_port) = ports(header[0]);
     Ok(())
 }
 
 #[inline(always)]
 fn tcp<F: Frame>(frame: &F, p: &mut Packet, l4: usize) -> Result<(), Other> {
-    let bytes: [u8; 20] = malformed(frame.read(l4))?;
-    p.src_port = port([bytes[0], bytes[1]]);
-    p.dst_port = port([bytes[2], bytes[3]]);
-    p.tcp_flags = bytes[13];
+    let header: [u32; 5] = malformed(frame.words(l4))?;
+    (p.src_port, p.dst_port) = ports(header[0]);
+    p.tcp_flags = header[3].to_ne_bytes()[1];
     Ok(())
 }
 
 #[inline(always)]
 fn icmp<F: Frame>(frame: &F, p: &mut Packet, l4: usize) -> Result<(), Other> {
-    let bytes: [u8; ICMP_LEN] = malformed(frame.read(l4))?;
-    p.icmp_type = bytes[0];
-    match bytes[0] {
+    let header: [u32; 2] = malformed(frame.words(l4))?;
+    p.icmp_type = header[0].to_ne_bytes()[0];
+    match p.icmp_type {
         ICMP_ECHO | ICMP_ECHO_REPLY => {
-            p.src_port = port([bytes[4], bytes[5]]);
+            p.src_port = identifier(header[1]);
             p.dst_port = p.src_port;
             Ok(())
         }
@@ -150,26 +156,22 @@ fn icmp<F: Frame>(frame: &F, p: &mut Packet, l4: usize) -> Result<(), Other> {
 /// An ICMP error stands for an answer to the packet that it embeds.
 #[inline(always)]
 fn embedded<F: Frame>(frame: &F, p: &mut Packet, inner: usize) -> Result<(), Other> {
-    let header: [u8; IPV4_MIN] = malformed(frame.read(inner))?;
+    let header: [u32; IPV4_WORDS] = malformed(frame.words(inner))?;
+    let ends: [u32; 2] = malformed(frame.words(inner + IPV4_LEN))?;
+    let (receiver, sent_to) = (Addr::v4_word(header[3]), Addr::v4_word(header[4]));
     // Options in the embedded header would move its ports; nobody here sends any.
-    if header[0] != 0x45 {
+    if header[0].to_ne_bytes()[0] != 0x45 || receiver != p.dst {
         return Err(Other::Drop(Reason::ICMP_UNRELATED));
     }
-    let ends: [u8; 8] = malformed(frame.read(inner + IPV4_MIN))?;
-    let (sent_to, receiver) = (addr(&header, 16), addr(&header, 12));
     p.foreign_sender = u8::from(p.src != sent_to);
     p.related = 1;
     p.src = sent_to;
-    if receiver != p.dst {
-        return Err(Other::Drop(Reason::ICMP_UNRELATED));
-    }
-    p.protocol = header[9];
+    p.protocol = header[2].to_ne_bytes()[1];
     if p.is_icmp() {
-        p.src_port = port([ends[4], ends[5]]);
+        p.src_port = identifier(ends[1]);
         p.dst_port = p.src_port;
     } else {
-        p.src_port = port([ends[2], ends[3]]);
-        p.dst_port = port([ends[0], ends[1]]);
+        (p.dst_port, p.src_port) = ports(ends[0]);
     }
     Ok(())
 }

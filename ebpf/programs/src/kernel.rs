@@ -1,0 +1,128 @@
+//! The kernel's maps, clock and chance for the decisions.
+
+use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST, BPF_RB_NO_WAKEUP};
+use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_ktime_get_coarse_ns};
+use aya_ebpf::maps::lpm_trie::Key;
+use naru_ebpf_common::{
+    Addr, Backend, BackendKey, Conn, DropCount, DropKey, Endpoint, Event, IpInfo, NatEntry, NatKey,
+    NodeConfig, PolicyEntry, PolicyKey, Service, ServiceKey, SocketKey, SocketPeer, Tuple,
+};
+use naru_ebpf_logic::{Maps, Trace};
+
+use crate::maps;
+
+/// Bits of an address.
+const ADDR_BITS: u32 = 128;
+
+/// Access to the pinned maps. Values are read and changed in place: an entry that user space
+/// replaces at the same moment shows its old or its new value, since the kernel frees neither
+/// before the program has ended (RCU). Fields changed here are single words or bytes that belong to
+/// one side of a flow.
+pub struct Kernel;
+
+impl Trace for Kernel {}
+
+impl Maps for Kernel {
+    #[inline(always)]
+    fn config(&self) -> Option<&NodeConfig> {
+        maps::NODE_CONFIG.get(0)
+    }
+
+    #[inline(always)]
+    fn endpoint(&self, addr: &Addr) -> Option<&Endpoint> {
+        // SAFETY: see `Kernel`.
+        unsafe { maps::ENDPOINTS.get(addr) }
+    }
+
+    #[inline(always)]
+    fn ip_info(&self, addr: &Addr) -> Option<&IpInfo> {
+        maps::IPCACHE.get(Key::new(ADDR_BITS, *addr))
+    }
+
+    #[inline(always)]
+    fn policy(&self, key: &PolicyKey) -> Option<&PolicyEntry> {
+        // SAFETY: see `Kernel`.
+        unsafe { maps::POLICY.get(key) }
+    }
+
+    #[inline(always)]
+    fn service(&self, key: &ServiceKey) -> Option<&Service> {
+        // SAFETY: see `Kernel`.
+        unsafe { maps::SERVICES.get(key) }
+    }
+
+    #[inline(always)]
+    fn backend(&self, key: &BackendKey) -> Option<&Backend> {
+        // SAFETY: see `Kernel`.
+        unsafe { maps::BACKENDS.get(key) }
+    }
+
+    #[inline(always)]
+    fn update_conn<R>(&self, key: &Tuple, change: impl FnOnce(&mut Conn) -> R) -> Option<R> {
+        let conn = maps::CONNTRACK.get_ptr_mut(key)?;
+        // SAFETY: the pointer is valid until the program ends; see `Kernel`.
+        Some(change(unsafe { &mut *conn }))
+    }
+
+    #[inline(always)]
+    fn insert_conn(&self, key: &Tuple, conn: &Conn) -> bool {
+        maps::CONNTRACK.insert(key, conn, BPF_ANY.into()).is_ok()
+    }
+
+    #[inline(always)]
+    fn update_nat<R>(&self, key: &NatKey, change: impl FnOnce(&mut NatEntry) -> R) -> Option<R> {
+        let entry = maps::NAT.get_ptr_mut(key)?;
+        // SAFETY: the pointer is valid until the program ends; see `Kernel`.
+        Some(change(unsafe { &mut *entry }))
+    }
+
+    #[inline(always)]
+    fn insert_nat(&self, key: &NatKey, entry: &NatEntry, only_new: bool) -> bool {
+        let flags = if only_new { BPF_NOEXIST } else { BPF_ANY };
+        maps::NAT.insert(key, entry, flags.into()).is_ok()
+    }
+
+    #[inline(always)]
+    fn insert_socket(&self, key: &SocketKey, peer: &SocketPeer) {
+        // A full map costs the service's name in `getpeername`, not the connection.
+        let _ = maps::SOCKETS.insert(key, peer, BPF_ANY.into());
+    }
+
+    #[inline(always)]
+    fn socket(&self, key: &SocketKey) -> Option<SocketPeer> {
+        // SAFETY: see `Kernel`.
+        unsafe { maps::SOCKETS.get(key).copied() }
+    }
+
+    #[inline(always)]
+    fn update_drop<R>(&self, key: &DropKey, change: impl FnOnce(&mut DropCount) -> R) -> Option<R> {
+        let count = maps::DROPS.get_ptr_mut(key)?;
+        // SAFETY: the pointer is valid until the program ends; see `Kernel`.
+        Some(change(unsafe { &mut *count }))
+    }
+
+    #[inline(always)]
+    fn insert_drop(&self, key: &DropKey, count: &DropCount) {
+        // A lost counter is still counted per reason.
+        let _ = maps::DROPS.insert(key, count, BPF_ANY.into());
+    }
+
+    #[inline(always)]
+    fn emit(&self, event: &Event, urgent: bool) {
+        let flags = if urgent { 0 } else { BPF_RB_NO_WAKEUP };
+        // A full buffer costs the event; counters and the drop table have the totals.
+        let _ = maps::EVENTS.output::<Event>(event, flags.into());
+    }
+
+    #[inline(always)]
+    fn now_ns(&self) -> u64 {
+        // SAFETY: the helper has no preconditions.
+        unsafe { bpf_ktime_get_coarse_ns() }
+    }
+
+    #[inline(always)]
+    fn random(&self) -> u32 {
+        // SAFETY: the helper has no preconditions.
+        unsafe { bpf_get_prandom_u32() }
+    }
+}

@@ -1,0 +1,50 @@
+//! Every map of the data path, pinned by name. Sizes and meanings stand in `naru-ebpf-common`.
+
+use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
+use naru_ebpf_common::{
+    Addr, Backend, BackendKey, Conn, Counter, DropCount, DropKey, Endpoint, IpInfo, NatEntry,
+    NatKey, NodeConfig, PolicyEntry, PolicyKey, Service, ServiceKey, SocketKey, SocketPeer, Tuple,
+    counter, names,
+};
+
+#[map]
+pub static ENDPOINTS: HashMap<Addr, Endpoint> = HashMap::pinned(names::ENDPOINTS_SIZE, 0);
+
+#[map]
+pub static IPCACHE: LpmTrie<Addr, IpInfo> = LpmTrie::pinned(names::IPCACHE_SIZE, BPF_F_NO_PREALLOC);
+
+#[map]
+pub static POLICY: HashMap<PolicyKey, PolicyEntry> =
+    HashMap::pinned(names::POLICY_SIZE, BPF_F_NO_PREALLOC);
+
+#[map]
+pub static SERVICES: HashMap<ServiceKey, Service> =
+    HashMap::pinned(names::SERVICES_SIZE, BPF_F_NO_PREALLOC);
+
+#[map]
+pub static BACKENDS: HashMap<BackendKey, Backend> =
+    HashMap::pinned(names::BACKENDS_SIZE, BPF_F_NO_PREALLOC);
+
+#[map]
+pub static CONNTRACK: LruHashMap<Tuple, Conn> = LruHashMap::pinned(names::CONNTRACK_SIZE, 0);
+
+#[map]
+pub static NAT: LruHashMap<NatKey, NatEntry> = LruHashMap::pinned(names::NAT_SIZE, 0);
+
+#[map]
+pub static SOCKETS: LruHashMap<SocketKey, SocketPeer> = LruHashMap::pinned(names::SOCKETS_SIZE, 0);
+
+#[map]
+pub static NODE_CONFIG: Array<NodeConfig> = Array::pinned(1, 0);
+
+#[map]
+pub static DROPS: LruHashMap<DropKey, DropCount> = LruHashMap::pinned(names::DROPS_SIZE, 0);
+
+#[map]
+pub static COUNTERS: PerCpuArray<Counter> =
+    PerCpuArray::pinned(counter::HOOKS * counter::REASONS, 0);
+
+#[map]
+pub static EVENTS: RingBuf = RingBuf::pinned(names::EVENTS_BYTES, 0);
