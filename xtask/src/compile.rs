@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use naru_tests::support::layout::{checkout, target_dir};
 
 use crate::progress::step;
-use crate::{images, packages, toolchain};
+use crate::{bpf, images, packages};
 
 /// Everything that a cluster runs, and what the machine needs for it.
 ///
@@ -15,7 +15,7 @@ use crate::{images, packages, toolchain};
 /// When something is missing and can't be had, or does not compile.
 pub(crate) fn everything() -> Result<()> {
     packages::ensure_all()?;
-    toolchain::ensure_bpf()?;
+    bpf::run()?;
     programs()?;
     images::pack(&landing()?)
 }

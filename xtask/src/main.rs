@@ -3,6 +3,7 @@
 //! Small modules behind one dispatcher. A module owns one subcommand or one kind of artefact; what
 //! the tests need as well lives in `naru-tests::support`.
 
+mod bpf;
 mod compile;
 mod door;
 mod images;
@@ -38,6 +39,8 @@ enum Task {
     Test(test::TestArgs),
     /// Build programs, eBPF objects and images.
     Build,
+    /// Build the eBPF objects into target/bpf.
+    Bpf,
     /// Check what the repository promises about itself.
     Tidy,
     /// Regenerate the field table of the Kubernetes API from a reference file.
@@ -64,6 +67,7 @@ fn dispatch(task: Task) -> anyhow::Result<ExitCode> {
         Task::Node(args) => return up::node(&args),
         Task::Test(args) => return test::run(&args),
         Task::Build => compile::everything()?,
+        Task::Bpf => bpf::run()?,
         Task::Tidy => tidy::run()?,
         Task::Schema(args) => schema::generate(&args)?,
         Task::Door(args) => args.serve()?,

@@ -20,6 +20,7 @@ const DEBIAN_PACKAGES: &[&str] = &[
     "libzstd-dev",
     "libxml2-dev",
 ];
+const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const DEBIAN_LLVM: &str = "/usr/lib/llvm-22";
 
 /// Makes sure that eBPF programs can be built.
@@ -43,9 +44,33 @@ pub(crate) fn ensure_bpf() -> Result<()> {
     install_linker()
 }
 
+/// The compiler that builds the eBPF programs.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum BpfCompiler {
+    /// Debian's rustc at this path, with `core` ready.
+    Debian(&'static str),
+    /// A rustup nightly, which builds `core`.
+    Nightly,
+}
+
+/// Which of the two ways is open.
+///
+/// # Errors
+/// When neither is; [`ensure_bpf`] opens one.
+pub(crate) fn bpf_compiler() -> Result<BpfCompiler> {
+    if debian_core() {
+        return Ok(BpfCompiler::Debian(DEBIAN_RUSTC));
+    }
+    ensure!(
+        nightly(),
+        "no compiler for eBPF: neither rustc-web nor a nightly with rust-src"
+    );
+    Ok(BpfCompiler::Nightly)
+}
+
 /// Whether Debian's rustc has `core` for eBPF.
 fn debian_core() -> bool {
-    let Ok(output) = Command::new("/usr/bin/rustc")
+    let Ok(output) = Command::new(DEBIAN_RUSTC)
         .args(["--print", "sysroot"])
         .output()
     else {

@@ -1,0 +1,303 @@
+//! A node for one test: programs, maps, and the facts that the daemon would have written.
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use aya::maps::lpm_trie::{Key, LpmTrie};
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
+use aya::programs::{ProgramError, SchedClassifier, TestRun, TestRunOptions};
+use aya::{Ebpf, EbpfLoader};
+use naru_ebpf_common::config::Timeouts;
+use naru_ebpf_common::endpoint::{ISOLATED_EGRESS, ISOLATED_INGRESS};
+use naru_ebpf_common::{
+    Addr, Backend, BackendKey, Conn, Counter, DropCount, DropKey, Endpoint, Event, IpInfo, NatEntry,
+    NatKey, NodeConfig, PolicyEntry, PolicyKey, Port, Reason, Service, ServiceKey, Tuple, counter,
+    event, ipcache, names, policy, service,
+};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+
+use crate::addresses::*;
+use crate::frames::{self, Ends};
+use crate::objects;
+
+/// What a program did with a frame.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Out {
+    /// 0 pass, 2 drop, 7 redirect.
+    pub action: u32,
+    pub frame: Vec<u8>,
+}
+
+pub const PASS: u32 = 0;
+pub const DROP: u32 = 2;
+pub const REDIRECT: u32 = 7;
+
+impl Out {
+    /// The frame's ends, with checksums checked.
+    pub fn ends(&self) -> Ends {
+        frames::parse(&self.frame)
+    }
+}
+
+/// A node with its maps. The first object owns the maps, the others share them by their pins.
+pub struct Node {
+    objects: Vec<(&'static str, Ebpf)>,
+    _bpffs: tempfile::TempDir,
+}
+
+impl Node {
+    /// A configured node with two pods; `None`, with a printed reason, where eBPF is not to be had.
+    pub fn new() -> Option<Self> {
+        if let Some(why) = objects::unavailable() {
+            println!("SKIP {why}");
+            return None;
+        }
+        let bpffs = namespaces();
+        let load = |name| (name, load(name, bpffs.path(), true));
+        let objects = names::TC_PROGRAMS.map(load).into();
+        let mut node = Self { objects, _bpffs: bpffs };
+        node.configure(config());
+        node.populate();
+        Some(node)
+    }
+
+    fn populate(&mut self) {
+        self.endpoint(WEB, endpoint(1, ID_WEB, WEB_IFINDEX));
+        self.endpoint(API, endpoint(2, ID_API, API_IFINDEX));
+        let own = ipcache::NODE | ipcache::HOST;
+        self.identity(NODE, ipcache::IDENTITY_HOST, own);
+        self.identity(NODE2, ipcache::IDENTITY_REMOTE_NODE, ipcache::NODE);
+        self.identity(WEB, ID_WEB, ipcache::POD);
+        self.identity(API, ID_API, ipcache::POD);
+        self.identity(REMOTE, ID_REMOTE, ipcache::POD);
+        self.identity(INGRESS, ID_PROXY, ipcache::HOST);
+        self.identity(DNS, ID_DNS, ipcache::HOST);
+    }
+
+    fn map(&mut self, name: &str) -> &mut Map {
+        self.objects[0].1.map_mut(name).unwrap_or_else(|| panic!("no map {name}"))
+    }
+
+    fn hash<K: aya::Pod, V: aya::Pod>(&mut self, name: &str) -> HashMap<&mut MapData, K, V> {
+        self.map(name).try_into().expect("a hash map")
+    }
+
+    pub fn configure(&mut self, config: NodeConfig) {
+        let mut map: Array<_, NodeConfig> = self.map(names::NODE_CONFIG).try_into().expect("array");
+        map.set(0, config, 0).expect("node config");
+    }
+
+    pub fn endpoint(&mut self, addr: Addr, endpoint: Endpoint) {
+        self.hash(names::ENDPOINTS).insert(addr, endpoint, 0).expect("endpoint");
+    }
+
+    pub fn identity(&mut self, addr: Addr, identity: u32, flags: u32) {
+        let info = IpInfo { identity, flags, node: Addr::UNSPECIFIED };
+        let mut map: LpmTrie<_, Addr, IpInfo> =
+            self.map(names::IPCACHE).try_into().expect("LPM trie");
+        map.insert(&Key::new(128, addr), info, 0).expect("identity");
+    }
+
+    /// Isolates the pod in both directions, as of a new policy revision.
+    pub fn isolate(&mut self, addr: Addr, revision: u32) {
+        let map: HashMap<_, Addr, Endpoint> = self.hash(names::ENDPOINTS);
+        let mut endpoint = map.get(&addr, 0).expect("endpoint");
+        endpoint.flags = ISOLATED_INGRESS | ISOLATED_EGRESS;
+        endpoint.policy_revision = revision;
+        self.endpoint(addr, endpoint);
+    }
+
+    pub fn rule(&mut self, key: PolicyKey, verdict: u32, rule: u32) {
+        self.hash(names::POLICY).insert(key, PolicyEntry { verdict, rule }, 0).expect("rule");
+    }
+
+    /// Allows TCP to `port` at `endpoint` with `identity` at the other end.
+    pub fn allow(&mut self, endpoint: u32, direction: u8, identity: u32, port: u16) {
+        let protocol = naru_ebpf_common::protocol::TCP;
+        let key = PolicyKey { endpoint, identity, port: Port::new(port), protocol, direction };
+        self.rule(key, policy::ALLOW, 77);
+    }
+
+    /// A service at `addr:port` with these backends.
+    pub fn service(&mut self, addr: Addr, port: u16, protocol: u8, backends: &[(Addr, u16)]) {
+        let revision = u32::from(port) << 8 | u32::from(protocol);
+        for (slot, (addr, port)) in backends.iter().enumerate() {
+            let key = BackendKey { revision, slot: slot as u32 };
+            let backend =
+                Backend { addr: *addr, port: Port::new(*port), flags: 0, reserved: 0 };
+            self.hash(names::BACKENDS).insert(key, backend, 0).expect("backend");
+        }
+        let key = ServiceKey { addr, port: Port::new(port), protocol, reserved: 0 };
+        let flags = if addr == Addr::ANY_V4 { service::NODE_PORT } else { 0 };
+        let service = Service { revision, backends: backends.len() as u32, flags, id: 9 };
+        self.hash(names::SERVICES).insert(key, service, 0).expect("service");
+    }
+
+    /// Runs a program on a frame.
+    pub fn run(&mut self, program: &str, frame: &[u8]) -> Out {
+        let objects = self.objects.iter_mut();
+        let (_, object) = objects.into_iter().find(|(n, _)| *n == program).expect("a program");
+        let program: &mut SchedClassifier =
+            object.program_mut(program).expect("its program").try_into().expect("a classifier");
+        let mut out = vec![0; frame.len() + 64];
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(&mut out),
+            ..TestRunOptions::new()
+        };
+        let result = program.test_run(options).expect("test run");
+        out.truncate(result.data_size_out as usize);
+        Out { action: result.return_value, frame: out }
+    }
+
+    pub fn from_pod(&mut self, frame: &[u8]) -> Out {
+        self.run(names::FROM_POD, frame)
+    }
+
+    pub fn to_pod(&mut self, frame: &[u8]) -> Out {
+        self.run(names::TO_POD, frame)
+    }
+
+    pub fn from_network(&mut self, frame: &[u8]) -> Out {
+        self.run(names::FROM_NETWORK, frame)
+    }
+
+    /// Packets counted for a reason at a hook.
+    pub fn count(&mut self, hook: u8, reason: Reason) -> u64 {
+        let map: PerCpuArray<_, Counter> = self.map(names::COUNTERS).try_into().expect("array");
+        let values = map.get(&counter::index(hook, reason), 0).expect("counter");
+        values.iter().map(|c| c.packets).sum()
+    }
+
+    /// Asserts that a frame is dropped for a reason, and that this is counted.
+    #[track_caller]
+    pub fn drops(&mut self, program: &str, frame: &[u8], reason: Reason) {
+        let hook = names::TC_PROGRAMS.iter().position(|n| *n == program).expect("a hook") as u8;
+        let before = self.count(hook, reason);
+        let out = self.run(program, frame);
+        let found: Vec<_> = Reason::ALL
+            .iter()
+            .filter(|r| self.count(hook, **r) > 0)
+            .map(|r| r.name())
+            .collect();
+        assert_eq!(out.action, DROP, "not dropped; reasons so far: {found:?}");
+        assert_eq!(self.count(hook, reason), before + 1, "another reason; so far: {found:?}");
+    }
+
+    pub fn conn(&mut self, e: Ends, protocol: u8) -> Option<Conn> {
+        let (key, _) = tuple(e, protocol);
+        self.hash::<Tuple, Conn>(names::CONNTRACK).get(&key, 0).ok()
+    }
+
+    /// Lets the flow seem idle since the start of time.
+    pub fn age(&mut self, e: Ends, protocol: u8) {
+        let mut conn = self.conn(e, protocol).expect("a flow");
+        conn.seen_ns = 1;
+        let (key, _) = tuple(e, protocol);
+        self.hash(names::CONNTRACK).insert(key, conn, 0).expect("conntrack");
+    }
+
+    pub fn nat_entries(&mut self) -> Vec<(NatKey, NatEntry)> {
+        let map: HashMap<_, NatKey, NatEntry> = self.hash(names::NAT);
+        map.iter().map(|e| e.expect("NAT entry")).collect()
+    }
+
+    pub fn insert_nat(&mut self, key: NatKey, entry: NatEntry) {
+        self.hash(names::NAT).insert(key, entry, 0).expect("NAT entry");
+    }
+
+    pub fn drop_counts(&mut self) -> Vec<(DropKey, DropCount)> {
+        let map: HashMap<_, DropKey, DropCount> = self.hash(names::DROPS);
+        map.iter().map(|e| e.expect("drop")).collect()
+    }
+
+    /// Takes the events that were sent since the last call.
+    pub fn events(&mut self) -> Vec<Event> {
+        let mut ring: RingBuf<&mut MapData> =
+            self.map(names::EVENTS).try_into().expect("ring buffer");
+        let mut events = Vec::new();
+        while let Some(item) = ring.next() {
+            assert_eq!(item.len(), size_of::<Event>());
+            events.push(zerocopy::FromBytes::read_from_bytes(&item).expect("an event"));
+        }
+        events
+    }
+
+    /// The kinds of events since the last call.
+    pub fn event_kinds(&mut self) -> Vec<u8> {
+        self.events().iter().map(|e| e.kind).filter(|k| *k != event::DROP).collect()
+    }
+}
+
+fn tuple(e: Ends, protocol: u8) -> (Tuple, usize) {
+    Tuple::new(&e.src, Port::new(e.src_port), &e.dst, Port::new(e.dst_port), protocol)
+}
+
+/// The node's facts.
+pub fn config() -> NodeConfig {
+    NodeConfig {
+        node_addr: NODE,
+        ingress_addr: INGRESS,
+        gateway_addr: GATEWAY,
+        pod_net: Addr::v4([10, 244, 1, 0]),
+        pod_prefix: 96 + 24,
+        service_net: Addr::v4([10, 96, 0, 0]),
+        service_prefix: 96 + 12,
+        uplink_ifindex: UPLINK,
+        node_port_first: NodeConfig::NODE_PORT_FIRST,
+        node_port_last: NodeConfig::NODE_PORT_LAST,
+        snat_port_first: NodeConfig::SNAT_PORT_FIRST,
+        snat_port_last: NodeConfig::SNAT_PORT_LAST,
+        timeouts: Timeouts::DEFAULT,
+        ..NodeConfig::default()
+    }
+}
+
+pub fn endpoint(id: u32, identity: u32, ifindex: u32) -> Endpoint {
+    Endpoint { id, identity, ifindex, policy_revision: 1, ..Endpoint::default() }
+}
+
+/// Namespaces of this thread alone, with a bpffs that nobody else sees.
+pub fn namespaces() -> tempfile::TempDir {
+    unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET).expect("unshare");
+    let none: Option<&str> = None;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("private mounts");
+    let dir = tempfile::tempdir().expect("a directory");
+    mount(Some("bpf"), dir.path(), Some("bpf"), MsFlags::empty(), none).expect("bpffs");
+    dir
+}
+
+/// Loads an object and its tc program. Maps are small unless a test wants the real sizes.
+pub fn load(program: &'static str, bpffs: &Path, small: bool) -> Ebpf {
+    let bytes = objects::read(program);
+    let mut loader = EbpfLoader::new();
+    loader.default_map_pin_directory(bpffs);
+    if small {
+        for map in names::MAPS {
+            if ![names::NODE_CONFIG, names::COUNTERS, names::EVENTS].contains(&map) {
+                loader.map_max_entries(map, 512);
+            }
+        }
+    }
+    let mut object = loader.load(&bytes).unwrap_or_else(|e| panic!("{program}: {e}"));
+    if let Some(Ok(classifier)) = object.program_mut(program).map(<&mut SchedClassifier>::try_from) {
+        classifier.load().unwrap_or_else(|e| refused(program, &e));
+    }
+    object
+}
+
+fn refused(program: &str, error: &ProgramError) -> ! {
+    if let ProgramError::LoadError { verifier_log, io_error } = error {
+        let log = verifier_log.to_string();
+        let tail: Vec<_> = log.lines().rev().take(60).collect();
+        let tail: Vec<_> = tail.into_iter().rev().collect();
+        panic!("{program}: {io_error}\n{}", tail.join("\n"));
+    }
+    panic!("{program}: {error}");
+}
+
+/// An address as the standard library has it.
+pub fn ip(addr: Addr) -> IpAddr {
+    addr.into()
+}

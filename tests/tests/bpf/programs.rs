@@ -1,0 +1,21 @@
+//! The objects themselves.
+
+use naru_ebpf_common::names;
+
+use crate::node::{load, namespaces};
+use crate::objects;
+
+#[test]
+fn every_object_loads_with_its_real_map_sizes() {
+    if let Some(why) = objects::unavailable() {
+        println!("SKIP {why}");
+        return;
+    }
+    let bpffs = namespaces();
+    for program in names::TC_PROGRAMS {
+        load(program, bpffs.path(), false);
+    }
+    for map in names::MAPS {
+        assert!(bpffs.path().join(map).exists(), "{map} is not pinned");
+    }
+}
