@@ -28,6 +28,13 @@ pods! {
     NodeConfig PolicyEntry PolicyKey Service ServiceKey SocketKey SocketPeer Tuple
 }
 
+impl Event {
+    /// An event from an item of the ring buffer; `None` when the size is another's.
+    pub fn from_item(item: &[u8]) -> Option<Self> {
+        zerocopy::FromBytes::read_from_bytes(item).ok()
+    }
+}
+
 impl From<Ipv4Addr> for Addr {
     fn from(addr: Ipv4Addr) -> Self {
         Self::v4(addr.octets())

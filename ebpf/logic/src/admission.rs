@@ -64,7 +64,7 @@ pub(crate) fn revision(endpoint: Option<&Endpoint>) -> u32 {
 #[inline(never)]
 pub(crate) fn open<M: Maps>(
     m: &M,
-    p: &Packet,
+    p: &mut Packet,
     src: Option<&Endpoint>,
     dst: Option<&Endpoint>,
     flags: u8,
@@ -105,7 +105,7 @@ pub(crate) fn judge_again<M: Maps>(
 
 /// Reports the end of a flow if somebody watches.
 #[inline(never)]
-pub(crate) fn ended<M: Maps>(m: &M, p: &Packet) -> u32 {
+pub(crate) fn ended<M: Maps>(m: &M, p: &mut Packet) -> u32 {
     if flow_events(m) {
         report(m, p, FLOW_END);
     }
@@ -114,21 +114,22 @@ pub(crate) fn ended<M: Maps>(m: &M, p: &Packet) -> u32 {
 
 #[inline(always)]
 fn flow_events<M: Maps>(m: &M) -> bool {
-    m.config().is_some_and(|c| c.flags & config::FLOW_EVENTS != 0)
+    m.config()
+        .is_some_and(|c| c.flags & config::FLOW_EVENTS != 0)
 }
 
 #[inline(always)]
-fn report<M: Maps>(m: &M, p: &Packet, kind: u8) {
-    let mut event = event(p, kind, m.now_ns());
-    event.count = 1;
-    event.bytes = u64::from(p.len);
-    m.emit(&event, false);
+fn report<M: Maps>(m: &M, p: &mut Packet, kind: u8) {
+    describe(p, kind, m.now_ns());
+    p.event.count = 1;
+    p.event.bytes = u64::from(p.len);
+    m.emit(&p.event, false);
 }
 
-/// An event about `p` that stands for no packet yet.
+/// Prepares `p.event`: an event about `p` that stands for no packet yet.
 #[inline(always)]
-pub(crate) fn event(p: &Packet, kind: u8, time_ns: u64) -> Event {
-    Event {
+pub(crate) fn describe(p: &mut Packet, kind: u8, time_ns: u64) {
+    p.event = Event {
         time_ns,
         src: p.src,
         dst: p.dst,
@@ -147,5 +148,5 @@ pub(crate) fn event(p: &Packet, kind: u8, time_ns: u64) -> Event {
         reserved: 0,
         count: 0,
         bytes: 0,
-    }
+    };
 }

@@ -4,7 +4,7 @@
 //! has removed it; a flow judged under another policy revision is never waved through.
 
 use naru_ebpf_common::config::Timeouts;
-use naru_ebpf_common::{Conn, Tuple, flow, protocol};
+use naru_ebpf_common::{Conn, flow, protocol};
 
 use crate::{Maps, Packet};
 
@@ -15,7 +15,7 @@ const SECOND_NS: u64 = 1_000_000_000;
 const TCP_ENDING: u8 = protocol::FIN | protocol::RST;
 
 /// What the table says about a packet's flow: a set of bits in one register.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Seen(u32);
 
 impl Seen {
@@ -86,20 +86,21 @@ fn is_over(sides: [u8; 2]) -> bool {
     (sides[0] | sides[1]) & protocol::RST != 0 || sides[0] & sides[1] & protocol::FIN != 0
 }
 
-/// Looks the flow of `p` up, sent by `side`, and notes the packet. `revision` is the policy
+/// Looks the flow `p.key` up, whose packet `p` was sent by `side`, and notes the packet. `revision` is the policy
 /// revision of the source's and the destination's endpoint, 0 for none.
 #[inline(always)]
 pub(crate) fn touch<M: Maps>(
     m: &M,
     timeouts: &Timeouts,
     p: &Packet,
-    key: &Tuple,
     side: usize,
     revision: [u32; 2],
 ) -> Seen {
     let now = m.now_ns();
-    m.update_conn(key, |conn| note(conn, timeouts, p, side & 1, revision, now))
-        .unwrap_or(Seen::ABSENT)
+    m.update_conn(&p.key, |conn| {
+        note(conn, timeouts, p, side & 1, revision, now)
+    })
+    .unwrap_or(Seen::ABSENT)
 }
 
 #[inline(always)]
@@ -150,19 +151,24 @@ fn flags_of(conn: &Conn, from_opener: bool) -> u32 {
 fn advance(conn: &mut Conn, side: usize, bits: u8) -> u32 {
     let before = is_over(conn.sides);
     conn.sides[side] = bits;
-    if bits & TCP_ENDING != 0 && !before && is_over(conn.sides) { Seen::ENDED } else { 0 }
+    if bits & TCP_ENDING != 0 && !before && is_over(conn.sides) {
+        Seen::ENDED
+    } else {
+        0
+    }
 }
 
 // `flags_of` shifts the flags of an entry to their place.
-const _: () = assert!((flow::NAT as u32) << 2 == Seen::NAT && (flow::HOST as u32) << 2 == Seen::HOST);
+const _: () =
+    assert!((flow::NAT as u32) << 2 == Seen::NAT && (flow::HOST as u32) << 2 == Seen::HOST);
 
 /// Opens the flow of `p`, whose source and destination have these policy revisions. False when the
 /// map refuses.
 #[inline(always)]
-pub(crate) fn open<M: Maps>(m: &M, p: &Packet, revision: [u32; 2], flags: u8) -> bool {
-    let (key, side) = p.tuple();
+pub(crate) fn open<M: Maps>(m: &M, p: &mut Packet, revision: [u32; 2], flags: u8) -> bool {
+    let side = p.normalise();
     let now = m.now_ns();
-    let mut conn = Conn {
+    p.conn = Conn {
         created_ns: now,
         seen_ns: now,
         revision,
@@ -174,19 +180,19 @@ pub(crate) fn open<M: Maps>(m: &M, p: &Packet, revision: [u32; 2], flags: u8) ->
         reserved: 0,
     };
     if side != 0 {
-        conn.revision = [revision[1], revision[0]];
-        conn.rule = [0, p.found.rule];
-        conn.identity = [p.found.dst_identity, p.found.src_identity];
-        conn.sides = [0, conn.sides[0]];
+        p.conn.revision = [revision[1], revision[0]];
+        p.conn.rule = [0, p.found.rule];
+        p.conn.identity = [p.found.dst_identity, p.found.src_identity];
+        p.conn.sides = [0, p.conn.sides[0]];
     }
-    m.insert_conn(&key, &conn)
+    m.insert_conn(&p.key, &p.conn)
 }
 
 /// Notes that the flow is allowed under these revisions of the packet's source and destination.
 #[inline(always)]
-pub(crate) fn confirm<M: Maps>(m: &M, p: &Packet, revision: [u32; 2]) {
-    let (key, side) = p.tuple();
-    m.update_conn(&key, |conn| {
+pub(crate) fn confirm<M: Maps>(m: &M, p: &mut Packet, revision: [u32; 2]) {
+    let side = p.normalise();
+    m.update_conn(&p.key, |conn| {
         conn.revision[side & 1] = revision[0];
         conn.revision[(side & 1) ^ 1] = revision[1];
     });

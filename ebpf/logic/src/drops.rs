@@ -1,14 +1,14 @@
 //! Drops: counted per cause, reported at once the first time and then once a second at most.
 
 use naru_ebpf_common::event::{DROP, DROP_REPEAT_NS};
-use naru_ebpf_common::{DropCount, DropKey, Event, Reason};
+use naru_ebpf_common::{DropCount, DropKey, Reason};
 
 use crate::{Maps, Packet, admission};
 
 /// Counts a dropped packet and sends an event if one is due. Nothing is sampled away: an event says
 /// how many packets it stands for, and the map holds the totals.
 #[inline(never)]
-pub fn record<M: Maps>(m: &M, p: &Packet, reason: Reason) -> u32 {
+pub fn record<M: Maps>(m: &M, p: &mut Packet, reason: Reason) -> u32 {
     let key = DropKey {
         src: p.src,
         dst: p.dst,
@@ -28,23 +28,24 @@ pub fn record<M: Maps>(m: &M, p: &Packet, reason: Reason) -> u32 {
         }
     };
     if packets != 0 {
-        m.emit(&drop_event(p, reason, now, packets, bytes), true);
+        admission::describe(p, DROP, now);
+        p.event.reason = reason;
+        p.event.count = packets;
+        p.event.bytes = bytes;
+        m.emit(&p.event, true);
     }
     0
 }
 
 #[inline(always)]
-fn drop_event(p: &Packet, reason: Reason, now: u64, packets: u32, bytes: u64) -> Event {
-    let mut event = admission::event(p, DROP, now);
-    event.reason = reason;
-    event.count = packets;
-    event.bytes = bytes;
-    event
-}
-
-#[inline(always)]
 fn first(len: u64, now: u64) -> DropCount {
-    DropCount { packets: 1, bytes: len, first_ns: now, reported_ns: now, ..DropCount::default() }
+    DropCount {
+        packets: 1,
+        bytes: len,
+        first_ns: now,
+        reported_ns: now,
+        ..DropCount::default()
+    }
 }
 
 /// Adds a packet; returns packets (low half) and bytes (high half) to report now, 0 for nothing.

@@ -9,7 +9,7 @@ use naru_ebpf_common::service::LOCAL_ONLY;
 use naru_ebpf_common::{Addr, Endpoint, NodeConfig, Reason, ServiceKey, flow, protocol};
 
 use crate::admission::{self, admit, judge_again};
-use crate::conntrack::{self, Seen};
+use crate::conntrack;
 use crate::service::{self, Choice};
 use crate::{Maps, Packet, Step, Verdict, nat};
 
@@ -33,25 +33,35 @@ fn decide<M: Maps>(m: &M, p: &mut Packet) -> Verdict {
     }
     let Some(dst) = m.endpoint(&p.dst) else {
         m.step(|| Step::NotLocal(p.dst));
-        return to_node(m, config, p);
+        if to_node(m, p) {
+            after_translation(m, p);
+        }
+        return p.verdict;
     };
     m.step(|| Step::Endpoint(p.dst, *dst));
     p.found.endpoint = dst.id;
     p.found.direction = INGRESS;
-    let (key, side) = p.tuple();
-    let seen =
-        conntrack::touch(m, &config.timeouts, p, &key, side, [0, dst.policy_revision]);
+    let side = p.normalise();
+    let seen = conntrack::touch(m, &config.timeouts, p, side, [0, dst.policy_revision]);
     if seen.is_plain() {
         m.step(|| Step::Known);
         return Verdict::deliver(dst.ifindex);
     }
-    to_endpoint(m, p, dst, seen, 0)
+    p.seen = seen;
+    to_endpoint(m, p, dst, 0);
+    p.verdict
 }
 
 /// The way into a pod when the flow is new, translated or over. `flags` are those of a new flow's
 /// conntrack entry.
 #[inline(never)]
-fn to_endpoint<M: Maps>(m: &M, p: &mut Packet, dst: &Endpoint, seen: Seen, flags: u8) -> Verdict {
+fn to_endpoint<M: Maps>(m: &M, p: &mut Packet, dst: &Endpoint, flags: u8) {
+    p.verdict = into_endpoint(m, p, dst, flags);
+}
+
+#[inline(always)]
+fn into_endpoint<M: Maps>(m: &M, p: &mut Packet, dst: &Endpoint, flags: u8) -> Verdict {
+    let seen = p.seen;
     if !seen.is_known() {
         let reason = if seen.must_be_judged() {
             judge_again(m, p, None, Some(dst), seen.from_opener())
@@ -90,22 +100,29 @@ fn new_flow<M: Maps>(m: &M, p: &mut Packet, dst: &Endpoint, flags: u8) -> Reason
     admission::open(m, p, None, Some(dst), flags)
 }
 
-/// A packet that is not addressed to a pod of this node.
+/// A packet that is not addressed to a pod of this node. True if it was translated, and so has to
+/// find its way anew; else the verdict stands in `p`.
 #[inline(never)]
-fn to_node<M: Maps>(m: &M, config: &NodeConfig, p: &mut Packet) -> Verdict {
+fn to_node<M: Maps>(m: &M, p: &mut Packet) -> bool {
+    p.verdict = Verdict::PASS;
+    let Some(config) = m.config() else {
+        return false;
+    };
     let own = p.dst == config.node_addr;
     if own && !may_be_translated(config, p) {
-        return Verdict::PASS;
+        return false;
     }
     if !own && p.dst.within(&config.pod_net, config.pod_prefix) {
-        let proxy = p.dst == config.ingress_addr;
-        return if proxy { Verdict::PASS } else { Verdict::drop(Reason::NO_ENDPOINT) };
+        if p.dst != config.ingress_addr {
+            p.verdict = Verdict::drop(Reason::NO_ENDPOINT);
+        }
+        return false;
     }
     if nat::translate(m, p) != 0 {
-        return after_translation(m, config, p);
+        return true;
     }
     if p.related != 0 || (p.protocol != protocol::TCP && p.protocol != protocol::UDP) {
-        return Verdict::PASS;
+        return false;
     }
     let addr = if own { Addr::ANY_V4 } else { p.dst };
     open_service(m, p, &service::key(addr, p.dst_port, p.protocol))
@@ -118,47 +135,58 @@ fn may_be_translated(config: &NodeConfig, p: &Packet) -> bool {
         return p.related != 0 || p.icmp_type == ICMP_ECHO_REPLY;
     }
     service::is_node_port(config, p.dst_port)
-        || p.dst_port.between(config.snat_port_first, config.snat_port_last)
+        || p.dst_port
+            .between(config.snat_port_first, config.snat_port_last)
         || p.related != 0
 }
 
-/// Chooses a backend for a packet from outside.
+/// Chooses a backend for a packet from outside; true if there is one.
 #[inline(never)]
-fn open_service<M: Maps>(m: &M, p: &mut Packet, key: &ServiceKey) -> Verdict {
-    let Some(config) = m.config() else { return Verdict::PASS };
+fn open_service<M: Maps>(m: &M, p: &mut Packet, key: &ServiceKey) -> bool {
+    let Some(config) = m.config() else {
+        return false;
+    };
     let (service, backend) = match service::choose(m, key, m.random()) {
-        Choice::NoService => return Verdict::PASS,
-        Choice::NoBackend => return Verdict::drop(Reason::NO_BACKEND),
+        Choice::NoService => return false,
+        Choice::NoBackend => {
+            p.verdict = Verdict::drop(Reason::NO_BACKEND);
+            return false;
+        }
         Choice::Chosen(service, backend) => (service, backend),
     };
-    let mut to = nat::to_destination(p, NODE_PORT_LOCAL, backend.addr, backend.port);
+    nat::to_destination(p, NODE_PORT_LOCAL, backend.addr, backend.port);
     let reason = if m.endpoint(&backend.addr).is_some() {
-        nat::bind(m, p, &mut to)
+        nat::bind(m, p)
     } else if service.flags & LOCAL_ONLY != 0 {
         Reason::NO_BACKEND
     } else {
-        to.kind = NODE_PORT_REMOTE;
-        to.src = config.node_addr;
-        nat::bind_source(m, p, &mut to)
+        p.to.kind = NODE_PORT_REMOTE;
+        p.to.src = config.node_addr;
+        nat::bind_source(m, p)
     };
     if reason != Reason::FORWARDED {
-        return Verdict::drop(reason);
+        p.verdict = Verdict::drop(reason);
     }
-    after_translation(m, config, p)
+    reason == Reason::FORWARDED
 }
 
 /// Goes on with a packet that was translated on arrival: into a pod, or out again.
 #[inline(never)]
-fn after_translation<M: Maps>(m: &M, config: &NodeConfig, p: &mut Packet) -> Verdict {
+fn after_translation<M: Maps>(m: &M, p: &mut Packet) {
+    let Some(config) = m.config() else {
+        return;
+    };
     let Some(dst) = m.endpoint(&p.dst) else {
         m.step(|| Step::NotLocal(p.dst));
-        return Verdict::uplink(config.uplink_ifindex).rewritten();
+        p.verdict = Verdict::uplink(config.uplink_ifindex).rewritten();
+        return;
     };
     m.step(|| Step::Endpoint(p.dst, *dst));
     p.found.endpoint = dst.id;
     p.found.direction = INGRESS;
-    let (key, side) = p.tuple();
-    let seen =
-        conntrack::touch(m, &config.timeouts, p, &key, side, [0, dst.policy_revision]);
-    to_endpoint(m, p, dst, seen, flow::NAT).rewritten()
+    let side = p.normalise();
+    let seen = conntrack::touch(m, &config.timeouts, p, side, [0, dst.policy_revision]);
+    p.seen = seen;
+    to_endpoint(m, p, dst, flow::NAT);
+    p.verdict = p.verdict.rewritten();
 }

@@ -7,7 +7,7 @@
 use naru_ebpf_common::ipcache::{self, IDENTITY_HOST};
 use naru_ebpf_common::nat::{HAIRPIN, MASQUERADE, SERVICE};
 use naru_ebpf_common::policy::EGRESS;
-use naru_ebpf_common::{Addr, Endpoint, NatEntry, NodeConfig, Reason, flow, protocol};
+use naru_ebpf_common::{Addr, Endpoint, NodeConfig, Reason, flow, protocol};
 
 use crate::admission::{self, admit, info, judge_again, revision};
 use crate::conntrack::{self, Seen};
@@ -38,14 +38,16 @@ fn decide<M: Maps>(m: &M, p: &mut Packet, ifindex: u32) -> Verdict {
         return Verdict::drop(Reason::SPOOFED_SOURCE);
     }
     let dst = m.endpoint(&p.dst);
-    let (key, side) = p.tuple();
+    let side = p.normalise();
     let revisions = [src.policy_revision, revision(dst)];
-    let seen = conntrack::touch(m, &config.timeouts, p, &key, side, revisions);
+    let seen = conntrack::touch(m, &config.timeouts, p, side, revisions);
     if seen.is_plain() {
         m.step(|| Step::Known);
         return next_hop(m, config, p, dst);
     }
-    slow(m, p, src, dst, seen)
+    p.seen = seen;
+    slow(m, p, src, dst);
+    p.verdict
 }
 
 /// A local pod, or whatever the routes say.
@@ -61,13 +63,18 @@ fn next_hop<M: Maps>(m: &M, config: &NodeConfig, p: &Packet, dst: Option<&Endpoi
 }
 
 #[inline(never)]
-fn slow<M: Maps>(
+fn slow<M: Maps>(m: &M, p: &mut Packet, src: &Endpoint, dst: Option<&Endpoint>) {
+    p.verdict = decide_slowly(m, p, src, dst);
+}
+
+#[inline(always)]
+fn decide_slowly<M: Maps>(
     m: &M,
     p: &mut Packet,
     src: &Endpoint,
     dst: Option<&Endpoint>,
-    seen: Seen,
 ) -> Verdict {
+    let seen = p.seen;
     let Some(config) = m.config() else {
         return Verdict::drop(Reason::NOT_CONFIGURED);
     };
@@ -160,7 +167,11 @@ impl Outcome {
     }
     #[inline(always)]
     const fn dropped(self) -> Option<Reason> {
-        if self.0 & 0x100 != 0 { Some(Reason(self.0 as u8)) } else { None }
+        if self.0 & 0x100 != 0 {
+            Some(Reason(self.0 as u8))
+        } else {
+            None
+        }
     }
 }
 
@@ -169,32 +180,40 @@ impl Outcome {
 fn to_service<M: Maps>(m: &M, config: &NodeConfig, p: &mut Packet) -> Outcome {
     let kind = nat::translate(m, p);
     if kind != 0 {
-        return if kind == u32::from(HAIRPIN) { Outcome::HAIRPIN } else { Outcome::BACKEND };
+        return if kind == u32::from(HAIRPIN) {
+            Outcome::HAIRPIN
+        } else {
+            Outcome::BACKEND
+        };
     }
     if p.protocol != protocol::TCP && p.protocol != protocol::UDP {
         return Outcome::NONE;
     }
-    let addr = if p.dst == config.node_addr { Addr::ANY_V4 } else { p.dst };
+    let addr = if p.dst == config.node_addr {
+        Addr::ANY_V4
+    } else {
+        p.dst
+    };
     let key = service::key(addr, p.dst_port, p.protocol);
     match service::choose(m, &key, m.random()) {
         Choice::NoService => Outcome::NONE,
         Choice::NoBackend => Outcome::drop(Reason::NO_BACKEND),
         Choice::Chosen(_, backend) => {
-            let mut to = nat::to_destination(p, SERVICE, backend.addr, backend.port);
-            bind_backend(m, config, p, &mut to)
+            nat::to_destination(p, SERVICE, backend.addr, backend.port);
+            bind_backend(m, config, p)
         }
     }
 }
 
 #[inline(always)]
-fn bind_backend<M: Maps>(m: &M, config: &NodeConfig, p: &mut Packet, to: &mut NatEntry) -> Outcome {
-    let hairpin = to.dst == p.src;
+fn bind_backend<M: Maps>(m: &M, config: &NodeConfig, p: &mut Packet) -> Outcome {
+    let hairpin = p.to.dst == p.src;
     let reason = if hairpin {
-        to.kind = HAIRPIN;
-        to.src = config.gateway_addr;
-        nat::bind_source(m, p, to)
+        p.to.kind = HAIRPIN;
+        p.to.src = config.gateway_addr;
+        nat::bind_source(m, p)
     } else {
-        nat::bind(m, p, to)
+        nat::bind(m, p)
     };
     match reason {
         Reason::FORWARDED if hairpin => Outcome::HAIRPIN,
@@ -216,9 +235,9 @@ fn after_service<M: Maps>(m: &M, p: &mut Packet, src: &Endpoint, outcome: Outcom
         return Verdict::deliver(src.ifindex).rewritten();
     }
     let dst = m.endpoint(&p.dst);
-    let (key, side) = p.tuple();
+    let side = p.normalise();
     let revisions = [src.policy_revision, revision(dst)];
-    let seen = conntrack::touch(m, &config.timeouts, p, &key, side, revisions);
+    let seen = conntrack::touch(m, &config.timeouts, p, side, revisions);
     if seen.must_be_judged() {
         let reason = judge_again(m, p, Some(src), dst, seen.from_opener());
         if reason != Reason::FORWARDED {
@@ -296,9 +315,9 @@ fn flags_for(info: u32) -> u8 {
 /// Sends a flow to the outside under the node's address.
 #[inline(always)]
 fn masquerade<M: Maps>(m: &M, config: &NodeConfig, p: &mut Packet) -> Verdict {
-    let mut to = nat::to_destination(p, MASQUERADE, p.dst, p.dst_port);
-    to.src = config.node_addr;
-    match nat::bind_source(m, p, &mut to) {
+    nat::to_destination(p, MASQUERADE, p.dst, p.dst_port);
+    p.to.src = config.node_addr;
+    match nat::bind_source(m, p) {
         Reason::FORWARDED => Verdict::uplink(config.uplink_ifindex).rewritten(),
         reason => Verdict::drop(reason),
     }

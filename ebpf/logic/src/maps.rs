@@ -42,8 +42,7 @@ pub trait Maps: Trace {
     fn socket(&self, key: &SocketKey) -> Option<SocketPeer>;
 
     /// Changes a drop counter in place; `None` when there is none.
-    fn update_drop<R>(&self, key: &DropKey, change: impl FnOnce(&mut DropCount) -> R)
-    -> Option<R>;
+    fn update_drop<R>(&self, key: &DropKey, change: impl FnOnce(&mut DropCount) -> R) -> Option<R>;
     /// Starts a drop counter.
     fn insert_drop(&self, key: &DropKey, count: &DropCount);
 

@@ -5,7 +5,7 @@
 
 use naru_ebpf_common::config::Timeouts;
 use naru_ebpf_common::nat::{CLOSING, REPLY};
-use naru_ebpf_common::{NatEntry, NodeConfig, Port, Reason, protocol};
+use naru_ebpf_common::{Addr, NatEntry, NodeConfig, Port, Reason, protocol};
 
 use crate::conntrack::STAMP_NS;
 use crate::{Maps, Packet, Step};
@@ -69,48 +69,54 @@ fn rewrite<M: Maps>(m: &M, p: &mut Packet, to: &NatEntry) {
     p.found.dst_identity = 0;
 }
 
-/// What `p` becomes when only its destination changes.
+/// Prepares `p.to`: what `p` becomes when only its destination changes.
 #[inline(always)]
-pub(crate) fn to_destination(p: &Packet, kind: u8, dst: naru_ebpf_common::Addr, port: Port) -> NatEntry {
-    NatEntry {
+pub(crate) fn to_destination(p: &mut Packet, kind: u8, dst: Addr, port: Port) {
+    p.to = NatEntry {
         src: p.src,
         dst,
         src_port: p.src_port,
         dst_port: port,
         kind,
-        ..NatEntry::default()
-    }
+        flags: 0,
+        reserved: 0,
+        seen_ns: 0,
+    };
 }
 
-/// Writes both entries for `p` → `to` and rewrites `p`.
+/// Writes both entries for `p` → `p.to` and rewrites `p`.
 #[inline(never)]
-pub(crate) fn bind<M: Maps>(m: &M, p: &mut Packet, to: &mut NatEntry) -> Reason {
-    to.seen_ns = m.now_ns();
-    let back = answer(p, to);
-    if !m.insert_nat(&to.answer_key(p.protocol), &back, false) {
+pub(crate) fn bind<M: Maps>(m: &M, p: &mut Packet) -> Reason {
+    prepare(m, p);
+    if !m.insert_nat(&p.to.answer_key(p.protocol), &p.back, false) {
         return Reason::MAP_FULL;
     }
-    finish(m, p, to)
+    finish(m, p)
 }
 
-/// The same, with a source port from the range for translation; `to.src` is the new source.
+/// The same, with a source port from the range for translation; `p.to.src` is the new source.
 #[inline(never)]
-pub(crate) fn bind_source<M: Maps>(m: &M, p: &mut Packet, to: &mut NatEntry) -> Reason {
-    let Some(config) = m.config() else { return Reason::NOT_CONFIGURED };
-    to.seen_ns = m.now_ns();
-    let back = answer(p, to);
+pub(crate) fn bind_source<M: Maps>(m: &M, p: &mut Packet) -> Reason {
+    let Some(config) = m.config() else {
+        return Reason::NOT_CONFIGURED;
+    };
+    prepare(m, p);
     let start = m.random();
-    for attempt in 0..SNAT_TRIES {
-        let port = candidate(config, start.wrapping_add(attempt.wrapping_mul(SNAT_STRIDE)));
-        to.src_port = port;
-        if p.is_icmp() {
-            to.dst_port = port;
-        }
-        if reserve(m, config, p.protocol, to, &back) {
-            return finish(m, p, to);
+    for attempt in 1..SNAT_TRIES {
+        if reserve(
+            m,
+            config,
+            p,
+            start.wrapping_add(attempt.wrapping_mul(SNAT_STRIDE)),
+        ) {
+            return finish(m, p);
         }
     }
-    Reason::SNAT_EXHAUSTED
+    if take_over(m, config, p, start) {
+        finish(m, p)
+    } else {
+        Reason::SNAT_EXHAUSTED
+    }
 }
 
 /// A port of the range for translation.
@@ -121,18 +127,27 @@ fn candidate(config: &NodeConfig, number: u32) -> Port {
     Port::new(first.wrapping_add((number % span) as u16))
 }
 
-/// Writes the answer's entry unless a living flow has its key.
+/// Writes the answer's entry for candidate `number` unless a flow has its key.
 #[inline(always)]
-fn reserve<M: Maps>(m: &M, config: &NodeConfig, protocol: u8, to: &NatEntry, back: &NatEntry) -> bool {
-    let key = to.answer_key(protocol);
-    if m.insert_nat(&key, back, true) {
+fn reserve<M: Maps>(m: &M, config: &NodeConfig, p: &mut Packet, number: u32) -> bool {
+    p.to.src_port = candidate(config, number);
+    if p.is_icmp() {
+        p.to.dst_port = p.to.src_port;
+    }
+    m.insert_nat(&p.to.answer_key(p.protocol), &p.back, true)
+}
+
+/// The same, but a flow that is stale loses its port. Once per packet only: the sweep removes stale
+/// entries, so that this matters while it lags behind.
+#[inline(never)]
+fn take_over<M: Maps>(m: &M, config: &NodeConfig, p: &mut Packet, number: u32) -> bool {
+    if reserve(m, config, p, number) {
         return true;
     }
-    // The stale entry is taken over in place.
-    m.update_nat(&key, |old| {
-        let stale = is_stale(old, protocol, &config.timeouts, back.seen_ns);
+    m.update_nat(&p.to.answer_key(p.protocol), |old| {
+        let stale = is_stale(old, p.protocol, &config.timeouts, p.back.seen_ns);
         if stale {
-            *old = *back;
+            *old = p.back;
         }
         stale
     })
@@ -140,24 +155,26 @@ fn reserve<M: Maps>(m: &M, config: &NodeConfig, protocol: u8, to: &NatEntry, bac
 }
 
 #[inline(always)]
-fn answer(p: &Packet, to: &NatEntry) -> NatEntry {
-    NatEntry {
+fn prepare<M: Maps>(m: &M, p: &mut Packet) {
+    p.to.seen_ns = m.now_ns();
+    p.back = NatEntry {
         src: p.dst,
         dst: p.src,
         src_port: p.dst_port,
         dst_port: p.src_port,
-        kind: to.kind,
+        kind: p.to.kind,
         flags: REPLY,
         reserved: 0,
-        seen_ns: to.seen_ns,
-    }
+        seen_ns: p.to.seen_ns,
+    };
 }
 
-#[inline(always)]
-fn finish<M: Maps>(m: &M, p: &mut Packet, to: &NatEntry) -> Reason {
-    if !m.insert_nat(&p.nat_key(), to, false) {
+#[inline(never)]
+fn finish<M: Maps>(m: &M, p: &mut Packet) -> Reason {
+    if !m.insert_nat(&p.nat_key(), &p.to, false) {
         return Reason::MAP_FULL;
     }
-    rewrite(m, p, to);
+    let to = p.to;
+    rewrite(m, p, &to);
     Reason::FORWARDED
 }

@@ -1,6 +1,9 @@
 //! A packet as the decisions see it.
 
-use naru_ebpf_common::{Addr, NatKey, Port, Tuple, protocol};
+use naru_ebpf_common::{Addr, Conn, Event, NatEntry, NatKey, Port, Tuple, protocol};
+
+use crate::Verdict;
+use crate::conntrack::Seen;
 
 /// What was found out about a packet on its way, for events and drops.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,13 +52,52 @@ pub struct Packet {
     pub len: u32,
     /// What was found out.
     pub found: Found,
+    /// What conntrack said of the flow. It lives here, not in registers: the verifier forgets what
+    /// is written to a map's value, and so need not follow every combination of bits.
+    pub(crate) seen: Seen,
+    /// A translation in the making: what the packet becomes, and what its answer becomes.
+    pub(crate) to: NatEntry,
+    pub(crate) back: NatEntry,
+    /// The flow's normalised tuple.
+    pub(crate) key: Tuple,
+    /// A conntrack entry in the making.
+    pub(crate) conn: Conn,
+    /// An event in the making.
+    pub(crate) event: Event,
+    /// The decision, here for the same reason as `seen`.
+    pub verdict: Verdict,
 }
 
 impl Packet {
-    /// The flow's normalised tuple and the side that sent this packet.
+    /// Forgets the packet before, in place, as far as the next one reads it.
     #[inline(always)]
-    pub fn tuple(&self) -> (Tuple, usize) {
-        Tuple::new(&self.src, self.src_port, &self.dst, self.dst_port, self.protocol)
+    pub fn reset(&mut self, hook: u8) {
+        self.src = Addr::UNSPECIFIED;
+        self.dst = Addr::UNSPECIFIED;
+        self.src_port = Port::ANY;
+        self.dst_port = Port::ANY;
+        self.protocol = 0;
+        self.tcp_flags = 0;
+        self.icmp_type = 0;
+        self.related = 0;
+        self.foreign_sender = 0;
+        self.hook = hook;
+        self.l4_offset = 0;
+        self.found = Found::default();
+    }
+
+    /// Sets `self.key` to the flow's normalised tuple; returns the side that sent this packet.
+    #[inline(always)]
+    pub(crate) fn normalise(&mut self) -> usize {
+        let (key, side) = Tuple::new(
+            &self.src,
+            self.src_port,
+            &self.dst,
+            self.dst_port,
+            self.protocol,
+        );
+        self.key = key;
+        side
     }
 
     /// The exact tuple.
@@ -74,7 +116,11 @@ impl Packet {
     /// The port that policy judges: that of the opener's destination, none for ICMP.
     #[inline(always)]
     pub fn policy_port(&self) -> Port {
-        if self.is_icmp() { Port::ANY } else { self.dst_port }
+        if self.is_icmp() {
+            Port::ANY
+        } else {
+            self.dst_port
+        }
     }
 
     /// Whether the flow is an ICMP echo.

@@ -114,7 +114,10 @@ fn ipv4<F: Frame>(frame: &F, p: &mut Packet) -> Result<(), Other> {
 #[inline(always)]
 fn ports(word: u32) -> (Port, Port) {
     let [a, b, c, d] = word.to_ne_bytes();
-    (Port(u16::from_ne_bytes([a, b])), Port(u16::from_ne_bytes([c, d])))
+    (
+        Port(u16::from_ne_bytes([a, b])),
+        Port(u16::from_ne_bytes([c, d])),
+    )
 }
 
 /// The identifier in the second word of an ICMP echo.

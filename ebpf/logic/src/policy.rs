@@ -10,14 +10,22 @@ use crate::{Maps, Packet, Step};
 /// was opened and has its identities looked up; the rule that decided is left in `p.found`.
 #[inline(always)]
 pub(crate) fn judge<M: Maps>(m: &M, p: &mut Packet, endpoint: &Endpoint, direction: u8) -> Reason {
-    let isolated = if direction == EGRESS { ISOLATED_EGRESS } else { ISOLATED_INGRESS };
+    let isolated = if direction == EGRESS {
+        ISOLATED_EGRESS
+    } else {
+        ISOLATED_INGRESS
+    };
     p.found.endpoint = endpoint.id;
     p.found.direction = direction;
     if endpoint.flags & isolated == 0 {
         m.step(|| Step::NotIsolated(direction));
         return Reason::FORWARDED;
     }
-    let identity = if direction == EGRESS { p.found.dst_identity } else { p.found.src_identity };
+    let identity = if direction == EGRESS {
+        p.found.dst_identity
+    } else {
+        p.found.src_identity
+    };
     let exact = PolicyKey {
         endpoint: endpoint.id,
         identity,
@@ -35,15 +43,27 @@ fn look_up<M: Maps>(m: &M, p: &mut Packet, exact: &PolicyKey) -> Reason {
         if let Some(entry) = m.policy(&key) {
             m.step(|| Step::Policy(key, *entry));
             p.found.rule = entry.rule;
-            return if entry.verdict == DENY { denied(exact.direction) } else { Reason::FORWARDED };
+            return if entry.verdict == DENY {
+                denied(exact.direction)
+            } else {
+                Reason::FORWARDED
+            };
         }
     }
     m.step(|| Step::NoRule(*exact));
     p.found.rule = 0;
-    if exact.direction == EGRESS { Reason::POLICY_EGRESS } else { Reason::POLICY_INGRESS }
+    if exact.direction == EGRESS {
+        Reason::POLICY_EGRESS
+    } else {
+        Reason::POLICY_INGRESS
+    }
 }
 
 #[inline(always)]
 fn denied(direction: u8) -> Reason {
-    if direction == EGRESS { Reason::POLICY_EGRESS_DENIED } else { Reason::POLICY_INGRESS_DENIED }
+    if direction == EGRESS {
+        Reason::POLICY_EGRESS_DENIED
+    } else {
+        Reason::POLICY_INGRESS_DENIED
+    }
 }

@@ -10,7 +10,12 @@ const TRIES: usize = 2;
 /// The key of the service at an address; a node port has one entry for all addresses of a node.
 #[inline(always)]
 pub(crate) fn key(addr: Addr, port: Port, protocol: u8) -> ServiceKey {
-    ServiceKey { addr, port, protocol, reserved: 0 }
+    ServiceKey {
+        addr,
+        port,
+        protocol,
+        reserved: 0,
+    }
 }
 
 /// Whether a port is a node port.
@@ -35,13 +40,18 @@ pub(crate) enum Choice<'a> {
 #[inline(always)]
 pub(crate) fn choose<'a, M: Maps>(m: &'a M, key: &ServiceKey, number: u32) -> Choice<'a> {
     for _ in 0..TRIES {
-        let Some(service) = m.service(key) else { return Choice::NoService };
+        let Some(service) = m.service(key) else {
+            return Choice::NoService;
+        };
         m.step(|| Step::Service(*key, *service));
         if service.backends == 0 {
             return Choice::NoBackend;
         }
         let slot = scale(number, service.backends);
-        let slot_key = BackendKey { revision: service.revision, slot };
+        let slot_key = BackendKey {
+            revision: service.revision,
+            slot,
+        };
         if let Some(backend) = m.backend(&slot_key) {
             m.step(|| Step::Backend(*backend));
             return Choice::Chosen(service, backend);

@@ -62,8 +62,12 @@ fn translate<M: Maps>(m: &M, target: &mut Target, number: u32) -> Outcome {
         Choice::NoService => Outcome::Unchanged,
         Choice::NoBackend => Outcome::Refused,
         Choice::Chosen(service, backend) => {
-            let peer =
-                SocketPeer { addr: target.addr, port: target.port, reserved: 0, service: service.id };
+            let peer = SocketPeer {
+                addr: target.addr,
+                port: target.port,
+                reserved: 0,
+                service: service.id,
+            };
             target.addr = backend.addr;
             target.port = backend.port;
             m.insert_socket(&key(target), &peer);
@@ -98,7 +102,9 @@ fn is_node_port_of_a_node<M: Maps>(m: &M, config: &NodeConfig, target: &Target) 
 /// True if `peer` changed.
 #[inline(always)]
 pub fn reverse<M: Maps>(m: &M, peer: &mut Target) -> bool {
-    let Some(service) = m.socket(&key(peer)) else { return false };
+    let Some(service) = m.socket(&key(peer)) else {
+        return false;
+    };
     peer.addr = service.addr;
     peer.port = service.port;
     true

@@ -8,7 +8,7 @@ use naru_ebpf_common::policy::INGRESS;
 use naru_ebpf_common::{Endpoint, Reason, flow};
 
 use crate::admission::{self, admit, info, judge_again};
-use crate::conntrack::{self, Seen};
+use crate::conntrack;
 use crate::{Maps, Packet, Step, Verdict};
 
 /// Decides about a packet that leaves through the host side of a veth, `ifindex`.
@@ -35,18 +35,25 @@ fn decide<M: Maps>(m: &M, p: &mut Packet, ifindex: u32) -> Verdict {
         m.step(|| Step::Exempt);
         return Verdict::PASS;
     }
-    let (key, side) = p.tuple();
-    let seen =
-        conntrack::touch(m, &config.timeouts, p, &key, side, [0, dst.policy_revision]);
+    let side = p.normalise();
+    let seen = conntrack::touch(m, &config.timeouts, p, side, [0, dst.policy_revision]);
     if seen.is_known() && !seen.has_ended() {
         m.step(|| Step::Known);
         return Verdict::PASS;
     }
-    slow(m, p, dst, seen)
+    p.seen = seen;
+    slow(m, p, dst);
+    p.verdict
 }
 
 #[inline(never)]
-fn slow<M: Maps>(m: &M, p: &mut Packet, dst: &Endpoint, seen: Seen) -> Verdict {
+fn slow<M: Maps>(m: &M, p: &mut Packet, dst: &Endpoint) {
+    p.verdict = decide_slowly(m, p, dst);
+}
+
+#[inline(always)]
+fn decide_slowly<M: Maps>(m: &M, p: &mut Packet, dst: &Endpoint) -> Verdict {
+    let seen = p.seen;
     if seen.is_known() {
         admission::ended(m, p);
         return Verdict::PASS;
@@ -56,7 +63,11 @@ fn slow<M: Maps>(m: &M, p: &mut Packet, dst: &Endpoint, seen: Seen) -> Verdict {
     } else {
         new_flow(m, p, dst)
     };
-    if reason == Reason::FORWARDED { Verdict::PASS } else { Verdict::drop(reason) }
+    if reason == Reason::FORWARDED {
+        Verdict::PASS
+    } else {
+        Verdict::drop(reason)
+    }
 }
 
 #[inline(always)]

@@ -4,7 +4,7 @@ use naru_ebpf_common::Reason;
 
 /// A decision, packed into one register: programs return it from functions out of line, and eBPF
 /// returns no more than that.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Verdict(u64);
 
 /// A decision in readable form.
@@ -70,7 +70,11 @@ impl Verdict {
     /// Why the packet is dropped; [`Reason::FORWARDED`] when it is not.
     #[inline(always)]
     pub const fn reason(self) -> Reason {
-        if self.0 >> KIND == DROP { Reason(self.0 as u8) } else { Reason::FORWARDED }
+        if self.0 >> KIND == DROP {
+            Reason(self.0 as u8)
+        } else {
+            Reason::FORWARDED
+        }
     }
 
     /// The decision in readable form.

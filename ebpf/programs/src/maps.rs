@@ -8,6 +8,7 @@ use naru_ebpf_common::{
     NatKey, NodeConfig, PolicyEntry, PolicyKey, Service, ServiceKey, SocketKey, SocketPeer, Tuple,
     counter, names,
 };
+use naru_ebpf_logic::Packet;
 
 #[map]
 pub static ENDPOINTS: HashMap<Addr, Endpoint> = HashMap::pinned(names::ENDPOINTS_SIZE, 0);
@@ -48,3 +49,8 @@ pub static COUNTERS: PerCpuArray<Counter> =
 
 #[map]
 pub static EVENTS: RingBuf = RingBuf::pinned(names::EVENTS_BYTES, 0);
+
+/// Working memory of the tc programs, one packet per hook: too large for the stack, and opaque to
+/// the verifier. Programs of one hook do not nest on a CPU.
+#[map]
+pub static SCRATCH: PerCpuArray<Packet> = PerCpuArray::with_max_entries(counter::HOOKS, 0);

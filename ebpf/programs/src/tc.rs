@@ -26,23 +26,32 @@ pub fn run(
     decide: impl FnOnce(&mut Packet, u32) -> Verdict,
     other: impl FnOnce(Other) -> Verdict,
 ) -> i32 {
-    let mut packet = Packet {
-        hook,
-        ..Packet::default()
+    let Some(packet) = maps::SCRATCH.get_ptr_mut(hook.into()) else {
+        return TC_ACT_SHOT as i32;
     };
-    let mut verdict = match read(ctx, &mut packet) {
-        Ok(()) => decide(&mut packet, ifindex(ctx)),
+    // SAFETY: a per-CPU value is this program's alone while it runs.
+    let packet = unsafe { &mut *packet };
+    packet.reset(hook);
+    let verdict = match read(ctx, packet) {
+        Ok(()) => decide(packet, ifindex(ctx)),
         Err(what) => other(what),
     };
-    if verdict.is_rewritten() && rewrite::write(ctx, &packet) != 0 {
-        verdict = Verdict::drop(Reason::REWRITE_FAILED);
+    packet.verdict = verdict;
+    finish(ctx, packet);
+    send(ctx, packet.verdict)
+}
+
+/// Writes the packet, counts it, and records its drop.
+#[inline(never)]
+fn finish(ctx: &TcContext, packet: &mut Packet) {
+    if packet.verdict.is_rewritten() && rewrite::write(ctx, packet) != 0 {
+        packet.verdict = Verdict::drop(Reason::REWRITE_FAILED);
     }
-    let reason = verdict.reason();
-    count(hook, reason, packet.len);
+    let reason = packet.verdict.reason();
+    count(packet.hook, reason, packet.len);
     if reason != Reason::FORWARDED {
-        drops::record(&Kernel, &packet, reason);
+        drops::record(&Kernel, packet, reason);
     }
-    send(ctx, verdict)
 }
 
 /// Parses the packet; headers outside the linear part are pulled in once.

@@ -7,26 +7,31 @@ const IP: usize = 20;
 
 /// What a frame says, in one comparable value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ends {
-    pub src: Addr,
-    pub src_port: u16,
-    pub dst: Addr,
-    pub dst_port: u16,
+pub(crate) struct Ends {
+    pub(crate) src: Addr,
+    pub(crate) src_port: u16,
+    pub(crate) dst: Addr,
+    pub(crate) dst_port: u16,
 }
 
 /// From here to there.
-pub fn ends(src: Addr, src_port: u16, dst: Addr, dst_port: u16) -> Ends {
-    Ends { src, src_port, dst, dst_port }
+pub(crate) fn ends(src: Addr, src_port: u16, dst: Addr, dst_port: u16) -> Ends {
+    Ends {
+        src,
+        src_port,
+        dst,
+        dst_port,
+    }
 }
 
 impl Ends {
     /// The way back.
-    pub fn back(self) -> Self {
+    pub(crate) fn back(self) -> Self {
         ends(self.dst, self.dst_port, self.src, self.src_port)
     }
 }
 
-pub fn tcp(e: Ends, flags: u8) -> Vec<u8> {
+pub(crate) fn tcp(e: Ends, flags: u8) -> Vec<u8> {
     let mut l4 = vec![0; 20];
     l4[..2].copy_from_slice(&e.src_port.to_be_bytes());
     l4[2..4].copy_from_slice(&e.dst_port.to_be_bytes());
@@ -36,13 +41,13 @@ pub fn tcp(e: Ends, flags: u8) -> Vec<u8> {
     ipv4(e, protocol::TCP, checked(e, protocol::TCP, l4, 16))
 }
 
-pub fn udp(e: Ends) -> Vec<u8> {
+pub(crate) fn udp(e: Ends) -> Vec<u8> {
     let l4 = udp_header(e);
     ipv4(e, protocol::UDP, checked(e, protocol::UDP, l4, 6))
 }
 
 /// UDP without a checksum (allowed in IPv4, RFC 768).
-pub fn udp_unchecked(e: Ends) -> Vec<u8> {
+pub(crate) fn udp_unchecked(e: Ends) -> Vec<u8> {
     ipv4(e, protocol::UDP, udp_header(e))
 }
 
@@ -56,7 +61,7 @@ fn udp_header(e: Ends) -> Vec<u8> {
 }
 
 /// ICMP echo: both ports of `e` are the identifier.
-pub fn echo(e: Ends, reply: bool) -> Vec<u8> {
+pub(crate) fn echo(e: Ends, reply: bool) -> Vec<u8> {
     let mut l4 = vec![if reply { 0 } else { 8 }, 0, 0, 0];
     l4.extend_from_slice(&e.src_port.to_be_bytes());
     l4.extend_from_slice(&[0, 1]);
@@ -67,15 +72,19 @@ pub fn echo(e: Ends, reply: bool) -> Vec<u8> {
 }
 
 /// `sender` tells the source of `about` that its destination is unreachable.
-pub fn unreachable(sender: Addr, about: &[u8]) -> Vec<u8> {
+pub(crate) fn unreachable(sender: Addr, about: &[u8]) -> Vec<u8> {
     let mut l4 = vec![3, 1, 0, 0, 0, 0, 0, 0];
     l4.extend_from_slice(&about[ETH..ETH + IP + 8]);
     let sum = checksum(&l4);
     l4[2..4].copy_from_slice(&sum.to_be_bytes());
-    ipv4(ends(sender, 0, read_addr(about, ETH + 12), 0), protocol::ICMP, l4)
+    ipv4(
+        ends(sender, 0, read_addr(about, ETH + 12), 0),
+        protocol::ICMP,
+        l4,
+    )
 }
 
-pub fn ipv4(e: Ends, protocol: u8, l4: Vec<u8>) -> Vec<u8> {
+pub(crate) fn ipv4(e: Ends, protocol: u8, l4: Vec<u8>) -> Vec<u8> {
     let mut frame = vec![0x02, 0, 0, 0, 0, 1, 0x02, 0, 0, 0, 0, 2, 0x08, 0x00];
     let mut header = vec![0x45, 0];
     header.extend_from_slice(&((IP + l4.len()) as u16).to_be_bytes());
@@ -129,8 +138,12 @@ fn read_port(frame: &[u8], at: usize) -> u16 {
 }
 
 /// What a frame says; panics when one of its checksums is wrong.
-pub fn parse(frame: &[u8]) -> Ends {
-    assert_eq!(checksum(&frame[ETH..ETH + IP]), 0, "checksum of the IP header");
+pub(crate) fn parse(frame: &[u8]) -> Ends {
+    assert_eq!(
+        checksum(&frame[ETH..ETH + IP]),
+        0,
+        "checksum of the IP header"
+    );
     let (src, dst) = (read_addr(frame, ETH + 12), read_addr(frame, ETH + 16));
     let l4 = &frame[ETH + IP..];
     let protocol = frame[ETH + 9];
@@ -140,19 +153,31 @@ pub fn parse(frame: &[u8]) -> Ends {
         return ends(src, id, dst, id);
     }
     let without = protocol == protocol::UDP && l4[6..8] == [0, 0];
-    assert!(without || checksum(&pseudo(src, dst, protocol, l4)) == 0, "layer 4 checksum");
+    assert!(
+        without || checksum(&pseudo(src, dst, protocol, l4)) == 0,
+        "layer 4 checksum"
+    );
     ends(src, read_port(l4, 0), dst, read_port(l4, 2))
 }
 
 /// The packet that an ICMP error is about; its IP header's checksum is checked.
-pub fn embedded(frame: &[u8]) -> Ends {
+pub(crate) fn embedded(frame: &[u8]) -> Ends {
     let inner = &frame[ETH + IP + 8..];
-    assert_eq!(checksum(&inner[..IP]), 0, "checksum of the embedded IP header");
-    ends(read_addr(inner, 12), read_port(inner, IP), read_addr(inner, 16), read_port(inner, IP + 2))
+    assert_eq!(
+        checksum(&inner[..IP]),
+        0,
+        "checksum of the embedded IP header"
+    );
+    ends(
+        read_addr(inner, 12),
+        read_port(inner, IP),
+        read_addr(inner, 16),
+        read_port(inner, IP + 2),
+    )
 }
 
 /// Whether a UDP frame says that it has no checksum.
-pub fn has_no_udp_checksum(frame: &[u8]) -> bool {
+pub(crate) fn has_no_udp_checksum(frame: &[u8]) -> bool {
     frame[ETH + IP + 6..ETH + IP + 8] == [0, 0]
 }
 

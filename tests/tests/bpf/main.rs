@@ -9,10 +9,6 @@
 
 mod addresses;
 mod frames;
-mod from_network;
-mod from_pod;
-mod life;
 mod node;
 mod objects;
 mod programs;
-mod to_pod;

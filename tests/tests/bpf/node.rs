@@ -10,9 +10,9 @@ use aya::{Ebpf, EbpfLoader};
 use naru_ebpf_common::config::Timeouts;
 use naru_ebpf_common::endpoint::{ISOLATED_EGRESS, ISOLATED_INGRESS};
 use naru_ebpf_common::{
-    Addr, Backend, BackendKey, Conn, Counter, DropCount, DropKey, Endpoint, Event, IpInfo, NatEntry,
-    NatKey, NodeConfig, PolicyEntry, PolicyKey, Port, Reason, Service, ServiceKey, Tuple, counter,
-    event, ipcache, names, policy, service,
+    Addr, Backend, BackendKey, Conn, Counter, DropCount, DropKey, Endpoint, Event, IpInfo,
+    NatEntry, NatKey, NodeConfig, PolicyEntry, PolicyKey, Port, Reason, Service, ServiceKey, Tuple,
+    counter, event, ipcache, names, policy, service,
 };
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -23,32 +23,32 @@ use crate::objects;
 
 /// What a program did with a frame.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Out {
+pub(crate) struct Out {
     /// 0 pass, 2 drop, 7 redirect.
-    pub action: u32,
-    pub frame: Vec<u8>,
+    pub(crate) action: u32,
+    pub(crate) frame: Vec<u8>,
 }
 
-pub const PASS: u32 = 0;
-pub const DROP: u32 = 2;
-pub const REDIRECT: u32 = 7;
+pub(crate) const PASS: u32 = 0;
+pub(crate) const DROP: u32 = 2;
+pub(crate) const REDIRECT: u32 = 7;
 
 impl Out {
     /// The frame's ends, with checksums checked.
-    pub fn ends(&self) -> Ends {
+    pub(crate) fn ends(&self) -> Ends {
         frames::parse(&self.frame)
     }
 }
 
 /// A node with its maps. The first object owns the maps, the others share them by their pins.
-pub struct Node {
+pub(crate) struct Node {
     objects: Vec<(&'static str, Ebpf)>,
     _bpffs: tempfile::TempDir,
 }
 
 impl Node {
     /// A configured node with two pods; `None`, with a printed reason, where eBPF is not to be had.
-    pub fn new() -> Option<Self> {
+    pub(crate) fn new() -> Option<Self> {
         if let Some(why) = objects::unavailable() {
             println!("SKIP {why}");
             return None;
@@ -56,7 +56,10 @@ impl Node {
         let bpffs = namespaces();
         let load = |name| (name, load(name, bpffs.path(), true));
         let objects = names::TC_PROGRAMS.map(load).into();
-        let mut node = Self { objects, _bpffs: bpffs };
+        let mut node = Self {
+            objects,
+            _bpffs: bpffs,
+        };
         node.configure(config());
         node.populate();
         Some(node)
@@ -76,31 +79,40 @@ impl Node {
     }
 
     fn map(&mut self, name: &str) -> &mut Map {
-        self.objects[0].1.map_mut(name).unwrap_or_else(|| panic!("no map {name}"))
+        self.objects[0]
+            .1
+            .map_mut(name)
+            .unwrap_or_else(|| panic!("no map {name}"))
     }
 
     fn hash<K: aya::Pod, V: aya::Pod>(&mut self, name: &str) -> HashMap<&mut MapData, K, V> {
         self.map(name).try_into().expect("a hash map")
     }
 
-    pub fn configure(&mut self, config: NodeConfig) {
+    pub(crate) fn configure(&mut self, config: NodeConfig) {
         let mut map: Array<_, NodeConfig> = self.map(names::NODE_CONFIG).try_into().expect("array");
         map.set(0, config, 0).expect("node config");
     }
 
-    pub fn endpoint(&mut self, addr: Addr, endpoint: Endpoint) {
-        self.hash(names::ENDPOINTS).insert(addr, endpoint, 0).expect("endpoint");
+    pub(crate) fn endpoint(&mut self, addr: Addr, endpoint: Endpoint) {
+        self.hash(names::ENDPOINTS)
+            .insert(addr, endpoint, 0)
+            .expect("endpoint");
     }
 
-    pub fn identity(&mut self, addr: Addr, identity: u32, flags: u32) {
-        let info = IpInfo { identity, flags, node: Addr::UNSPECIFIED };
+    pub(crate) fn identity(&mut self, addr: Addr, identity: u32, flags: u32) {
+        let info = IpInfo {
+            identity,
+            flags,
+            node: Addr::UNSPECIFIED,
+        };
         let mut map: LpmTrie<_, Addr, IpInfo> =
             self.map(names::IPCACHE).try_into().expect("LPM trie");
         map.insert(&Key::new(128, addr), info, 0).expect("identity");
     }
 
     /// Isolates the pod in both directions, as of a new policy revision.
-    pub fn isolate(&mut self, addr: Addr, revision: u32) {
+    pub(crate) fn isolate(&mut self, addr: Addr, revision: u32) {
         let map: HashMap<_, Addr, Endpoint> = self.hash(names::ENDPOINTS);
         let mut endpoint = map.get(&addr, 0).expect("endpoint");
         endpoint.flags = ISOLATED_INGRESS | ISOLATED_EGRESS;
@@ -108,38 +120,77 @@ impl Node {
         self.endpoint(addr, endpoint);
     }
 
-    pub fn rule(&mut self, key: PolicyKey, verdict: u32, rule: u32) {
-        self.hash(names::POLICY).insert(key, PolicyEntry { verdict, rule }, 0).expect("rule");
+    pub(crate) fn rule(&mut self, key: PolicyKey, verdict: u32, rule: u32) {
+        self.hash(names::POLICY)
+            .insert(key, PolicyEntry { verdict, rule }, 0)
+            .expect("rule");
     }
 
     /// Allows TCP to `port` at `endpoint` with `identity` at the other end.
-    pub fn allow(&mut self, endpoint: u32, direction: u8, identity: u32, port: u16) {
+    pub(crate) fn allow(&mut self, endpoint: u32, direction: u8, identity: u32, port: u16) {
         let protocol = naru_ebpf_common::protocol::TCP;
-        let key = PolicyKey { endpoint, identity, port: Port::new(port), protocol, direction };
+        let key = PolicyKey {
+            endpoint,
+            identity,
+            port: Port::new(port),
+            protocol,
+            direction,
+        };
         self.rule(key, policy::ALLOW, 77);
     }
 
     /// A service at `addr:port` with these backends.
-    pub fn service(&mut self, addr: Addr, port: u16, protocol: u8, backends: &[(Addr, u16)]) {
+    pub(crate) fn service(&mut self, addr: Addr, port: u16, protocol: u8, backends: &[(Addr, u16)]) {
         let revision = u32::from(port) << 8 | u32::from(protocol);
         for (slot, (addr, port)) in backends.iter().enumerate() {
-            let key = BackendKey { revision, slot: slot as u32 };
-            let backend =
-                Backend { addr: *addr, port: Port::new(*port), flags: 0, reserved: 0 };
-            self.hash(names::BACKENDS).insert(key, backend, 0).expect("backend");
+            let key = BackendKey {
+                revision,
+                slot: slot as u32,
+            };
+            let backend = Backend {
+                addr: *addr,
+                port: Port::new(*port),
+                flags: 0,
+                reserved: 0,
+            };
+            self.hash(names::BACKENDS)
+                .insert(key, backend, 0)
+                .expect("backend");
         }
-        let key = ServiceKey { addr, port: Port::new(port), protocol, reserved: 0 };
-        let flags = if addr == Addr::ANY_V4 { service::NODE_PORT } else { 0 };
-        let service = Service { revision, backends: backends.len() as u32, flags, id: 9 };
-        self.hash(names::SERVICES).insert(key, service, 0).expect("service");
+        let key = ServiceKey {
+            addr,
+            port: Port::new(port),
+            protocol,
+            reserved: 0,
+        };
+        let flags = if addr == Addr::ANY_V4 {
+            service::NODE_PORT
+        } else {
+            0
+        };
+        let service = Service {
+            revision,
+            backends: backends.len() as u32,
+            flags,
+            id: 9,
+        };
+        self.hash(names::SERVICES)
+            .insert(key, service, 0)
+            .expect("service");
     }
 
     /// Runs a program on a frame.
-    pub fn run(&mut self, program: &str, frame: &[u8]) -> Out {
+    pub(crate) fn run(&mut self, program: &str, frame: &[u8]) -> Out {
         let objects = self.objects.iter_mut();
-        let (_, object) = objects.into_iter().find(|(n, _)| *n == program).expect("a program");
-        let program: &mut SchedClassifier =
-            object.program_mut(program).expect("its program").try_into().expect("a classifier");
+        let (_, object) = objects
+            .into_iter()
+            .find(|(n, _)| *n == program)
+            .expect("a program");
+        let program: &mut SchedClassifier = object
+            .program_mut(program)
+            .expect("its program")
+            .try_into()
+            .expect("a classifier");
         let mut out = vec![0; frame.len() + 64];
         let options = TestRunOptions {
             data_in: Some(frame),
@@ -148,23 +199,26 @@ impl Node {
         };
         let result = program.test_run(options).expect("test run");
         out.truncate(result.data_size_out as usize);
-        Out { action: result.return_value, frame: out }
+        Out {
+            action: result.return_value,
+            frame: out,
+        }
     }
 
-    pub fn from_pod(&mut self, frame: &[u8]) -> Out {
+    pub(crate) fn from_pod(&mut self, frame: &[u8]) -> Out {
         self.run(names::FROM_POD, frame)
     }
 
-    pub fn to_pod(&mut self, frame: &[u8]) -> Out {
+    pub(crate) fn to_pod(&mut self, frame: &[u8]) -> Out {
         self.run(names::TO_POD, frame)
     }
 
-    pub fn from_network(&mut self, frame: &[u8]) -> Out {
+    pub(crate) fn from_network(&mut self, frame: &[u8]) -> Out {
         self.run(names::FROM_NETWORK, frame)
     }
 
     /// Packets counted for a reason at a hook.
-    pub fn count(&mut self, hook: u8, reason: Reason) -> u64 {
+    pub(crate) fn count(&mut self, hook: u8, reason: Reason) -> u64 {
         let map: PerCpuArray<_, Counter> = self.map(names::COUNTERS).try_into().expect("array");
         let values = map.get(&counter::index(hook, reason), 0).expect("counter");
         values.iter().map(|c| c.packets).sum()
@@ -172,8 +226,11 @@ impl Node {
 
     /// Asserts that a frame is dropped for a reason, and that this is counted.
     #[track_caller]
-    pub fn drops(&mut self, program: &str, frame: &[u8], reason: Reason) {
-        let hook = names::TC_PROGRAMS.iter().position(|n| *n == program).expect("a hook") as u8;
+    pub(crate) fn drops(&mut self, program: &str, frame: &[u8], reason: Reason) {
+        let hook = names::TC_PROGRAMS
+            .iter()
+            .position(|n| *n == program)
+            .expect("a hook") as u8;
         let before = self.count(hook, reason);
         let out = self.run(program, frame);
         let found: Vec<_> = Reason::ALL
@@ -182,60 +239,77 @@ impl Node {
             .map(|r| r.name())
             .collect();
         assert_eq!(out.action, DROP, "not dropped; reasons so far: {found:?}");
-        assert_eq!(self.count(hook, reason), before + 1, "another reason; so far: {found:?}");
+        assert_eq!(
+            self.count(hook, reason),
+            before + 1,
+            "another reason; so far: {found:?}"
+        );
     }
 
-    pub fn conn(&mut self, e: Ends, protocol: u8) -> Option<Conn> {
+    pub(crate) fn conn(&mut self, e: Ends, protocol: u8) -> Option<Conn> {
         let (key, _) = tuple(e, protocol);
         self.hash::<Tuple, Conn>(names::CONNTRACK).get(&key, 0).ok()
     }
 
     /// Lets the flow seem idle since the start of time.
-    pub fn age(&mut self, e: Ends, protocol: u8) {
+    pub(crate) fn age(&mut self, e: Ends, protocol: u8) {
         let mut conn = self.conn(e, protocol).expect("a flow");
         conn.seen_ns = 1;
         let (key, _) = tuple(e, protocol);
-        self.hash(names::CONNTRACK).insert(key, conn, 0).expect("conntrack");
+        self.hash(names::CONNTRACK)
+            .insert(key, conn, 0)
+            .expect("conntrack");
     }
 
-    pub fn nat_entries(&mut self) -> Vec<(NatKey, NatEntry)> {
+    pub(crate) fn nat_entries(&mut self) -> Vec<(NatKey, NatEntry)> {
         let map: HashMap<_, NatKey, NatEntry> = self.hash(names::NAT);
         map.iter().map(|e| e.expect("NAT entry")).collect()
     }
 
-    pub fn insert_nat(&mut self, key: NatKey, entry: NatEntry) {
-        self.hash(names::NAT).insert(key, entry, 0).expect("NAT entry");
+    pub(crate) fn insert_nat(&mut self, key: NatKey, entry: NatEntry) {
+        self.hash(names::NAT)
+            .insert(key, entry, 0)
+            .expect("NAT entry");
     }
 
-    pub fn drop_counts(&mut self) -> Vec<(DropKey, DropCount)> {
+    pub(crate) fn drop_counts(&mut self) -> Vec<(DropKey, DropCount)> {
         let map: HashMap<_, DropKey, DropCount> = self.hash(names::DROPS);
         map.iter().map(|e| e.expect("drop")).collect()
     }
 
     /// Takes the events that were sent since the last call.
-    pub fn events(&mut self) -> Vec<Event> {
+    pub(crate) fn events(&mut self) -> Vec<Event> {
         let mut ring: RingBuf<&mut MapData> =
             self.map(names::EVENTS).try_into().expect("ring buffer");
         let mut events = Vec::new();
         while let Some(item) = ring.next() {
-            assert_eq!(item.len(), size_of::<Event>());
-            events.push(zerocopy::FromBytes::read_from_bytes(&item).expect("an event"));
+            events.push(Event::from_item(&item).expect("an event"));
         }
         events
     }
 
     /// The kinds of events since the last call.
-    pub fn event_kinds(&mut self) -> Vec<u8> {
-        self.events().iter().map(|e| e.kind).filter(|k| *k != event::DROP).collect()
+    pub(crate) fn event_kinds(&mut self) -> Vec<u8> {
+        self.events()
+            .iter()
+            .map(|e| e.kind)
+            .filter(|k| *k != event::DROP)
+            .collect()
     }
 }
 
 fn tuple(e: Ends, protocol: u8) -> (Tuple, usize) {
-    Tuple::new(&e.src, Port::new(e.src_port), &e.dst, Port::new(e.dst_port), protocol)
+    Tuple::new(
+        &e.src,
+        Port::new(e.src_port),
+        &e.dst,
+        Port::new(e.dst_port),
+        protocol,
+    )
 }
 
 /// The node's facts.
-pub fn config() -> NodeConfig {
+pub(crate) fn config() -> NodeConfig {
     NodeConfig {
         node_addr: NODE,
         ingress_addr: INGRESS,
@@ -254,12 +328,18 @@ pub fn config() -> NodeConfig {
     }
 }
 
-pub fn endpoint(id: u32, identity: u32, ifindex: u32) -> Endpoint {
-    Endpoint { id, identity, ifindex, policy_revision: 1, ..Endpoint::default() }
+pub(crate) fn endpoint(id: u32, identity: u32, ifindex: u32) -> Endpoint {
+    Endpoint {
+        id,
+        identity,
+        ifindex,
+        policy_revision: 1,
+        ..Endpoint::default()
+    }
 }
 
 /// Namespaces of this thread alone, with a bpffs that nobody else sees.
-pub fn namespaces() -> tempfile::TempDir {
+pub(crate) fn namespaces() -> tempfile::TempDir {
     unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET).expect("unshare");
     let none: Option<&str> = None;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("private mounts");
@@ -269,7 +349,7 @@ pub fn namespaces() -> tempfile::TempDir {
 }
 
 /// Loads an object and its tc program. Maps are small unless a test wants the real sizes.
-pub fn load(program: &'static str, bpffs: &Path, small: bool) -> Ebpf {
+pub(crate) fn load(program: &'static str, bpffs: &Path, small: bool) -> Ebpf {
     let bytes = objects::read(program);
     let mut loader = EbpfLoader::new();
     loader.default_map_pin_directory(bpffs);
@@ -280,15 +360,24 @@ pub fn load(program: &'static str, bpffs: &Path, small: bool) -> Ebpf {
             }
         }
     }
-    let mut object = loader.load(&bytes).unwrap_or_else(|e| panic!("{program}: {e}"));
-    if let Some(Ok(classifier)) = object.program_mut(program).map(<&mut SchedClassifier>::try_from) {
+    let mut object = loader
+        .load(&bytes)
+        .unwrap_or_else(|e| panic!("{program}: {e}"));
+    if let Some(Ok(classifier)) = object
+        .program_mut(program)
+        .map(<&mut SchedClassifier>::try_from)
+    {
         classifier.load().unwrap_or_else(|e| refused(program, &e));
     }
     object
 }
 
 fn refused(program: &str, error: &ProgramError) -> ! {
-    if let ProgramError::LoadError { verifier_log, io_error } = error {
+    if let ProgramError::LoadError {
+        verifier_log,
+        io_error,
+    } = error
+    {
         let log = verifier_log.to_string();
         let tail: Vec<_> = log.lines().rev().take(60).collect();
         let tail: Vec<_> = tail.into_iter().rev().collect();
@@ -298,6 +387,6 @@ fn refused(program: &str, error: &ProgramError) -> ! {
 }
 
 /// An address as the standard library has it.
-pub fn ip(addr: Addr) -> IpAddr {
+pub(crate) fn ip(addr: Addr) -> IpAddr {
     addr.into()
 }

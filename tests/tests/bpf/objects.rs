@@ -9,7 +9,7 @@ use naru_tests::support::layout::target_dir;
 const OBJECTS: &str = "NARU_BPF_OBJECTS";
 
 /// Reads the object of a program.
-pub fn read(program: &str) -> Vec<u8> {
+pub(crate) fn read(program: &str) -> Vec<u8> {
     let dir = std::env::var_os(OBJECTS).map_or_else(|| target_dir().join("bpf"), PathBuf::from);
     let path = dir.join(format!("{program}.o"));
     std::fs::read(&path)
@@ -17,7 +17,7 @@ pub fn read(program: &str) -> Vec<u8> {
 }
 
 /// Why no program can be loaded here, if so.
-pub fn unavailable() -> Option<String> {
+pub(crate) fn unavailable() -> Option<String> {
     if !nix::unistd::geteuid().is_root() {
         return Some("eBPF programs are loaded by root".into());
     }
@@ -25,7 +25,10 @@ pub fn unavailable() -> Option<String> {
     if !filesystems.contains("\tbpf\n") {
         let release = Command::new("uname").arg("-r").output();
         let release = release.map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned());
-        return Some(format!("kernel {} is built without eBPF", release.unwrap_or_default()));
+        return Some(format!(
+            "kernel {} is built without eBPF",
+            release.unwrap_or_default()
+        ));
     }
     None
 }

@@ -1,0 +1,144 @@
+//! Maps held in memory: a snapshot of a node, or a node made up by a test.
+//!
+//! The same decisions run over them as in the kernel, and the steps are recorded, so that
+//! `netctl why` explains what the data path would do with a packet.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+
+use naru_ebpf_common::{
+    Addr, Backend, BackendKey, Conn, DropCount, DropKey, Endpoint, Event, IpInfo, NatEntry, NatKey,
+    NodeConfig, PolicyEntry, PolicyKey, Service, ServiceKey, SocketKey, SocketPeer, Tuple,
+};
+
+use crate::{Maps, Step, Trace};
+
+/// A node's maps, its clock and its chance, and what a decision did.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// The node's facts.
+    pub config: Option<NodeConfig>,
+    /// Local pods.
+    pub endpoints: HashMap<Addr, Endpoint>,
+    /// Prefixes with their lengths (0 to 128).
+    pub ipcache: Vec<(Addr, u32, IpInfo)>,
+    /// Policy entries.
+    pub policy: HashMap<PolicyKey, PolicyEntry>,
+    /// Services.
+    pub services: HashMap<ServiceKey, Service>,
+    /// Backend slots.
+    pub backends: HashMap<BackendKey, Backend>,
+    /// Flows.
+    pub conntrack: RefCell<HashMap<Tuple, Conn>>,
+    /// Translations.
+    pub nat: RefCell<HashMap<NatKey, NatEntry>>,
+    /// Translated sockets.
+    pub sockets: RefCell<HashMap<SocketKey, SocketPeer>>,
+    /// Drops.
+    pub drops: RefCell<HashMap<DropKey, DropCount>>,
+    /// Events sent so far.
+    pub events: RefCell<Vec<Event>>,
+    /// Steps taken so far.
+    pub steps: RefCell<Vec<Step>>,
+    /// The time in nanoseconds.
+    pub now_ns: Cell<u64>,
+    /// The next random number; each call adds the golden ratio.
+    pub chance: Cell<u32>,
+}
+
+impl Snapshot {
+    /// Takes the steps recorded since the last call.
+    pub fn take_steps(&self) -> Vec<Step> {
+        self.steps.take()
+    }
+}
+
+impl Trace for Snapshot {
+    fn step(&self, step: impl FnOnce() -> Step) {
+        self.steps.borrow_mut().push(step());
+    }
+}
+
+impl Maps for Snapshot {
+    fn config(&self) -> Option<&NodeConfig> {
+        self.config.as_ref()
+    }
+
+    fn endpoint(&self, addr: &Addr) -> Option<&Endpoint> {
+        self.endpoints.get(addr)
+    }
+
+    fn ip_info(&self, addr: &Addr) -> Option<&IpInfo> {
+        let matching = self
+            .ipcache
+            .iter()
+            .filter(|(net, len, _)| addr.within(net, *len));
+        matching
+            .max_by_key(|(_, len, _)| *len)
+            .map(|(_, _, info)| info)
+    }
+
+    fn policy(&self, key: &PolicyKey) -> Option<&PolicyEntry> {
+        self.policy.get(key)
+    }
+
+    fn service(&self, key: &ServiceKey) -> Option<&Service> {
+        self.services.get(key)
+    }
+
+    fn backend(&self, key: &BackendKey) -> Option<&Backend> {
+        self.backends.get(key)
+    }
+
+    fn update_conn<R>(&self, key: &Tuple, change: impl FnOnce(&mut Conn) -> R) -> Option<R> {
+        self.conntrack.borrow_mut().get_mut(key).map(change)
+    }
+
+    fn insert_conn(&self, key: &Tuple, conn: &Conn) -> bool {
+        self.conntrack.borrow_mut().insert(*key, *conn);
+        true
+    }
+
+    fn update_nat<R>(&self, key: &NatKey, change: impl FnOnce(&mut NatEntry) -> R) -> Option<R> {
+        self.nat.borrow_mut().get_mut(key).map(change)
+    }
+
+    fn insert_nat(&self, key: &NatKey, entry: &NatEntry, only_new: bool) -> bool {
+        let mut nat = self.nat.borrow_mut();
+        if only_new && nat.contains_key(key) {
+            return false;
+        }
+        nat.insert(*key, *entry);
+        true
+    }
+
+    fn insert_socket(&self, key: &SocketKey, peer: &SocketPeer) {
+        self.sockets.borrow_mut().insert(*key, *peer);
+    }
+
+    fn socket(&self, key: &SocketKey) -> Option<SocketPeer> {
+        self.sockets.borrow().get(key).copied()
+    }
+
+    fn update_drop<R>(&self, key: &DropKey, change: impl FnOnce(&mut DropCount) -> R) -> Option<R> {
+        self.drops.borrow_mut().get_mut(key).map(change)
+    }
+
+    fn insert_drop(&self, key: &DropKey, count: &DropCount) {
+        self.drops.borrow_mut().insert(*key, *count);
+    }
+
+    fn emit(&self, event: &Event, _urgent: bool) {
+        self.events.borrow_mut().push(*event);
+    }
+
+    fn now_ns(&self) -> u64 {
+        self.now_ns.get()
+    }
+
+    fn random(&self) -> u32 {
+        let number = self.chance.get();
+        self.chance.set(number.wrapping_add(0x9E37_79B9));
+        number
+    }
+}
