@@ -39,6 +39,9 @@ pub async fn run(shared: Shared, shutdown: CancellationToken) {
     parts.start("cni", with(&shared, crate::cni::run));
     parts.start("cluster-dns", with(&shared, crate::cluster_dns::run));
     parts.start("ingress", with(&shared, crate::ingress::run));
+    parts.start("pods", with(&shared, crate::pods::run));
+    parts.start("kubelet", with(&shared, crate::kubelet::serve));
+    parts.start("status", with(&shared, crate::status::run));
     parts.tasks.join_all().await;
 }
 

@@ -1,0 +1,169 @@
+//! Stopping one container: preStop hook, withdrawal from services, stop signal, SIGKILL.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+
+use super::context::Context;
+use super::events::Severity::{Normal, Warning};
+use super::hooks;
+use super::plan::{StopReason, spec};
+
+/// How long to wait for the services to let go of a pod before its stop signal.
+const WITHDRAWAL: Duration = Duration::from_secs(2);
+/// What other nodes get to follow the change that this node has seen.
+const SETTLE: Duration = Duration::from_millis(100);
+
+/// What a stop is about.
+#[derive(Debug, Clone)]
+pub struct StopJob {
+    /// The pod.
+    pub pod: Arc<Pod>,
+    /// The container's id.
+    pub id: String,
+    /// Its name in the spec.
+    pub container: String,
+    /// For hook and stop signal together.
+    pub grace: Duration,
+    /// Why.
+    pub reason: StopReason,
+    /// The pod's addresses.
+    pub ips: Vec<IpAddr>,
+    /// A stop is under way already; this one only shortens it.
+    pub repeated: bool,
+}
+
+impl StopJob {
+    /// Does it all; returns when the container is dead.
+    ///
+    /// # Errors
+    /// Whatever the runtime answers.
+    pub async fn run(&self, ctx: &Context) -> Result<(), naru_cri::Error> {
+        let began = Instant::now();
+        if !self.repeated {
+            self.announce(ctx);
+            if self.reason != StopReason::Lost && !self.grace.is_zero() {
+                self.prepare(ctx).await;
+            }
+        }
+        let left = self.grace.saturating_sub(began.elapsed());
+        // A hook that used up the time still leaves the process a moment to end by itself.
+        let floor = Duration::from_secs(2).min(self.grace);
+        let stopped = ctx.cri.stop_container(&self.id, left.max(floor)).await;
+        ctx.pace.hurry();
+        match stopped {
+            Err(error) if error.is_not_found() => Ok(()),
+            other => other,
+        }
+    }
+
+    fn announce(&self, ctx: &Context) {
+        let name = &self.container;
+        let message = match self.reason {
+            StopReason::PodEnds => format!("Stopping container {name}"),
+            StopReason::Liveness => {
+                format!("Container {name} failed liveness probe, will be restarted")
+            }
+            StopReason::Startup => {
+                format!("Container {name} failed startup probe, will be restarted")
+            }
+            StopReason::Lost => format!("Container {name} lost its sandbox, will be restarted"),
+        };
+        ctx.event(&self.pod, Some(name), Normal, "Killing", message);
+    }
+
+    async fn prepare(&self, ctx: &Context) {
+        let withdrawn = async {
+            if self.reason == StopReason::PodEnds {
+                withdrawn(ctx, &self.pod, &self.ips).await;
+            }
+        };
+        tokio::join!(withdrawn, self.pre_stop(ctx));
+    }
+
+    async fn pre_stop(&self, ctx: &Context) {
+        let containers = spec(&self.pod).containers.iter();
+        let mut containers = containers.chain(spec(&self.pod).init_containers.iter().flatten());
+        let Some(container) = containers.find(|c| c.name == self.container) else {
+            return;
+        };
+        let Some(hook) = hook(container) else { return };
+        let ip = self.ips.first().copied();
+        let run = hooks::run(&ctx.cri, hook, container, &self.id, ip, self.grace);
+        let outcome = tokio::time::timeout(self.grace, run).await;
+        let error = match outcome {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error,
+            Err(_) => "not finished within the grace period".to_owned(),
+        };
+        let message = format!("PreStopHook failed: {error}");
+        ctx.event(
+            &self.pod,
+            Some(&self.container),
+            Warning,
+            "FailedPreStopHook",
+            message,
+        );
+    }
+}
+
+fn hook(container: &Container) -> Option<&k8s_openapi::api::core::v1::LifecycleHandler> {
+    container.lifecycle.as_ref()?.pre_stop.as_ref()
+}
+
+/// Waits until no service sends new connections to the pod: a process that gets its stop signal
+/// while it is still listed would refuse them.
+async fn withdrawn(ctx: &Context, pod: &Pod, ips: &[IpAddr]) {
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    let listed = || {
+        let slices = ctx.watches.endpoint_slices.list();
+        slices.iter().any(|slice| is_listed(slice, namespace, ips))
+    };
+    let mut changes = ctx.watches.endpoint_slices.subscribe();
+    if !listed() {
+        return;
+    }
+    let gone = async { while listed() && changes.changed().await.is_ok() {} };
+    let _ = tokio::time::timeout(WITHDRAWAL, gone).await;
+    tokio::time::sleep(SETTLE).await;
+}
+
+fn is_listed(slice: &EndpointSlice, namespace: &str, ips: &[IpAddr]) -> bool {
+    slice.metadata.namespace.as_deref() == Some(namespace)
+        && slice.endpoints.iter().flatten().any(|endpoint| {
+            let ready = endpoint
+                .conditions
+                .as_ref()
+                .and_then(|c| c.ready)
+                .unwrap_or(true);
+            let ours = |text: &String| text.parse().is_ok_and(|ip: IpAddr| ips.contains(&ip));
+            ready && endpoint.addresses.iter().any(ours)
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_ready_endpoints_of_the_namespace_hold_a_pod_back() {
+        let slice = |ready: bool| -> EndpointSlice {
+            serde_json::from_value(serde_json::json!({
+                "metadata": {"namespace": "shop"}, "addressType": "IPv4",
+                "endpoints": [{"addresses": ["10.244.1.2"], "conditions": {"ready": ready}}]}))
+            .unwrap()
+        };
+        let ips = ["10.244.1.2".parse().unwrap()];
+        assert!(is_listed(&slice(true), "shop", &ips));
+        assert!(!is_listed(&slice(false), "shop", &ips));
+        assert!(!is_listed(&slice(true), "other", &ips));
+        assert!(!is_listed(
+            &slice(true),
+            "shop",
+            &["10.244.1.3".parse().unwrap()]
+        ));
+    }
+}

@@ -1,0 +1,617 @@
+//! One task per pod: reads, plans, applies, reports; then waits for news of any kind.
+//!
+//! # Guarantees
+//! All news takes one path: whatever wakes the worker, it looks at everything again. Actions run
+//! as tasks of their own, so that a slow pull delays neither a stop nor a status.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Container as ContainerSpec, Pod, PodStatus};
+use tokio::sync::{Mutex, Notify, mpsc, watch};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::context::Context;
+use super::events::Severity::{Normal, Warning};
+use super::jobs::{Job, OtherJob, Outcome};
+use super::memory::{Memory, ProbeResults, Retry, StartFailure, Volumes};
+use super::names::PodId;
+use super::objects::Sources;
+use super::observed::{Container, Observed, Reader, RunState};
+use super::plan::{Action, Lifecycle, Plan, View, is_started, spec, start_wait};
+use super::probes::{self, Kind, Report, Target};
+use super::report::{ERROR_SHOWN, Facts, pod_status};
+use super::start::StartJob;
+use super::stop::StopJob;
+use super::volumes::tokens::Tokens;
+use super::{last_words, publish};
+
+/// What the manager tells a worker.
+#[derive(Debug)]
+pub struct Inbox {
+    /// The pod as the API has it.
+    pub pod: watch::Receiver<Arc<Pod>>,
+    /// The runtime has news about it.
+    pub runtime: Arc<Notify>,
+    /// The daemon ends; the pod goes on.
+    pub shutdown: CancellationToken,
+}
+
+/// The state of one pod's worker.
+pub struct Worker {
+    ctx: Arc<Context>,
+    id: PodId,
+    pod: Arc<Pod>,
+    inbox: Inbox,
+    reader: Reader,
+    observed: Observed,
+    memory: Memory,
+    lifecycle: Lifecycle,
+    jobs: JoinSet<Outcome>,
+    over: CancellationToken,
+    sources: Arc<Sources>,
+    source_tasks: Vec<AbortHandle>,
+    source_news: Arc<Notify>,
+    tokens: Arc<Mutex<Tokens>>,
+    volumes_dirty: bool,
+    probes: BTreeMap<(String, Kind), AbortHandle>,
+    reports: mpsc::UnboundedReceiver<Report>,
+    report_to: mpsc::UnboundedSender<Report>,
+    reported: PodStatus,
+    publish: watch::Sender<Option<PodStatus>>,
+    _publisher: AbortOnDropHandle<()>,
+    announced: BTreeSet<(String, Timestamp)>,
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.source_tasks.iter().for_each(AbortHandle::abort);
+        self.probes.values().for_each(AbortHandle::abort);
+    }
+}
+
+impl Worker {
+    /// A worker that knows nothing but the object.
+    pub fn new(ctx: Arc<Context>, mut inbox: Inbox) -> Self {
+        let pod = inbox.pod.borrow_and_update().clone();
+        let id = PodId::of(&pod);
+        let sources = Arc::new(ctx.caches.follow(&pod));
+        let source_news = Arc::new(Notify::new());
+        let wake = Arc::clone(&source_news);
+        let source_tasks = sources.on_change(move || wake.notify_one());
+        let (report_to, reports) = mpsc::unbounded_channel();
+        let reported = pod.status.clone().unwrap_or_default();
+        let (publish, wanted) = watch::channel(None);
+        let publisher = publish::run(ctx.client.clone(), id.clone(), reported.clone(), wanted);
+        Self {
+            memory: Memory {
+                probes: adopted_probes(&reported),
+                ..Memory::default()
+            },
+            ctx,
+            id,
+            pod,
+            inbox,
+            reader: Reader::default(),
+            observed: Observed::default(),
+            lifecycle: Lifecycle::Syncing,
+            jobs: JoinSet::new(),
+            over: CancellationToken::new(),
+            sources,
+            source_tasks,
+            source_news,
+            tokens: Arc::default(),
+            volumes_dirty: false,
+            probes: BTreeMap::new(),
+            reports,
+            report_to,
+            reported,
+            publish,
+            _publisher: AbortOnDropHandle::new(tokio::spawn(publisher)),
+            announced: BTreeSet::new(),
+        }
+    }
+
+    /// Works until the pod is gone (`true`) or the daemon ends (`false`).
+    pub async fn run(mut self) -> bool {
+        let mut stale = true;
+        loop {
+            if stale {
+                self.read().await;
+            }
+            let wake = self.turn();
+            match self.wait(wake).await {
+                Woken::Reread => stale = true,
+                Woken::Replan => stale = false,
+                Woken::Gone => return true,
+                Woken::Shutdown => return false,
+            }
+        }
+    }
+
+    async fn read(&mut self) {
+        match self.reader.read(&self.ctx.cri, &self.id.uid).await {
+            Ok(observed) => self.observed = observed,
+            // What was seen last stands: a runtime that restarts keeps its containers.
+            Err(error) => tracing::warn!(pod = self.id.describe(), %error, "runtime can't be read"),
+        }
+    }
+
+    /// Plans, applies and reports once; returns when to do so again without news.
+    fn turn(&mut self) -> Option<Timestamp> {
+        let now = Timestamp::now();
+        self.note_due_tokens(now);
+        let view = View {
+            pod: &self.pod,
+            observed: &self.observed,
+            memory: &self.memory,
+            now,
+        };
+        let (next, plan) = self.lifecycle.step(view);
+        if next != self.lifecycle {
+            tracing::debug!(pod = self.id.describe(), from = ?self.lifecycle, to = ?next, "lifecycle");
+        }
+        self.lifecycle = next;
+        if next != Lifecycle::Syncing {
+            self.over.cancel();
+        }
+        self.announce_waits(&plan, now);
+        let wake = self.wake(&plan, now);
+        self.apply(plan.actions, now);
+        self.sync_probes();
+        self.report(now);
+        wake
+    }
+
+    fn wake(&self, plan: &Plan, now: Timestamp) -> Option<Timestamp> {
+        let shown = self
+            .memory
+            .containers
+            .values()
+            .filter_map(|c| c.failure.as_ref());
+        let shown = shown
+            .map(|failure| failure.at + ERROR_SHOWN)
+            .filter(|at| *at > now);
+        let tokens = self
+            .tokens
+            .try_lock()
+            .ok()
+            .and_then(|tokens| tokens.renew_at());
+        plan.wake.into_iter().chain(shown).chain(tokens).min()
+    }
+
+    fn note_due_tokens(&mut self, now: Timestamp) {
+        let due = self
+            .tokens
+            .try_lock()
+            .ok()
+            .and_then(|tokens| tokens.renew_at());
+        if due.is_some_and(|at| at <= now) {
+            self.refresh_volumes();
+        }
+    }
+
+    fn refresh_volumes(&mut self) {
+        self.volumes_dirty = true;
+        if self.memory.volumes == Volumes::Ready {
+            self.memory.volumes = Volumes::Refresh;
+        }
+    }
+
+    // --- apply
+
+    fn apply(&mut self, actions: Vec<Action>, now: Timestamp) {
+        for action in actions {
+            let job = self.job(&action);
+            if let Action::Start {
+                container, attempt, ..
+            } = &action
+                && *attempt > 0
+            {
+                self.memory.container(container).crash.attempt(now);
+            }
+            if action == Action::PrepareVolumes {
+                self.volumes_dirty = false;
+            }
+            self.memory.running.insert(action.clone());
+            self.jobs
+                .spawn(job.run(Arc::clone(&self.ctx), action, self.over.clone()));
+        }
+    }
+
+    fn job(&self, action: &Action) -> Job {
+        let pod = Arc::clone(&self.pod);
+        let ips = self.observed.ips().to_vec();
+        match action {
+            Action::Start {
+                container,
+                attempt,
+                sandbox,
+            } => Job::Start(StartJob {
+                pod,
+                container: container.clone(),
+                attempt: *attempt,
+                sandbox: (
+                    sandbox.clone(),
+                    self.observed.sandbox().map_or(0, |s| s.attempt),
+                ),
+                ips,
+                leftovers: self.leftovers(container),
+                sources: Arc::clone(&self.sources),
+            }),
+            Action::Stop {
+                id,
+                container,
+                grace,
+                reason,
+            } => Job::Stop(StopJob {
+                pod,
+                id: id.clone(),
+                container: container.clone(),
+                grace: *grace,
+                reason: *reason,
+                ips,
+                repeated: self.is_stopping(id),
+            }),
+            other => Job::Other(OtherJob {
+                action: other.clone(),
+                pod,
+                ips,
+                sources: Arc::clone(&self.sources),
+                tokens: Arc::clone(&self.tokens),
+                status: self.reported.clone(),
+            }),
+        }
+    }
+
+    fn leftovers(&self, name: &str) -> Vec<String> {
+        let created = |c: &&Container| c.name == name && c.state == RunState::Created;
+        self.observed
+            .containers
+            .iter()
+            .filter(created)
+            .map(|c| c.id.clone())
+            .collect()
+    }
+
+    fn is_stopping(&self, id: &str) -> bool {
+        let stops =
+            |action: &Action| matches!(action, Action::Stop { id: other, .. } if other == id);
+        self.memory.running.iter().any(stops)
+    }
+
+    // --- report
+
+    fn report(&mut self, now: Timestamp) {
+        let over = self.lifecycle != Lifecycle::Syncing;
+        let dirs = &self.ctx.dirs;
+        let (id, pod) = (&self.id, &self.pod);
+        let words = |container: &Container| last_words::read(dirs, id, pod, container);
+        let facts = Facts {
+            node_ip: self.ctx.node_ip,
+            runtime: &self.ctx.runtime,
+            over,
+            before: &self.reported,
+            last_words: &words,
+        };
+        let view = View {
+            pod: &self.pod,
+            observed: &self.observed,
+            memory: &self.memory,
+            now,
+        };
+        // Once sandboxes go, so do the facts: what was reported last stays.
+        if matches!(self.lifecycle, Lifecycle::Removing | Lifecycle::Gone)
+            || spec(pod).containers.is_empty()
+        {
+            return;
+        }
+        let status = pod_status(view, &facts);
+        if status != self.reported {
+            self.reported = status.clone();
+            self.publish.send_replace(Some(status));
+        }
+    }
+
+    /// Events about waiting, once per wait.
+    fn announce_waits(&mut self, plan: &Plan, now: Timestamp) {
+        for (name, until) in &plan.crash_waits {
+            if self.announced.insert((name.clone(), *until)) {
+                let message = format!(
+                    "Back-off restarting failed container {name} in pod {}",
+                    self.id.describe()
+                );
+                self.ctx
+                    .event(&self.pod, Some(name), Warning, "BackOff", message);
+            }
+        }
+        let waits: Vec<_> = self
+            .memory
+            .containers
+            .iter()
+            .filter_map(|(name, memory)| {
+                let failure = memory
+                    .failure
+                    .as_ref()
+                    .filter(|f| f.reason == "ErrImagePull")?;
+                let shown = now.duration_since(failure.at) >= ERROR_SHOWN;
+                let until = start_wait(&self.memory, name, now).filter(|_| shown)?;
+                Some((name.clone(), until))
+            })
+            .collect();
+        for (name, until) in waits {
+            if self.announced.insert((name.clone(), until)) {
+                let image = self
+                    .container(&name)
+                    .and_then(|c| c.image.clone())
+                    .unwrap_or_default();
+                let message = format!("Back-off pulling image \"{image}\"");
+                self.ctx
+                    .event(&self.pod, Some(&name), Normal, "BackOff", message);
+                let message = "Error: ImagePullBackOff";
+                self.ctx
+                    .event(&self.pod, Some(&name), Warning, "Failed", message);
+            }
+        }
+        self.announced.retain(|(_, until)| *until > now);
+    }
+
+    fn container(&self, name: &str) -> Option<&ContainerSpec> {
+        let spec = spec(&self.pod);
+        let mut all = spec
+            .containers
+            .iter()
+            .chain(spec.init_containers.iter().flatten());
+        all.find(|container| container.name == name)
+    }
+
+    // --- probes
+
+    fn sync_probes(&mut self) {
+        let wanted = match self.lifecycle {
+            Lifecycle::Syncing => self.wanted_probes(),
+            _ => BTreeMap::new(),
+        };
+        let ids: BTreeSet<_> = self
+            .observed
+            .containers
+            .iter()
+            .map(|c| c.id.clone())
+            .collect();
+        self.memory
+            .probes
+            .retain(|id, _| ids.contains(id) || ids.is_empty());
+        self.probes.retain(|key, task| {
+            let keep = wanted.contains_key(key);
+            if !keep {
+                task.abort();
+            }
+            keep
+        });
+        for (key, (target, probe)) in wanted {
+            let reports = self.report_to.clone();
+            self.probes.entry(key).or_insert_with_key(|(_, kind)| {
+                tokio::spawn(probes::run(target, *kind, probe, reports)).abort_handle()
+            });
+        }
+    }
+
+    fn wanted_probes(
+        &self,
+    ) -> BTreeMap<(String, Kind), (Target, k8s_openapi::api::core::v1::Probe)> {
+        let mut wanted = BTreeMap::new();
+        let spec = spec(&self.pod);
+        for container in spec
+            .containers
+            .iter()
+            .chain(spec.init_containers.iter().flatten())
+        {
+            let Some(newest) = self.observed.newest(&container.name) else {
+                continue;
+            };
+            if !matches!(newest.state, RunState::Running { .. }) {
+                continue;
+            }
+            let started = is_started(&self.memory, container, newest);
+            let kinds = [
+                (
+                    Kind::Startup,
+                    container.startup_probe.as_ref().filter(|_| !started),
+                ),
+                (
+                    Kind::Readiness,
+                    container.readiness_probe.as_ref().filter(|_| started),
+                ),
+                (
+                    Kind::Liveness,
+                    container.liveness_probe.as_ref().filter(|_| started),
+                ),
+            ];
+            for (kind, probe) in kinds {
+                let Some(probe) = probe else { continue };
+                let target = self.target(container, newest);
+                wanted.insert((newest.id.clone(), kind), (target, probe.clone()));
+            }
+        }
+        wanted
+    }
+
+    fn target(&self, container: &ContainerSpec, newest: &Container) -> Target {
+        let host = spec(&self.pod).host_network == Some(true);
+        let ip = self
+            .observed
+            .ips()
+            .first()
+            .copied()
+            .or(host.then_some(self.ctx.node_ip));
+        Target {
+            cri: self.ctx.cri.clone(),
+            id: newest.id.clone(),
+            container: container.clone(),
+            ip,
+        }
+    }
+
+    fn take_report(&mut self, report: Report) {
+        if let Some(failure) = &report.failure {
+            let message = format!("{} probe failed: {failure}", report.kind.label());
+            self.ctx.event(
+                &self.pod,
+                Some(&report.container),
+                Warning,
+                "Unhealthy",
+                message,
+            );
+        }
+        let Some(verdict) = report.verdict else {
+            return;
+        };
+        let results = self.memory.probes.entry(report.container_id).or_default();
+        let slot = match report.kind {
+            Kind::Startup => &mut results.startup,
+            Kind::Readiness => &mut results.readiness,
+            Kind::Liveness => &mut results.liveness,
+        };
+        *slot = Some(verdict);
+    }
+
+    // --- news
+
+    async fn wait(&mut self, wake: Option<Timestamp>) -> Woken {
+        let sleep = async {
+            match wake {
+                Some(at) => {
+                    let left = at.duration_since(Timestamp::now());
+                    tokio::time::sleep(left.try_into().unwrap_or_default()).await;
+                }
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.inbox.shutdown.cancelled() => Woken::Shutdown,
+            Some(outcome) = self.jobs.join_next() => self.take_outcome(outcome),
+            Ok(()) = self.inbox.pod.changed() => self.take_pod(),
+            () = self.inbox.runtime.notified() => Woken::Reread,
+            Some(report) = self.reports.recv() => {
+                self.take_report(report);
+                Woken::Replan
+            }
+            () = self.source_news.notified() => {
+                self.refresh_volumes();
+                Woken::Replan
+            }
+            () = sleep => Woken::Replan,
+        }
+    }
+
+    fn take_pod(&mut self) -> Woken {
+        let pod = self.inbox.pod.borrow_and_update().clone();
+        let facts = |pod: &Pod| {
+            (
+                pod.metadata.labels.clone(),
+                pod.metadata.annotations.clone(),
+            )
+        };
+        if facts(&pod) != facts(&self.pod) {
+            self.refresh_volumes();
+        }
+        self.pod = pod;
+        Woken::Replan
+    }
+
+    fn take_outcome(&mut self, outcome: Result<Outcome, tokio::task::JoinError>) -> Woken {
+        let outcome = match outcome {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                // Which action panicked is not known: forgetting them all at worst repeats some.
+                tracing::error!(pod = self.id.describe(), %error, "an action panicked");
+                self.memory.running.clear();
+                return Woken::Reread;
+            }
+        };
+        let Outcome { action, result } = outcome;
+        self.memory.running.remove(&action);
+        if let Err(failure) = &result {
+            tracing::warn!(
+                pod = self.id.describe(),
+                ?action,
+                error = failure.message,
+                "action failed"
+            );
+        }
+        let done = result.is_ok() && action == Action::DeleteObject;
+        self.remember(action, result);
+        if done { Woken::Gone } else { Woken::Reread }
+    }
+
+    fn remember(&mut self, action: Action, result: Result<(), StartFailure>) {
+        let now = Timestamp::now();
+        match (&action, &result) {
+            (Action::Start { container, .. }, Ok(())) => {
+                let memory = self.memory.container(container);
+                memory.failure = None;
+                memory.retry = Default::default();
+                return;
+            }
+            (Action::Start { container, .. }, Err(failure)) => {
+                let memory = self.memory.container(container);
+                memory.retry.attempt(now);
+                memory.failure = Some(failure.clone());
+                return;
+            }
+            // Half-made volumes must be taken away as whole ones are.
+            (Action::PrepareVolumes, Err(failure)) if failure.reason == "Cancelled" => {
+                self.memory.volumes = Volumes::Ready;
+            }
+            (Action::PrepareVolumes, Ok(())) => {
+                let dirty = self.volumes_dirty;
+                self.memory.volumes = if dirty {
+                    Volumes::Refresh
+                } else {
+                    Volumes::Ready
+                };
+            }
+            (Action::ReleaseVolumes, Ok(())) => self.memory.volumes = Volumes::Stale,
+            _ => {}
+        }
+        match result {
+            Ok(()) => self.memory.retries.insert(action.name(), Retry::default()),
+            Err(failure) => {
+                let retry = self.memory.retries.entry(action.name()).or_default();
+                retry.fail(now, failure.message);
+                None
+            }
+        };
+    }
+}
+
+/// Why a worker looks again.
+enum Woken {
+    /// The runtime may have changed.
+    Reread,
+    /// Something else has.
+    Replan,
+    /// Nothing is left of the pod.
+    Gone,
+    /// The daemon ends.
+    Shutdown,
+}
+
+/// A daemon that starts anew believes what its predecessor reported until probes say otherwise.
+fn adopted_probes(status: &PodStatus) -> BTreeMap<String, ProbeResults> {
+    let init = status.init_container_statuses.iter().flatten();
+    let all = init.chain(status.container_statuses.iter().flatten());
+    all.filter_map(|status| {
+        let (_, id) = status.container_id.as_deref()?.split_once("://")?;
+        let results = ProbeResults {
+            startup: status.started.filter(|started| *started),
+            readiness: Some(status.ready).filter(|ready| *ready),
+            liveness: None,
+        };
+        Some((id.to_owned(), results))
+    })
+    .collect()
+}
