@@ -16,6 +16,7 @@ pub(super) static KIND: Kind = Kind {
     singular: "configmap",
     short_names: &["cm"],
     columns: &[NAME, integer("Data"), AGE],
+    default: |object| KIND.complete(object, |_| {}),
     cells,
     validate,
     ..Kind::PLAIN

@@ -35,7 +35,7 @@ pub(super) static KIND: Kind = Kind {
         wide("Selector"),
     ],
     cells,
-    default: set_defaults,
+    default: |object| KIND.complete(object, set_defaults),
     prepare: prepare::status_and_generation,
     validate,
     ..Kind::PLAIN

@@ -26,16 +26,18 @@ pub(super) static KIND: Kind = Kind {
         AGE,
     ],
     cells,
-    default: |slice| {
-        for port in list_mut(slice, "/ports") {
-            default(port, "name", "");
-            default_text(port, "protocol", "TCP");
-        }
-    },
+    default: |slice| KIND.complete(slice, set_defaults),
     prepare: prepare::generation,
     validate,
     ..Kind::PLAIN
 };
+
+fn set_defaults(slice: &mut Value) {
+    for port in list_mut(slice, "/ports") {
+        default(port, "name", "");
+        default_text(port, "protocol", "TCP");
+    }
+}
 
 /// How many ports or addresses a table row names.
 const SHOWN: usize = 3;

@@ -22,16 +22,18 @@ pub(super) static KIND: Kind = Kind {
             age(endpoints, now),
         ]
     },
-    default: |endpoints| {
-        for subset in list_mut(endpoints, "/subsets") {
-            for port in list_mut(subset, "/ports") {
-                default_text(port, "protocol", "TCP");
-            }
-        }
-    },
+    default: |endpoints| KIND.complete(endpoints, set_defaults),
     validate,
     ..Kind::PLAIN
 };
+
+fn set_defaults(endpoints: &mut Value) {
+    for subset in list_mut(endpoints, "/subsets") {
+        for port in list_mut(subset, "/ports") {
+            default_text(port, "protocol", "TCP");
+        }
+    }
+}
 
 /// How many addresses a table row names.
 const SHOWN: usize = 3;

@@ -29,6 +29,7 @@ pub(super) static KIND: Kind = Kind {
             ..NAME
         },
     ],
+    default: |object| KIND.complete(object, |_| {}),
     cells,
     validate,
     fields: &[

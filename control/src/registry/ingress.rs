@@ -28,6 +28,7 @@ pub(super) static KIND: Kind = Kind {
         string("Ports"),
         AGE,
     ],
+    default: |object| KIND.complete(object, |_| {}),
     cells,
     prepare: |new, old| {
         prepare::status_and_generation(new, old);

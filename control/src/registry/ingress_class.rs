@@ -18,15 +18,17 @@ pub(super) static KIND: Kind = Kind {
     namespaced: false,
     columns: &[NAME, string("Controller"), string("Parameters"), AGE],
     cells,
-    default: |class| {
-        if let Some(parameters) = class.pointer_mut("/spec/parameters") {
-            default(parameters, "scope", "Cluster");
-        }
-    },
+    default: |class| KIND.complete(class, set_defaults),
     prepare: prepare::generation,
     validate,
     ..Kind::PLAIN
 };
+
+fn set_defaults(class: &mut Value) {
+    if let Some(parameters) = class.pointer_mut("/spec/parameters") {
+        default(parameters, "scope", "Cluster");
+    }
+}
 
 fn cells(class: &Value, now: i64) -> Vec<Value> {
     let parameters = class.pointer("/spec/parameters");

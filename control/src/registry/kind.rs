@@ -46,6 +46,12 @@ pub struct Kind {
 pub type FieldSelector = (&'static str, fn(&Value) -> String);
 
 impl Kind {
+    /// Brings an object into canonical form, then fills in `defaults`.
+    pub(crate) fn complete(&self, object: &mut Value, defaults: fn(&mut Value)) {
+        crate::schema::canonicalize(self.group, self.version, self.kind, object);
+        defaults(object);
+    }
+
     /// A namespaced kind without special features, to be completed by struct update.
     pub(crate) const PLAIN: Kind = Kind {
         group: "",

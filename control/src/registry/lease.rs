@@ -15,6 +15,7 @@ pub(super) static KIND: Kind = Kind {
     plural: "leases",
     singular: "lease",
     columns: &[NAME, string("Holder"), AGE],
+    default: |object| KIND.complete(object, |_| {}),
     cells: |lease, now| {
         vec![
             name(lease),

@@ -26,7 +26,7 @@ pub(super) static KIND: Kind = Kind {
             age(namespace, now),
         ]
     },
-    default: set_defaults,
+    default: |object| KIND.complete(object, set_defaults),
     prepare: keep_finalizers,
     fields: &[("status.phase", |namespace| {
         text(namespace, "/status/phase").to_owned()

@@ -22,7 +22,7 @@ pub(super) static KIND: Kind = Kind {
         let selector = selector_text(policy.pointer("/spec/podSelector"));
         vec![name(policy), selector.into(), age(policy, now)]
     },
-    default: set_defaults,
+    default: |object| KIND.complete(object, set_defaults),
     prepare: prepare::generation,
     validate,
     ..Kind::PLAIN

@@ -35,14 +35,7 @@ pub(super) static KIND: Kind = Kind {
         wide("Selector"),
     ],
     cells,
-    default: |set| {
-        if let Some(spec) = child(set, "spec") {
-            default(spec, "replicas", 1);
-            if let Some(template) = child(spec, "template") {
-                template_defaults(template);
-            }
-        }
-    },
+    default: |set| KIND.complete(set, set_defaults),
     prepare: prepare::status_and_generation,
     validate,
     fields: &[("status.replicas", |set| {
@@ -50,6 +43,15 @@ pub(super) static KIND: Kind = Kind {
     })],
     ..Kind::PLAIN
 };
+
+fn set_defaults(set: &mut Value) {
+    if let Some(spec) = child(set, "spec") {
+        default(spec, "replicas", 1);
+        if let Some(template) = child(spec, "template") {
+            template_defaults(template);
+        }
+    }
+}
 
 fn cells(set: &Value, now: i64) -> Vec<Value> {
     let count = |pointer: &str| int(set, pointer).unwrap_or(0).into();

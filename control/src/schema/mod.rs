@@ -9,9 +9,11 @@
 
 pub mod openapi;
 
+mod canonical;
 mod check;
 mod merge;
 mod table;
 
+pub use canonical::canonicalize;
 pub use check::{Report, check};
 pub use merge::{MergeError, strategic_merge};

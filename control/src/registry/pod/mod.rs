@@ -33,7 +33,7 @@ pub(super) static KIND: Kind = Kind {
         wide("Readiness Gates"),
     ],
     cells: columns::cells,
-    default: pod_spec::pod_defaults,
+    default: |pod| KIND.complete(pod, pod_spec::pod_defaults),
     prepare,
     validate: validate::validate,
     fields: &[

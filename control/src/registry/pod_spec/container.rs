@@ -1,9 +1,8 @@
 //! Containers: their defaults, and the image names from which one of them follows.
 
-use naru_core::Quantity;
 use serde_json::{Map, Value};
 
-use crate::registry::value::{child, default, default_text, list_mut, present, text};
+use crate::registry::value::{default, default_text, list_mut, text};
 
 /// Fills in the defaults of one container.
 pub(super) fn set_defaults(container: &mut Value) {
@@ -15,9 +14,7 @@ pub(super) fn set_defaults(container: &mut Value) {
     default_text(container, "imagePullPolicy", policy);
     default_text(container, "terminationMessagePath", "/dev/termination-log");
     default_text(container, "terminationMessagePolicy", "File");
-    if let Some(resources) = child(container, "resources") {
-        canonical_quantities(resources);
-    }
+    default(container, "resources", Map::new());
     for port in list_mut(container, "/ports") {
         default_text(port, "protocol", "TCP");
     }
@@ -56,30 +53,6 @@ fn http_defaults(action: Option<&mut Value>) {
 pub(super) fn field_version(reference: Option<&mut Value>) {
     if let Some(reference) = reference {
         default_text(reference, "apiVersion", "v1");
-    }
-}
-
-/// Rewrites quantities in their canonical text, so that equal amounts are equal text.
-fn canonical_quantities(resources: &mut Value) {
-    for field in ["limits", "requests"] {
-        if present(resources, &format!("/{field}"))
-            && let Some(amounts) = resources.get_mut(field).and_then(Value::as_object_mut)
-        {
-            canonical(amounts);
-        }
-    }
-}
-
-fn canonical(amounts: &mut Map<String, Value>) {
-    for amount in amounts.values_mut() {
-        let written = match amount {
-            Value::String(written) => written.clone(),
-            Value::Number(number) => number.to_string(),
-            _ => continue,
-        };
-        if let Ok(quantity) = written.parse::<Quantity>() {
-            *amount = quantity.to_string().into();
-        }
     }
 }
 

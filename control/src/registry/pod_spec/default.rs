@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn requests_default_to_limits_in_pods_only() {
         let manifest = json!({"spec": {"containers": [{"resources": {
-            "limits": {"cpu": "0.5", "memory": "1Gi"}, "requests": {"cpu": "100m"}}}]}});
+            "limits": {"cpu": "500m", "memory": "1Gi"}, "requests": {"cpu": "100m"}}}]}});
         let mut pod = manifest.clone();
         pod_defaults(&mut pod);
         let resources = json!({"limits": {"cpu": "500m", "memory": "1Gi"},

@@ -29,7 +29,7 @@ pub(super) static KIND: Kind = Kind {
         wide("Selector"),
     ],
     cells: columns::cells,
-    default: default::set_defaults,
+    default: |service| KIND.complete(service, default::set_defaults),
     prepare: keep_addresses,
     validate: validate::validate,
     fields: &[

@@ -23,8 +23,9 @@ use self::schemas::{Dialect, Writer};
 use super::table::{Id, Table};
 use crate::registry::KINDS;
 
-/// The media type of [`v2_protobuf`].
-pub const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+/// The media type under which [`v2_protobuf`] is answered. Clients ask for it with `@` in the place
+/// of the second dot; in the answer that would be a malformed media type, which they refuse.
+pub const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
 /// The whole API as a Swagger 2.0 document.
 pub fn v2() -> Value {
