@@ -9,6 +9,10 @@
 
 mod addresses;
 mod frames;
+mod from_network;
+mod from_pod;
+mod life;
 mod node;
 mod objects;
 mod programs;
+mod to_pod;

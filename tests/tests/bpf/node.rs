@@ -140,7 +140,13 @@ impl Node {
     }
 
     /// A service at `addr:port` with these backends.
-    pub(crate) fn service(&mut self, addr: Addr, port: u16, protocol: u8, backends: &[(Addr, u16)]) {
+    pub(crate) fn service(
+        &mut self,
+        addr: Addr,
+        port: u16,
+        protocol: u8,
+        backends: &[(Addr, u16)],
+    ) {
         let revision = u32::from(port) << 8 | u32::from(protocol);
         for (slot, (addr, port)) in backends.iter().enumerate() {
             let key = BackendKey {

@@ -1,0 +1,340 @@
+//! Packets that a pod sends.
+
+use naru_ebpf_common::protocol::{ACK, FIN, ICMP, SYN, TCP, UDP};
+use naru_ebpf_common::{Addr, NatEntry, NatKey, NodeConfig, Port, Reason, counter, names, policy};
+
+use crate::addresses::*;
+use crate::frames::{self, ends};
+use crate::node::{self, Node, PASS, REDIRECT};
+
+const SNAT: std::ops::RangeInclusive<u16> =
+    NodeConfig::SNAT_PORT_FIRST..=NodeConfig::SNAT_PORT_LAST;
+
+#[test]
+fn a_pod_reaches_a_pod_of_the_same_node_unchanged() {
+    let Some(mut node) = Node::new() else { return };
+    let frame = frames::tcp(ends(WEB, 40000, API, 80), SYN);
+    let out = node.from_pod(&frame);
+    assert_eq!(out.action, REDIRECT);
+    assert_eq!(out.frame, frame);
+    let conn = node.conn(ends(WEB, 40000, API, 80), TCP).expect("a flow");
+    assert_eq!(conn.revision, [1, 1]);
+    assert_eq!(node.count(counter::FROM_POD, Reason::FORWARDED), 1);
+}
+
+#[test]
+fn a_pod_may_only_use_its_own_address() {
+    let Some(mut node) = Node::new() else { return };
+    // API lives behind another interface than the one that test runs arrive on.
+    for src in [API, OUTSIDE, Addr::v4([0; 4])] {
+        let frame = frames::udp(ends(src, 1, WEB, 53));
+        node.drops(names::FROM_POD, &frame, Reason::SPOOFED_SOURCE);
+    }
+}
+
+#[test]
+fn what_is_neither_a_packet_nor_judgeable_is_dropped_for_its_own_reason() {
+    let Some(mut node) = Node::new() else { return };
+    let e = ends(WEB, 40000, API, 80);
+    let mut arp = frames::udp(e);
+    arp[12..14].copy_from_slice(&[0x08, 0x06]);
+    let mut fragment = frames::udp(e);
+    fragment[14 + 6] = 0x20;
+    let mut ipv6 = frames::udp(e);
+    ipv6[12..14].copy_from_slice(&[0x86, 0xdd]);
+    let short = frames::ipv4(e, TCP, vec![0; 12]);
+    let sctp = frames::ipv4(e, 132, vec![0; 20]);
+    let cases = [
+        (arp, Reason::NOT_IP),
+        (fragment, Reason::FRAGMENT),
+        (ipv6, Reason::IPV6_UNSUPPORTED),
+        (short, Reason::MALFORMED),
+        (sctp, Reason::PROTOCOL_UNSUPPORTED),
+        (
+            frames::udp(ends(WEB, 1, Addr::v4([224, 0, 0, 251]), 5353)),
+            Reason::MULTICAST,
+        ),
+        (
+            frames::udp(ends(WEB, 1, Addr::v4([255; 4]), 67)),
+            Reason::MULTICAST,
+        ),
+        (
+            frames::udp(ends(WEB, 1, Addr::v4([10, 244, 1, 99]), 53)),
+            Reason::NO_ENDPOINT,
+        ),
+        (
+            frames::udp(ends(WEB, 1, Addr::v4([10, 96, 9, 9]), 53)),
+            Reason::NO_SERVICE,
+        ),
+    ];
+    for (frame, reason) in cases {
+        node.drops(names::FROM_POD, &frame, reason);
+    }
+}
+
+#[test]
+fn nothing_is_forwarded_before_the_node_is_configured() {
+    let Some(mut node) = Node::new() else { return };
+    node.configure(NodeConfig::default());
+    let frame = frames::udp(ends(WEB, 1, API, 53));
+    node.drops(names::FROM_POD, &frame, Reason::NOT_CONFIGURED);
+}
+
+#[test]
+fn an_isolated_pod_reaches_only_what_a_rule_allows() {
+    let Some(mut node) = Node::new() else { return };
+    node.isolate(WEB, 2);
+    node.allow(1, policy::EGRESS, ID_API, 80);
+    let allowed = frames::tcp(ends(WEB, 40000, API, 80), SYN);
+    assert_eq!(node.from_pod(&allowed).action, REDIRECT);
+    let other_port = frames::tcp(ends(WEB, 40000, API, 81), SYN);
+    node.drops(names::FROM_POD, &other_port, Reason::POLICY_EGRESS);
+    let other_pod = frames::tcp(ends(WEB, 40000, REMOTE, 80), SYN);
+    node.drops(names::FROM_POD, &other_pod, Reason::POLICY_EGRESS);
+}
+
+#[test]
+fn ingress_policy_of_a_local_destination_is_decided_at_the_source() {
+    let Some(mut node) = Node::new() else { return };
+    node.isolate(API, 2);
+    let frame = frames::tcp(ends(WEB, 40000, API, 80), SYN);
+    node.drops(names::FROM_POD, &frame, Reason::POLICY_INGRESS);
+    node.allow(2, policy::INGRESS, ID_WEB, 80);
+    assert_eq!(node.from_pod(&frame).action, REDIRECT);
+}
+
+#[test]
+fn a_wildcard_rule_allows_and_an_exact_denial_wins_over_it() {
+    let Some(mut node) = Node::new() else { return };
+    node.isolate(WEB, 2);
+    let any = naru_ebpf_common::PolicyKey {
+        endpoint: 1,
+        direction: policy::EGRESS,
+        ..Default::default()
+    };
+    node.rule(any, policy::ALLOW, 5);
+    assert_eq!(
+        node.from_pod(&frames::tcp(ends(WEB, 1, OUTSIDE, 80), SYN))
+            .action,
+        REDIRECT
+    );
+    let exact = naru_ebpf_common::PolicyKey {
+        identity: ID_API,
+        protocol: TCP,
+        port: Port::new(80),
+        ..any
+    };
+    node.rule(exact, policy::DENY, 6);
+    let frame = frames::tcp(ends(WEB, 1, API, 80), SYN);
+    node.drops(names::FROM_POD, &frame, Reason::POLICY_EGRESS_DENIED);
+    assert_eq!(
+        node.from_pod(&frames::tcp(ends(WEB, 1, API, 81), SYN))
+            .action,
+        REDIRECT
+    );
+}
+
+#[test]
+fn an_open_flow_is_judged_again_when_the_policy_changes() {
+    let Some(mut node) = Node::new() else { return };
+    let flow = ends(WEB, 40000, API, 80);
+    assert_eq!(node.from_pod(&frames::tcp(flow, SYN)).action, REDIRECT);
+    node.isolate(WEB, 2);
+    node.drops(
+        names::FROM_POD,
+        &frames::tcp(flow, ACK),
+        Reason::POLICY_EGRESS,
+    );
+    node.allow(1, policy::EGRESS, ID_API, 80);
+    assert_eq!(node.from_pod(&frames::tcp(flow, ACK)).action, REDIRECT);
+    let conn = node.conn(flow, TCP).expect("a flow");
+    assert!(conn.revision.contains(&2), "{conn:?}");
+}
+
+#[test]
+fn an_idle_flow_counts_as_absent() {
+    let Some(mut node) = Node::new() else { return };
+    let flow = ends(WEB, 40000, REMOTE, 53);
+    assert_eq!(node.from_pod(&frames::udp(flow)).action, REDIRECT);
+    node.age(flow, UDP);
+    assert_eq!(node.from_pod(&frames::udp(flow)).action, REDIRECT);
+    let conn = node.conn(flow, UDP).expect("a flow");
+    assert!(
+        conn.seen_ns > 1 && conn.created_ns == conn.seen_ns,
+        "opened anew: {conn:?}"
+    );
+}
+
+#[test]
+fn a_pod_always_reaches_its_own_node() {
+    let Some(mut node) = Node::new() else { return };
+    node.isolate(WEB, 2);
+    let frame = frames::tcp(ends(WEB, 40000, NODE, 10250), SYN);
+    assert_eq!(node.from_pod(&frame).action, PASS);
+}
+
+#[test]
+fn the_cluster_dns_is_an_ordinary_identity() {
+    let Some(mut node) = Node::new() else { return };
+    let query = frames::udp(ends(WEB, 40000, DNS, 53));
+    assert_eq!(node.from_pod(&query).action, PASS);
+    node.isolate(WEB, 2);
+    node.drops(names::FROM_POD, &query, Reason::POLICY_EGRESS);
+}
+
+#[test]
+fn a_pod_of_another_node_is_reached_without_translation() {
+    let Some(mut node) = Node::new() else { return };
+    let frame = frames::tcp(ends(WEB, 40000, REMOTE, 80), SYN);
+    let out = node.from_pod(&frame);
+    assert_eq!((out.action, &out.frame), (REDIRECT, &frame));
+    assert!(node.nat_entries().is_empty());
+}
+
+#[test]
+fn traffic_to_the_outside_is_masqueraded_with_right_checksums() {
+    let Some(mut node) = Node::new() else { return };
+    let flow = ends(WEB, 40000, OUTSIDE, 80);
+    let first = node.from_pod(&frames::tcp(flow, SYN));
+    let sent = first.ends();
+    assert_eq!(
+        (first.action, sent.src, sent.dst, sent.dst_port),
+        (REDIRECT, NODE, OUTSIDE, 80)
+    );
+    assert!(SNAT.contains(&sent.src_port), "{}", sent.src_port);
+    let second = node.from_pod(&frames::tcp(flow, ACK)).ends();
+    assert_eq!(second, sent, "a flow keeps its port");
+    let echo = node
+        .from_pod(&frames::echo(ends(WEB, 7, OUTSIDE, 7), false))
+        .ends();
+    assert_eq!(echo.src, NODE);
+    assert!(SNAT.contains(&echo.src_port), "{}", echo.src_port);
+}
+
+#[test]
+fn a_udp_packet_without_checksum_stays_without() {
+    let Some(mut node) = Node::new() else { return };
+    let out = node.from_pod(&frames::udp_unchecked(ends(WEB, 40000, OUTSIDE, 53)));
+    assert_eq!(out.ends().src, NODE);
+    assert!(frames::has_no_udp_checksum(&out.frame));
+}
+
+#[test]
+fn exhausted_source_ports_are_a_drop_with_its_reason() {
+    let Some(mut node) = Node::new() else { return };
+    let mut config = node::config();
+    config.snat_port_last = config.snat_port_first;
+    node.configure(config);
+    let first = frames::udp(ends(WEB, 40000, OUTSIDE, 53));
+    assert_eq!(node.from_pod(&first).action, REDIRECT);
+    let second = frames::udp(ends(WEB, 40001, OUTSIDE, 53));
+    node.drops(names::FROM_POD, &second, Reason::SNAT_EXHAUSTED);
+}
+
+#[test]
+fn a_stale_translation_gives_its_port_away() {
+    let Some(mut node) = Node::new() else { return };
+    let mut config = node::config();
+    config.snat_port_last = config.snat_port_first;
+    node.configure(config);
+    let key = NatKey {
+        src: OUTSIDE,
+        dst: NODE,
+        src_port: Port::new(53),
+        dst_port: Port::new(config.snat_port_first),
+        protocol: UDP,
+        reserved: [0; 3],
+    };
+    node.insert_nat(
+        key,
+        NatEntry {
+            seen_ns: 1,
+            ..NatEntry::default()
+        },
+    );
+    let out = node.from_pod(&frames::udp(ends(WEB, 40000, OUTSIDE, 53)));
+    assert_eq!(out.ends().src_port, config.snat_port_first);
+}
+
+#[test]
+fn a_service_is_translated_per_packet_when_the_socket_was_not() {
+    let Some(mut node) = Node::new() else { return };
+    node.service(SERVICE, 80, TCP, &[(API, 8080)]);
+    let out = node.from_pod(&frames::tcp(ends(WEB, 40000, SERVICE, 80), SYN));
+    assert_eq!(
+        (out.action, out.ends()),
+        (REDIRECT, ends(WEB, 40000, API, 8080))
+    );
+    let next = node.from_pod(&frames::tcp(ends(WEB, 40000, SERVICE, 80), ACK));
+    assert_eq!(next.ends(), ends(WEB, 40000, API, 8080));
+}
+
+#[test]
+fn policy_sees_the_backend_of_a_service() {
+    let Some(mut node) = Node::new() else { return };
+    node.service(SERVICE, 80, TCP, &[(API, 8080)]);
+    node.isolate(API, 2);
+    let frame = frames::tcp(ends(WEB, 40000, SERVICE, 80), SYN);
+    node.drops(names::FROM_POD, &frame, Reason::POLICY_INGRESS);
+    node.allow(2, policy::INGRESS, ID_WEB, 8080);
+    assert_eq!(node.from_pod(&frame).action, REDIRECT);
+}
+
+#[test]
+fn a_service_without_endpoints_is_a_drop_with_its_reason() {
+    let Some(mut node) = Node::new() else { return };
+    node.service(SERVICE, 80, TCP, &[]);
+    let frame = frames::tcp(ends(WEB, 40000, SERVICE, 80), SYN);
+    node.drops(names::FROM_POD, &frame, Reason::NO_BACKEND);
+}
+
+#[test]
+fn a_pod_reaches_itself_through_its_service() {
+    let Some(mut node) = Node::new() else { return };
+    node.service(SERVICE, 80, TCP, &[(WEB, 8080)]);
+    let there = node.from_pod(&frames::tcp(ends(WEB, 40000, SERVICE, 80), SYN));
+    let seen = there.ends();
+    assert_eq!(
+        (there.action, seen.src, seen.dst, seen.dst_port),
+        (REDIRECT, GATEWAY, WEB, 8080)
+    );
+    let back = node.from_pod(&frames::tcp(seen.back(), SYN | ACK));
+    assert_eq!(
+        (back.action, back.ends()),
+        (REDIRECT, ends(SERVICE, 80, WEB, 40000))
+    );
+}
+
+#[test]
+fn echo_and_errors_about_a_flow_pass_and_unrelated_errors_do_not() {
+    let Some(mut node) = Node::new() else { return };
+    let ping = frames::echo(ends(WEB, 7, API, 7), false);
+    assert_eq!(node.from_pod(&ping).action, REDIRECT);
+    assert!(node.conn(ends(WEB, 7, API, 7), ICMP).is_some());
+    let answer = frames::udp(ends(API, 53, WEB, 40000));
+    let error = frames::unreachable(WEB, &answer);
+    node.drops(names::FROM_POD, &error, Reason::ICMP_UNRELATED);
+    assert_eq!(
+        node.from_pod(&frames::udp(ends(WEB, 40000, API, 53)))
+            .action,
+        REDIRECT
+    );
+    assert_eq!(node.from_pod(&error).action, REDIRECT);
+}
+
+#[test]
+fn a_closed_connection_may_be_opened_again() {
+    let Some(mut node) = Node::new() else { return };
+    let flow = ends(WEB, 40000, REMOTE, 80);
+    node.from_pod(&frames::tcp(flow, SYN));
+    node.from_pod(&frames::tcp(flow, FIN | ACK));
+    node.from_network(&frames::tcp(flow.back(), FIN | ACK));
+    let closed = node.conn(flow, TCP).expect("a flow");
+    assert!(closed.sides.iter().all(|s| s & FIN != 0), "{closed:?}");
+    node.isolate(WEB, 1);
+    node.drops(
+        names::FROM_POD,
+        &frames::tcp(flow, SYN),
+        Reason::POLICY_EGRESS,
+    );
+}
