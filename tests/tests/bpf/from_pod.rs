@@ -42,6 +42,7 @@ fn what_is_neither_a_packet_nor_judgeable_is_dropped_for_its_own_reason() {
     fragment[14 + 6] = 0x20;
     let mut ipv6 = frames::udp(e);
     ipv6[12..14].copy_from_slice(&[0x86, 0xdd]);
+    ipv6.resize(80, 0);
     let short = frames::ipv4(e, TCP, vec![0; 12]);
     let sctp = frames::ipv4(e, 132, vec![0; 20]);
     let cases = [

@@ -15,4 +15,5 @@ mod life;
 mod node;
 mod objects;
 mod programs;
+mod sockets;
 mod to_pod;

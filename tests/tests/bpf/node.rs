@@ -1,6 +1,5 @@
 //! A node for one test: programs, maps, and the facts that the daemon would have written.
 
-use std::net::IpAddr;
 use std::path::Path;
 
 use aya::maps::lpm_trie::{Key, LpmTrie};
@@ -42,8 +41,8 @@ impl Out {
 
 /// A node with its maps. The first object owns the maps, the others share them by their pins.
 pub(crate) struct Node {
-    objects: Vec<(&'static str, Ebpf)>,
-    _bpffs: tempfile::TempDir,
+    pub(crate) objects: Vec<(&'static str, Ebpf)>,
+    pub(crate) bpffs: tempfile::TempDir,
 }
 
 impl Node {
@@ -56,10 +55,7 @@ impl Node {
         let bpffs = namespaces();
         let load = |name| (name, load(name, bpffs.path(), true));
         let objects = names::TC_PROGRAMS.map(load).into();
-        let mut node = Self {
-            objects,
-            _bpffs: bpffs,
-        };
+        let mut node = Self { objects, bpffs };
         node.configure(config());
         node.populate();
         Some(node)
@@ -390,9 +386,4 @@ fn refused(program: &str, error: &ProgramError) -> ! {
         panic!("{program}: {io_error}\n{}", tail.join("\n"));
     }
     panic!("{program}: {error}");
-}
-
-/// An address as the standard library has it.
-pub(crate) fn ip(addr: Addr) -> IpAddr {
-    addr.into()
 }

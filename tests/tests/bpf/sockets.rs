@@ -1,0 +1,224 @@
+//! Sockets under the cgroup programs, attached to a cgroup of the test's own, on loopback.
+
+use std::fs::File;
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+use aya::programs::{CgroupAttachMode, CgroupSockAddr};
+use naru_ebpf_common::protocol::{TCP, UDP};
+use naru_ebpf_common::{Addr, names};
+
+use crate::addresses::{NODE, SERVICE};
+use crate::node::{self, Node};
+
+const LOOPBACK: Addr = Addr::v4([127, 0, 0, 1]);
+
+/// A process is in one cgroup: these tests take turns.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// A node whose cgroup programs see this process.
+struct Sockets {
+    node: Node,
+    cgroup: PathBuf,
+    home: PathBuf,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Sockets {
+    fn new() -> Option<Self> {
+        let turn = TURN.lock().unwrap_or_else(|e| e.into_inner());
+        let mut node = Node::new()?;
+        let (root, home) = cgroup2();
+        let cgroup = root.join(format!("naru-test-bpf-{}", std::process::id()));
+        std::fs::create_dir_all(&cgroup).expect("a cgroup");
+        for program in names::CGROUP_PROGRAMS {
+            let mut object = node::load(program, node.bpffs.path(), true);
+            attach(object.program_mut(program).expect("its program"), &cgroup);
+            node.objects.push((program, object));
+        }
+        let lo = Command::new("ip")
+            .args(["link", "set", "lo", "up"])
+            .status();
+        assert!(lo.expect("ip").success(), "lo is up");
+        let this = Self {
+            node,
+            cgroup,
+            home,
+            _turn: turn,
+        };
+        enter(&this.cgroup);
+        Some(this)
+    }
+}
+
+impl Drop for Sockets {
+    fn drop(&mut self) {
+        enter(&self.home);
+        // Programs are detached with their objects; an empty cgroup can be removed.
+        self.node.objects.clear();
+        let _ = std::fs::remove_dir(&self.cgroup);
+    }
+}
+
+fn attach(program: &mut aya::programs::Program, cgroup: &Path) {
+    let program: &mut CgroupSockAddr = program.try_into().expect("a cgroup program");
+    program.load().expect("load");
+    let dir = File::open(cgroup).expect("the cgroup");
+    program
+        .attach(dir, CgroupAttachMode::Single)
+        .expect("attach");
+}
+
+fn enter(cgroup: &Path) {
+    std::fs::write(cgroup.join("cgroup.procs"), std::process::id().to_string()).expect("to move");
+}
+
+/// Where cgroup2 is mounted, and this process's directory in it.
+fn cgroup2() -> (PathBuf, PathBuf) {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").expect("mounts");
+    let root = mounts.lines().find_map(|line| {
+        let mut fields = line.split(' ');
+        let (path, kind) = (fields.nth(1)?, fields.next()?);
+        (kind == "cgroup2").then(|| PathBuf::from(path))
+    });
+    let root = root.expect("a cgroup2 mount");
+    let own = std::fs::read_to_string("/proc/self/cgroup").expect("own cgroup");
+    let own = own
+        .lines()
+        .find_map(|l| l.strip_prefix("0::/"))
+        .unwrap_or_default();
+    (root.clone(), root.join(own))
+}
+
+fn service(port: u16) -> SocketAddr {
+    SocketAddr::new(IpAddr::from(SERVICE), port)
+}
+
+fn udp_server() -> UdpSocket {
+    let server = UdpSocket::bind("127.0.0.1:0").expect("a server");
+    server
+        .set_read_timeout(Some(Duration::from_secs(2)))
+        .expect("timeout");
+    server
+}
+
+fn port(addr: std::io::Result<SocketAddr>) -> u16 {
+    addr.expect("bound").port()
+}
+
+#[test]
+fn a_connection_to_a_service_meets_its_backend_and_sees_the_service() {
+    let Some(mut sockets) = Sockets::new() else {
+        return;
+    };
+    let server = TcpListener::bind("127.0.0.1:0").expect("a server");
+    sockets
+        .node
+        .service(SERVICE, 80, TCP, &[(LOOPBACK, port(server.local_addr()))]);
+    let client = TcpStream::connect(service(80)).expect("connected");
+    assert_eq!(client.peer_addr().expect("a peer"), service(80));
+    let (_, from) = server.accept().expect("accepted");
+    assert_eq!(
+        from,
+        client.local_addr().expect("own address"),
+        "nothing is translated per packet"
+    );
+}
+
+#[test]
+fn a_v6_socket_reaches_a_v4_service_by_its_mapped_address() {
+    let Some(mut sockets) = Sockets::new() else {
+        return;
+    };
+    let server = TcpListener::bind("127.0.0.1:0").expect("a server");
+    sockets
+        .node
+        .service(SERVICE, 80, TCP, &[(LOOPBACK, port(server.local_addr()))]);
+    let mapped = match service(80) {
+        SocketAddr::V4(v4) => SocketAddr::new(v4.ip().to_ipv6_mapped().into(), 80),
+        v6 => v6,
+    };
+    let client = TcpStream::connect(mapped).expect("connected");
+    assert_eq!(client.peer_addr().expect("a peer"), mapped);
+}
+
+#[test]
+fn a_service_without_endpoints_refuses_at_once() {
+    let Some(mut sockets) = Sockets::new() else {
+        return;
+    };
+    sockets.node.service(SERVICE, 80, TCP, &[]);
+    let error = TcpStream::connect(service(80)).expect_err("refused");
+    assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+}
+
+#[test]
+fn a_node_port_is_reached_at_the_nodes_address() {
+    let Some(mut sockets) = Sockets::new() else {
+        return;
+    };
+    let server = TcpListener::bind("127.0.0.1:0").expect("a server");
+    sockets.node.service(
+        Addr::ANY_V4,
+        30080,
+        TCP,
+        &[(LOOPBACK, port(server.local_addr()))],
+    );
+    let target = SocketAddr::new(NODE.into(), 30080);
+    let client = TcpStream::connect(target).expect("connected");
+    assert_eq!(client.peer_addr().expect("a peer"), target);
+}
+
+#[test]
+fn a_datagrams_answer_seems_to_come_from_the_service() {
+    let Some(mut sockets) = Sockets::new() else {
+        return;
+    };
+    let server = udp_server();
+    sockets
+        .node
+        .service(SERVICE, 53, UDP, &[(LOOPBACK, port(server.local_addr()))]);
+    let client = udp_server();
+    client.send_to(b"who", service(53)).expect("sent");
+    let mut buffer = [0; 16];
+    let (_, from) = server.recv_from(&mut buffer).expect("asked");
+    server.send_to(b"you", from).expect("answered");
+    let (len, from) = client.recv_from(&mut buffer).expect("an answer");
+    assert_eq!((&buffer[..len], from), (&b"you"[..], service(53)));
+}
+
+#[test]
+fn an_unconnected_socket_keeps_its_backend() {
+    let Some(mut sockets) = Sockets::new() else {
+        return;
+    };
+    let servers = [udp_server(), udp_server()];
+    let backends = [0, 1].map(|i: usize| (LOOPBACK, port(servers[i].local_addr())));
+    sockets.node.service(SERVICE, 53, UDP, &backends);
+    let client = UdpSocket::bind("127.0.0.1:0").expect("a client");
+    for _ in 0..8 {
+        client.send_to(b"who", service(53)).expect("sent");
+    }
+    // Datagrams on loopback are in the receiver's queue when `send_to` returns.
+    let received = servers.each_ref().map(|server| {
+        server.set_nonblocking(true).expect("nonblocking");
+        (0..8).filter(|_| server.recv(&mut [0; 16]).is_ok()).count()
+    });
+    assert!(received == [8, 0] || received == [0, 8], "{received:?}");
+}
+
+#[test]
+fn other_addresses_are_left_alone() {
+    let Some(_sockets) = Sockets::new() else {
+        return;
+    };
+    let server = TcpListener::bind("127.0.0.1:0").expect("a server");
+    let addr = server.local_addr().expect("bound");
+    let client = TcpStream::connect(addr).expect("connected");
+    assert_eq!(client.peer_addr().expect("a peer"), addr);
+    assert_eq!(addr.ip(), Ipv4Addr::LOCALHOST);
+}
