@@ -12,6 +12,7 @@ mod frames;
 mod from_network;
 mod from_pod;
 mod life;
+mod live;
 mod node;
 mod objects;
 mod programs;

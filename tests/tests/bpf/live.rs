@@ -1,0 +1,281 @@
+//! Real packets: two pods, a node and the outside as network namespaces, joined by veths that carry
+//! the programs. What BPF_PROG_TEST_RUN can't show: redirects, offloaded checksums, large segments.
+
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use aya::programs::{SchedClassifier, TcAttachType};
+use naru_ebpf_common::protocol::TCP;
+use naru_ebpf_common::{Addr, names};
+use nix::sched::{CloneFlags, unshare};
+use nix::unistd::gettid;
+
+use crate::addresses::*;
+use crate::node::{self, Node};
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// Enough for many large segments.
+const BULK: usize = 4 << 20;
+
+/// A thread with a network namespace of its own; both end together.
+struct Place {
+    jobs: mpsc::Sender<Job>,
+    tid: i32,
+}
+
+impl Place {
+    fn new() -> Self {
+        let (jobs, inbox) = mpsc::channel::<Job>();
+        let (tell, told) = mpsc::channel();
+        std::thread::spawn(move || {
+            unshare(CloneFlags::CLONE_NEWNET).expect("a namespace");
+            tell.send(gettid().as_raw()).expect("told");
+            inbox.into_iter().for_each(|job| job());
+        });
+        Self {
+            jobs,
+            tid: told.recv().expect("a thread"),
+        }
+    }
+
+    /// Runs `job` here.
+    fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
+        let (tell, told) = mpsc::channel();
+        let job: Job = Box::new(move || drop(tell.send(job())));
+        self.jobs.send(job).expect("the thread lives");
+        told.recv().expect("the job ends")
+    }
+
+    fn ip(&self, line: &str) {
+        let line = line.to_owned();
+        self.run(move || ip(&line));
+    }
+
+    fn listen(&self, addr: SocketAddr) -> TcpListener {
+        self.run(move || TcpListener::bind(addr))
+            .expect("listening")
+    }
+
+    fn connect(&self, addr: SocketAddr) -> TcpStream {
+        self.run(move || connect(addr))
+    }
+}
+
+fn connect(addr: SocketAddr) -> TcpStream {
+    TcpStream::connect_timeout(&addr, Duration::from_secs(5))
+        .unwrap_or_else(|e| panic!("{addr}: {e}"))
+}
+
+fn ip(line: &str) {
+    let status = Command::new("ip")
+        .args(line.split(' '))
+        .status()
+        .expect("ip");
+    assert!(status.success(), "ip {line}");
+}
+
+fn at(addr: Addr, port: u16) -> SocketAddr {
+    SocketAddr::new(addr.into(), port)
+}
+
+/// Sends four megabytes each way.
+fn exchange(mut client: TcpStream, listener: &TcpListener) -> IpAddr {
+    let (mut server, from) = listener.accept().expect("accepted");
+    let echo = std::thread::spawn(move || {
+        let mut bytes = vec![0; BULK];
+        server.read_exact(&mut bytes).expect("the request");
+        server.write_all(&bytes).expect("the answer");
+    });
+    let sent: Vec<u8> = (0..BULK).map(|i| (i * 31 >> 3) as u8).collect();
+    let mut writer = client.try_clone().expect("a second handle");
+    client
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .expect("timeout");
+    let bytes = sent.clone();
+    let write = std::thread::spawn(move || writer.write_all(&bytes).expect("sent"));
+    let mut received = vec![0; BULK];
+    client.read_exact(&mut received).expect("received");
+    write.join().expect("written");
+    echo.join().expect("echoed");
+    assert!(received == sent, "bytes changed on their way");
+    from.ip()
+}
+
+struct Fabric {
+    node: Node,
+    web: Place,
+    api: Place,
+    outside: Place,
+}
+
+impl Fabric {
+    fn new() -> Option<Self> {
+        let mut node = Node::new()?;
+        ip("link set lo up");
+        let (web, api, outside) = (Place::new(), Place::new(), Place::new());
+        pod(&mut node, &web, "web", WEB, 1, ID_WEB);
+        pod(&mut node, &api, "api", API, 2, ID_API);
+        veth("uplink", &outside);
+        ip(&format!("addr add {NODE}/24 dev uplink"));
+        outside.ip(&format!("addr add {OUTSIDE}/24 dev eth0"));
+        let mut config = node::config();
+        config.uplink_ifindex = ifindex("uplink");
+        node.configure(config);
+        attach(
+            &mut node,
+            names::FROM_NETWORK,
+            "uplink",
+            TcAttachType::Ingress,
+        );
+        Some(Self {
+            node,
+            web,
+            api,
+            outside,
+        })
+    }
+}
+
+/// A veth from here, `name`, to `eth0` of a place.
+fn veth(name: &str, to: &Place) {
+    ip(&format!(
+        "link add {name} type veth peer name eth0 netns {}",
+        to.tid
+    ));
+    ip(&format!("link set {name} up"));
+    to.ip("link set eth0 up");
+    to.ip("link set lo up");
+}
+
+fn pod(node: &mut Node, place: &Place, name: &str, addr: Addr, id: u32, identity: u32) {
+    veth(name, place);
+    let host_mac = read_mac(name);
+    place.ip(&format!("addr add {addr}/32 dev eth0"));
+    place.ip(&format!("route add {GATEWAY} dev eth0 scope link"));
+    place.ip(&format!("route add default via {GATEWAY} dev eth0"));
+    place.ip(&format!(
+        "neigh add {GATEWAY} lladdr {host_mac} dev eth0 nud permanent"
+    ));
+    let pod_mac = place.run(mac_of_eth0);
+    ip(&format!("route add {addr} dev {name}"));
+    ip(&format!(
+        "neigh add {addr} lladdr {pod_mac} dev {name} nud permanent"
+    ));
+    node.endpoint(addr, node::endpoint(id, identity, ifindex(name)));
+    attach(node, names::FROM_POD, name, TcAttachType::Ingress);
+    attach(node, names::TO_POD, name, TcAttachType::Egress);
+}
+
+fn attach(node: &mut Node, program: &str, interface: &str, at: TcAttachType) {
+    let (_, object) = node
+        .objects
+        .iter_mut()
+        .find(|(n, _)| *n == program)
+        .expect("an object");
+    let classifier: &mut SchedClassifier = object
+        .program_mut(program)
+        .expect("a program")
+        .try_into()
+        .expect("a classifier");
+    // Kernels before 6.6 attach to a qdisc; later ones need none.
+    let _ = aya::programs::tc::qdisc_add_clsact(interface);
+    classifier
+        .attach(interface, at)
+        .unwrap_or_else(|e| panic!("{program} on {interface}: {e}"));
+}
+
+fn ifindex(name: &str) -> u32 {
+    nix::net::if_::if_nametoindex(name).expect("an interface")
+}
+
+/// `ip` speaks netlink, so that sysfs need not belong to this namespace.
+fn read_mac(name: &str) -> String {
+    let output = Command::new("ip")
+        .args(["-o", "link", "show", name])
+        .output()
+        .expect("ip");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let mut words = text.split_whitespace().skip_while(|w| *w != "link/ether");
+    words.nth(1).expect("a MAC address").to_owned()
+}
+
+fn mac_of_eth0() -> String {
+    read_mac("eth0")
+}
+
+#[test]
+fn pods_of_one_node_talk_directly() {
+    let Some(fabric) = Fabric::new() else { return };
+    let server = fabric.api.listen(at(API, 80));
+    assert_eq!(
+        exchange(fabric.web.connect(at(API, 80)), &server),
+        IpAddr::from(WEB)
+    );
+}
+
+#[test]
+fn a_pod_reaches_a_service_whose_socket_was_not_translated() {
+    let Some(mut fabric) = Fabric::new() else {
+        return;
+    };
+    fabric.node.service(SERVICE, 80, TCP, &[(API, 8080)]);
+    let server = fabric.api.listen(at(API, 8080));
+    assert_eq!(
+        exchange(fabric.web.connect(at(SERVICE, 80)), &server),
+        IpAddr::from(WEB)
+    );
+}
+
+#[test]
+fn a_pod_reaches_itself_through_its_service_on_the_wire() {
+    let Some(mut fabric) = Fabric::new() else {
+        return;
+    };
+    fabric.node.service(SERVICE, 80, TCP, &[(WEB, 8080)]);
+    let server = fabric.web.listen(at(WEB, 8080));
+    assert_eq!(
+        exchange(fabric.web.connect(at(SERVICE, 80)), &server),
+        IpAddr::from(GATEWAY)
+    );
+}
+
+#[test]
+fn the_outside_sees_the_nodes_address() {
+    let Some(fabric) = Fabric::new() else { return };
+    let server = fabric.outside.listen(at(OUTSIDE, 80));
+    assert_eq!(
+        exchange(fabric.web.connect(at(OUTSIDE, 80)), &server),
+        IpAddr::from(NODE)
+    );
+}
+
+#[test]
+fn a_pod_behind_a_node_port_sees_the_client() {
+    let Some(mut fabric) = Fabric::new() else {
+        return;
+    };
+    fabric
+        .node
+        .service(Addr::ANY_V4, 30080, TCP, &[(WEB, 8080)]);
+    let server = fabric.web.listen(at(WEB, 8080));
+    assert_eq!(
+        exchange(fabric.outside.connect(at(NODE, 30080)), &server),
+        IpAddr::from(OUTSIDE)
+    );
+}
+
+#[test]
+fn node_and_pod_reach_each_other() {
+    let Some(fabric) = Fabric::new() else { return };
+    let server = fabric.web.listen(at(WEB, 80));
+    assert_eq!(exchange(connect(at(WEB, 80)), &server), IpAddr::from(NODE));
+    let server = TcpListener::bind(at(NODE, 10250)).expect("listening");
+    assert_eq!(
+        exchange(fabric.web.connect(at(NODE, 10250)), &server),
+        IpAddr::from(WEB)
+    );
+}
