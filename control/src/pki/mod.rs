@@ -1,1 +1,12 @@
 //! The cluster's certificate authority and the credentials that it signs.
+//!
+//! Keys are ECDSA P-256. The authority lives in `DIR/pki` and is made once; every other credential
+//! is made from it offline, without the API server. Key files are readable by their owner only.
+
+mod authority;
+mod credentials;
+mod kubeconfig;
+
+pub use authority::{Authority, Leaf, PkiError, Subject};
+pub use credentials::{NodeFiles, write_kubeconfig, write_node_credentials};
+pub use kubeconfig::{KubeconfigSpec, kubeconfig};

@@ -1,1 +1,178 @@
 //! Revisions, the watch log and the embedded back end.
+//!
+//! Every write goes through one committer thread, which gathers what waits into one transaction,
+//! makes it durable, shows it to readers, and only then answers. All reads and watches are served
+//! from memory: persistent maps give a consistent snapshot in constant time, and a bounded log per
+//! resource gives watchers their events. One global counter numbers the writes; it is the
+//! `resourceVersion` of the API.
+//!
+//! The store knows no kind and no rule of the API: it keeps JSON under `resource`, `namespace/name`.
+
+mod backend;
+mod commit;
+mod embedded;
+mod log;
+mod object;
+mod state;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc;
+
+use serde_json::Value;
+use tokio::sync::oneshot;
+
+pub use backend::BackendError;
+pub use log::{Event, EventType, Expired, Watcher};
+pub use object::{Draft, Object, Selectable};
+pub use state::{Objects, Snapshot};
+
+/// Reads one field of an object for field selectors.
+pub type FieldReader = fn(&Value) -> String;
+
+/// One resource that the store keeps, such as `apps/deployments`.
+#[derive(Clone, Copy)]
+pub struct ResourceDef {
+    /// Group of the resource, empty for the core group.
+    pub group: &'static str,
+    /// Plural name.
+    pub plural: &'static str,
+    /// Selectable fields beyond name and namespace.
+    pub fields: &'static [(&'static str, FieldReader)],
+}
+
+impl ResourceDef {
+    /// The name under which rows are kept on disk: `plural` or `plural.group`.
+    fn row_name(&self) -> String {
+        if self.group.is_empty() {
+            self.plural.to_owned()
+        } else {
+            format!("{}.{}", self.plural, self.group)
+        }
+    }
+}
+
+/// Index of a resource in the list that the store was opened with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Resource(pub usize);
+
+/// What a write wants to happen to one key.
+pub enum Change {
+    /// The key must be free.
+    Create(Draft),
+    /// The key must hold exactly this revision.
+    Update(Draft, u64),
+    /// The key must hold exactly this revision; the draft is the last state that watchers see.
+    Delete(Draft, u64),
+}
+
+/// Why a write did not happen; in every case nothing changed.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// The key of a creation is taken.
+    #[error("the key exists already")]
+    Exists,
+    /// The key of an update or deletion is free.
+    #[error("the key does not exist")]
+    Missing,
+    /// The key holds another revision than the write expects.
+    #[error("the key is at revision {current}, not at the expected one")]
+    Conflict {
+        /// The revision that the key holds.
+        current: u64,
+    },
+    /// The disk or the quota is full.
+    #[error("no space left for the store")]
+    Full,
+    /// The back end failed otherwise.
+    #[error("the store cannot write: {0}")]
+    Backend(String),
+    /// The store is shutting down.
+    #[error("the store is closed")]
+    Closed,
+}
+
+pub(crate) struct Write {
+    resource: Resource,
+    key: Arc<str>,
+    change: Change,
+    reply: oneshot::Sender<Result<Arc<Object>, WriteError>>,
+}
+
+/// Handle of an open store; clones share it. The committer ends when the last clone is dropped.
+#[derive(Clone)]
+pub struct Store {
+    shared: Arc<state::Shared>,
+    writes: mpsc::Sender<Write>,
+}
+
+impl Store {
+    /// Opens or creates the embedded store in the file `path` and loads every object into memory.
+    ///
+    /// # Errors
+    /// When the file cannot be opened, is in use, or holds something that is no store.
+    pub fn open(path: &Path, resources: &[ResourceDef]) -> Result<Self, BackendError> {
+        let mut backend = embedded::Embedded::open(path)?;
+        let state = state::load(&mut backend, resources)?;
+        let shared = Arc::new(state::Shared::new(state, resources.to_vec()));
+        let (writes, queue) = mpsc::channel();
+        let committer = commit::Committer::new(Box::new(backend), shared.clone());
+        std::thread::Builder::new()
+            .name("committer".into())
+            .spawn(move || committer.run(&queue))
+            .map_err(BackendError::Io)?;
+        Ok(Self { shared, writes })
+    }
+
+    /// Encodes an object of `resource` for a write.
+    pub fn draft(&self, resource: Resource, object: &Value) -> Draft {
+        Draft::new(object, self.shared.defs[resource.0].fields)
+    }
+
+    /// Writes and returns when the change is durable and visible.
+    ///
+    /// # Errors
+    /// See [`WriteError`]; nothing has changed then.
+    pub async fn write(
+        &self,
+        resource: Resource,
+        key: Arc<str>,
+        change: Change,
+    ) -> Result<Arc<Object>, WriteError> {
+        let (reply, answer) = oneshot::channel();
+        let write = Write { resource, key, change, reply };
+        self.writes.send(write).map_err(|_| WriteError::Closed)?;
+        answer.await.map_err(|_| WriteError::Closed)?
+    }
+
+    /// The object under `key`, `namespace/name` or `name`.
+    pub fn get(&self, resource: Resource, key: &str) -> Option<Arc<Object>> {
+        self.shared.state.read().kinds[resource.0].objects.get(key).cloned()
+    }
+
+    /// The newest revision that readers see.
+    pub fn revision(&self) -> u64 {
+        self.shared.state.read().revision
+    }
+
+    /// All objects of a resource at this moment, in constant time.
+    pub fn snapshot(&self, resource: Resource) -> Snapshot {
+        self.shared.state.read().snapshot(resource)
+    }
+
+    /// The events of a resource after `revision`.
+    ///
+    /// # Errors
+    /// [`Expired`] when events after `revision` are no longer kept.
+    pub fn watch(&self, resource: Resource, revision: u64) -> Result<Watcher, Expired> {
+        Watcher::after(self.shared.clone(), resource, revision)
+    }
+
+    /// A snapshot and the events that follow it without a gap.
+    pub fn snapshot_and_watch(&self, resource: Resource) -> (Snapshot, Watcher) {
+        let snapshot = self.snapshot(resource);
+        let revision = snapshot.revision;
+        let watcher = Watcher::at(self.shared.clone(), resource, revision);
+        (snapshot, watcher)
+    }
+}

@@ -1,0 +1,129 @@
+//! Who asks: client certificates, bearer tokens, and callers inside the process.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use http::header::AUTHORIZATION;
+use http::{Extensions, HeaderMap};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::status::{Result, Status};
+
+/// A known caller.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct User {
+    /// Name, such as `system:node:n1`.
+    pub name: String,
+    /// Groups.
+    pub groups: Vec<String>,
+}
+
+impl User {
+    /// Whether the user is in `group`.
+    pub fn is_in(&self, group: &str) -> bool {
+        self.groups.iter().any(|have| have == group)
+    }
+
+    /// The user that a client certificate names: CN is the name, every O a group.
+    pub fn of_certificate(der: &[u8]) -> Option<Self> {
+        let (_, certificate) = X509Certificate::from_der(der).ok()?;
+        let subject = certificate.subject();
+        let name = subject.iter_common_name().next()?.as_str().ok()?.to_owned();
+        let groups = subject.iter_organization().filter_map(|group| group.as_str().ok());
+        let groups = groups.map(str::to_owned).chain(["system:authenticated".to_owned()]);
+        Some(Self { name, groups: groups.collect() })
+    }
+}
+
+/// The caller of this connection as TLS or the process itself proved it. Set by the listener and by
+/// in-process clients only; nothing that arrives over the network can make one.
+#[derive(Debug, Clone)]
+pub struct Proven(pub User);
+
+/// Tokens from a file of `token,user,uid,"group1,group2"` lines.
+#[derive(Debug, Default)]
+pub struct StaticTokens(HashMap<String, User>);
+
+impl StaticTokens {
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn read(path: &Path) -> std::io::Result<Self> {
+        Ok(Self::parse(&std::fs::read_to_string(path)?))
+    }
+
+    fn parse(text: &str) -> Self {
+        let lines = text.lines().map(str::trim);
+        let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+        Self(lines.filter_map(token_line).collect())
+    }
+
+    fn user(&self, token: &str) -> Option<User> {
+        self.0.get(token).cloned()
+    }
+}
+
+fn token_line(line: &str) -> Option<(String, User)> {
+    let mut parts = line.splitn(4, ',');
+    let (token, name) = (parts.next()?.trim(), parts.next()?.trim());
+    let groups = parts.nth(1).unwrap_or_default().trim().trim_matches('"');
+    let groups = groups.split(',').map(str::trim).filter(|group| !group.is_empty());
+    let groups = groups.map(str::to_owned).chain(["system:authenticated".to_owned()]);
+    let user = User { name: name.to_owned(), groups: groups.collect() };
+    (!token.is_empty() && !name.is_empty()).then(|| (token.to_owned(), user))
+}
+
+/// The bearer token of a request.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// The caller of a request, or none if it says nothing about itself.
+///
+/// # Errors
+/// 401 when it presents a token that nobody issued.
+pub fn authenticate(
+    extensions: &Extensions,
+    headers: &HeaderMap,
+    tokens: &StaticTokens,
+    verify: impl FnOnce(&str) -> Option<User>,
+) -> Result<Option<User>> {
+    if let Some(Proven(user)) = extensions.get() {
+        return Ok(Some(user.clone()));
+    }
+    match bearer(headers) {
+        None => Ok(None),
+        Some(token) => {
+            let user = tokens.user(token).or_else(|| verify(token));
+            user.map(Some).ok_or_else(Status::unauthorized)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn token_files_name_users_and_groups() {
+        let tokens = StaticTokens::parse("# people\nabc,jane,1,\"dev,ops\"\nxyz,joe,2\n,nobody,3\n");
+        let jane = tokens.user("abc").unwrap();
+        assert_eq!(jane.name, "jane");
+        assert!(jane.is_in("dev") && jane.is_in("ops") && jane.is_in("system:authenticated"));
+        assert_eq!(tokens.user("xyz").unwrap().groups, ["system:authenticated"]);
+        assert_eq!(tokens.user(""), None);
+    }
+
+    #[test]
+    fn an_unknown_token_is_refused_and_no_token_is_nobody() {
+        let (tokens, extensions) = (StaticTokens::default(), Extensions::new());
+        let mut headers = HeaderMap::new();
+        let ask = |headers: &HeaderMap| authenticate(&extensions, headers, &tokens, |_| None);
+        assert_eq!(ask(&headers).unwrap(), None);
+        headers.insert(AUTHORIZATION, "Bearer guess".parse().unwrap());
+        assert_eq!(ask(&headers).unwrap_err().code, 401);
+    }
+}

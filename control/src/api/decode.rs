@@ -1,0 +1,114 @@
+//! Request bodies: size limit, JSON and YAML.
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde_json::Value;
+
+use super::body::Body;
+use super::status::{Result, Status};
+
+/// Bytes that a body may have at most, as in Kubernetes.
+pub const MAX_BODY: usize = 3 << 20;
+
+/// Reads the whole body.
+///
+/// # Errors
+/// 413 when it is larger than [`MAX_BODY`], 400 when the connection breaks off.
+pub async fn read(body: Body) -> Result<Bytes> {
+    let limited = Limited::new(body, MAX_BODY);
+    match limited.collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(Status::too_large(MAX_BODY)),
+        Err(error) => Err(Status::bad_request(format!("cannot read the request body: {error}"))),
+    }
+}
+
+/// Decodes a JSON or YAML object.
+///
+/// # Errors
+/// 415 for other media types, 400 for what is malformed or no object.
+pub fn object(bytes: &[u8], content_type: &str) -> Result<Value> {
+    let value = match content_type {
+        "application/yaml" | "text/yaml" | "application/x-yaml" => yaml(bytes)?,
+        "" | "application/json" | "text/json" | "*/*" | "application/octet-stream"
+        | "text/plain" | "application/x-www-form-urlencoded" => json_or_yaml(bytes)?,
+        other => {
+            return Err(Status::unsupported_media_type(format!(
+                "the body of the request was in an unknown format - accepted media types include: \
+                 application/json, application/yaml; got {other}"
+            )));
+        }
+    };
+    if value.is_object() { Ok(value) } else { Err(malformed("the body is no object")) }
+}
+
+/// JSON, and YAML from clients that label it as JSON.
+fn json_or_yaml(bytes: &[u8]) -> Result<Value> {
+    if bytes.trim_ascii_start().first() == Some(&b'{') { json(bytes) } else { yaml(bytes) }
+}
+
+/// Decodes any JSON value.
+///
+/// # Errors
+/// 400 with line and column.
+pub fn json(bytes: &[u8]) -> Result<Value> {
+    serde_json::from_slice(bytes).map_err(|error| malformed(&error.to_string()))
+}
+
+fn yaml(bytes: &[u8]) -> Result<Value> {
+    let text = std::str::from_utf8(bytes).map_err(|error| malformed(&error.to_string()))?;
+    if text.trim().is_empty() {
+        return Err(malformed("the body is empty"));
+    }
+    let options = serde_saphyr::options! {
+        legacy_octal_numbers: true,
+        budget: serde_saphyr::budget! { max_nodes: 500_000, max_events: 2_000_000, },
+    };
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| {
+        let error = error.to_string();
+        malformed(error.lines().next().unwrap_or("invalid YAML"))
+    })
+}
+
+fn malformed(why: &str) -> Status {
+    Status::bad_request(format!("the object provided is malformed: {why}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn json_and_yaml_decode_to_the_same() {
+        let expected = json!({"kind": "Pod", "mode": 420, "text": "yes"});
+        let json = br#"{"kind":"Pod","mode":420,"text":"yes"}"#;
+        assert_eq!(object(json, "application/json").unwrap(), expected);
+        let yaml = b"kind: Pod\nmode: 0644\ntext: \"yes\"\n";
+        assert_eq!(object(yaml, "application/yaml").unwrap(), expected);
+        assert_eq!(object(yaml, "application/json").unwrap(), expected);
+    }
+
+    #[test]
+    fn what_is_malformed_is_400_and_what_is_foreign_415() {
+        for (bytes, content_type, code) in [
+            (&b"{\"a\":"[..], "application/json", 400),
+            (b"[1]", "application/json", 400),
+            (b"", "application/json", 400),
+            (b"a: [", "application/yaml", 400),
+            (b"\xff\xfe", "application/yaml", 400),
+            (b"k8s\0", "application/vnd.kubernetes.protobuf", 415),
+        ] {
+            assert_eq!(object(bytes, content_type).unwrap_err().code, code, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn deep_nesting_is_refused_not_fatal() {
+        let deep = format!("{{\"a\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
+        assert_eq!(object(deep.as_bytes(), "application/json").unwrap_err().code, 400);
+        let deep = "[".repeat(100_000);
+        assert_eq!(object(deep.as_bytes(), "application/yaml").unwrap_err().code, 400);
+    }
+}

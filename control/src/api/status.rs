@@ -1,0 +1,259 @@
+//! `meta/v1 Status`: the one shape in which the API says no.
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::body::{Reply, json as json_reply};
+use crate::registry::kind::{FieldError, FieldErrorReason, Kind};
+use crate::store::WriteError;
+
+/// A refusal. Every constructor names one case of the API conventions.
+#[derive(Debug, Clone)]
+pub struct Status {
+    /// HTTP status code.
+    pub code: StatusCode,
+    /// Machine-readable reason.
+    pub reason: &'static str,
+    /// One sentence for people.
+    pub message: String,
+    /// `details`, if there are any.
+    pub details: Option<Box<Value>>,
+}
+
+/// What a handler returns.
+pub type Result<T> = std::result::Result<T, Status>;
+
+impl Status {
+    fn new(code: StatusCode, reason: &'static str, message: impl Into<String>) -> Self {
+        Self { code, reason, message: message.into(), details: None }
+    }
+
+    fn about(mut self, kind: &Kind, name: &str) -> Self {
+        self.details =
+            Some(Box::new(json!({"name": name, "group": kind.group, "kind": kind.plural})));
+        self
+    }
+
+    fn with_causes(mut self, causes: Vec<Value>) -> Self {
+        let details = self.details.get_or_insert_with(|| Box::new(json!({})));
+        details["causes"] = causes.into();
+        self
+    }
+
+    /// 400: the request itself is malformed.
+    pub fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "BadRequest", message)
+    }
+
+    /// 401: nobody may do this without saying who they are.
+    pub fn unauthorized() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "Unauthorized", "Unauthorized")
+    }
+
+    /// 403: this user may not do it.
+    pub fn forbidden(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "Forbidden", message)
+    }
+
+    /// 403: an admission rule refuses this object.
+    pub fn forbidden_object(kind: &Kind, name: &str, why: &str) -> Self {
+        let message = format!("{} {name:?} is forbidden: {why}", qualified(kind));
+        Self::new(StatusCode::FORBIDDEN, "Forbidden", message).about(kind, name)
+    }
+
+    /// 404: no such path or kind.
+    pub fn no_such_resource() -> Self {
+        let message = "the server could not find the requested resource";
+        let mut status = Self::new(StatusCode::NOT_FOUND, "NotFound", message);
+        status.details = Some(Box::new(json!({})));
+        status
+    }
+
+    /// 404: no such object.
+    pub fn not_found(kind: &Kind, name: &str) -> Self {
+        let message = format!("{} {name:?} not found", qualified(kind));
+        Self::new(StatusCode::NOT_FOUND, "NotFound", message).about(kind, name)
+    }
+
+    /// 405: the path does not know this method.
+    pub fn method_not_allowed() -> Self {
+        let message = "the server does not allow this method on the requested resource";
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message)
+    }
+
+    /// 406: none of the accepted media types can be produced.
+    pub fn not_acceptable(supported: &str) -> Self {
+        let message =
+            format!("only the following media types are accepted: {supported}");
+        Self::new(StatusCode::NOT_ACCEPTABLE, "NotAcceptable", message)
+    }
+
+    /// 409: the name is taken.
+    pub fn already_exists(kind: &Kind, name: &str) -> Self {
+        let message = format!("{} {name:?} already exists", qualified(kind));
+        Self::new(StatusCode::CONFLICT, "AlreadyExists", message).about(kind, name)
+    }
+
+    /// 409: the object is not as the writer thinks.
+    pub fn conflict(kind: &Kind, name: &str, why: &str) -> Self {
+        let what = qualified(kind);
+        let message = format!("Operation cannot be fulfilled on {what} {name:?}: {why}");
+        Self::new(StatusCode::CONFLICT, "Conflict", message).about(kind, name)
+    }
+
+    /// 409: the object has changed since the writer read it.
+    pub fn stale(kind: &Kind, name: &str) -> Self {
+        let why = "the object has been modified; please apply your changes to the latest version \
+                   and try again";
+        Self::conflict(kind, name, why)
+    }
+
+    /// 410: the wanted history is gone.
+    pub fn expired(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::GONE, "Expired", message)
+    }
+
+    /// 413: the body is too large; `limit` in bytes.
+    pub fn too_large(limit: usize) -> Self {
+        let message = format!("the request body is larger than the limit of {limit} bytes");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", message)
+    }
+
+    /// 415: the body's media type is not understood.
+    pub fn unsupported_media_type(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType", message)
+    }
+
+    /// 422: the object has faults; all of them are named.
+    pub fn invalid(kind: &Kind, name: &str, faults: &[FieldError]) -> Self {
+        let list: Vec<String> =
+            faults.iter().map(|fault| format!("{}: {}", fault.field, sentence(fault))).collect();
+        let list = match list.as_slice() {
+            [one] => one.clone(),
+            many => format!("[{}]", many.join(", ")),
+        };
+        let what = if kind.group.is_empty() {
+            kind.kind.to_owned()
+        } else {
+            format!("{}.{}", kind.kind, kind.group)
+        };
+        let message = format!("{what} {name:?} is invalid: {list}");
+        let mut status = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", message);
+        status.details =
+            Some(Box::new(json!({"name": name, "group": kind.group, "kind": kind.kind})));
+        status.with_causes(faults.iter().map(cause).collect())
+    }
+
+    /// 422 of a request's parameter.
+    pub fn invalid_parameter(field: &str, why: &str) -> Self {
+        let message = format!("{field}: {why}");
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", message.clone()).with_causes(vec![
+            json!({"reason": "FieldValueInvalid", "message": why, "field": field}),
+        ])
+    }
+
+    /// 429: not now; the budget of disruptions is used up.
+    pub fn too_many_requests(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", message)
+    }
+
+    /// 500.
+    pub fn internal(message: impl Into<String>) -> Self {
+        let message = format!("Internal error occurred: {}", message.into());
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", message)
+    }
+
+    /// 503: a part that the request needs is not there.
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", message)
+    }
+
+    /// 504: the wanted version lies in the future.
+    pub fn future_version(wanted: u64, current: u64) -> Self {
+        let message = format!("Too large resource version: {wanted}, current: {current}");
+        let mut status = Self::new(StatusCode::GATEWAY_TIMEOUT, "Timeout", message);
+        status.details = Some(Box::new(json!({"retryAfterSeconds": 1})));
+        let cause = "Too large resource version";
+        status.with_causes(vec![json!({"reason": "ResourceVersionTooLarge", "message": cause})])
+    }
+
+    /// What a failed write means to its client.
+    pub fn of_write(error: WriteError, kind: &Kind, name: &str) -> Self {
+        match error {
+            WriteError::Exists => Self::already_exists(kind, name),
+            WriteError::Missing => Self::not_found(kind, name),
+            WriteError::Conflict { .. } => Self::stale(kind, name),
+            WriteError::Full => Self::new(
+                StatusCode::INSUFFICIENT_STORAGE,
+                "InsufficientStorage",
+                "the disk under the store is full; nothing was written",
+            ),
+            WriteError::Closed => Self::unavailable("the server is shutting down"),
+            WriteError::Backend(why) => Self::internal(why),
+        }
+    }
+
+    /// The Status as JSON.
+    pub fn to_value(&self) -> Value {
+        let mut value = json!({
+            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+            "message": self.message, "reason": self.reason, "code": self.code.as_u16(),
+        });
+        if let Some(details) = &self.details {
+            value["details"] = (**details).clone();
+        }
+        value
+    }
+
+    /// The Status as an answer.
+    pub fn into_reply(self) -> Reply {
+        let mut reply = json_reply(self.code, &self.to_value());
+        if self.code == StatusCode::TOO_MANY_REQUESTS {
+            reply.headers_mut().insert("retry-after", http::HeaderValue::from_static("1"));
+        }
+        reply
+    }
+}
+
+/// `deployments.apps`, or `pods` in the core group.
+pub fn qualified(kind: &Kind) -> String {
+    if kind.group.is_empty() {
+        kind.plural.to_owned()
+    } else {
+        format!("{}.{}", kind.plural, kind.group)
+    }
+}
+
+/// The answer to a deletion that left nothing behind.
+pub fn deleted(kind: &Kind, name: &str, uid: &str) -> Value {
+    json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
+        "details": {"name": name, "group": kind.group, "kind": kind.plural, "uid": uid},
+    })
+}
+
+fn sentence(fault: &FieldError) -> String {
+    let prefix = match fault.reason {
+        FieldErrorReason::Required => "Required value",
+        FieldErrorReason::Invalid => "Invalid value",
+        FieldErrorReason::NotSupported => "Unsupported value",
+        FieldErrorReason::Duplicate => "Duplicate value",
+        FieldErrorReason::Forbidden => "Forbidden",
+    };
+    if fault.message.is_empty() {
+        prefix.to_owned()
+    } else {
+        format!("{prefix}: {}", fault.message)
+    }
+}
+
+fn cause(fault: &FieldError) -> Value {
+    let reason = match fault.reason {
+        FieldErrorReason::Required => "FieldValueRequired",
+        FieldErrorReason::Invalid => "FieldValueInvalid",
+        FieldErrorReason::NotSupported => "FieldValueNotSupported",
+        FieldErrorReason::Duplicate => "FieldValueDuplicate",
+        FieldErrorReason::Forbidden => "FieldValueForbidden",
+    };
+    json!({"reason": reason, "message": sentence(fault), "field": fault.field})
+}

@@ -1,0 +1,180 @@
+//! Service account tokens: ES256 JWTs, bound to the account and, where asked, to a pod.
+
+use std::fs;
+use std::path::Path;
+
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
+use rcgen::KeyPair;
+use serde::{Deserialize, Serialize};
+
+/// The issuer and default audience of tokens.
+pub const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+
+/// Why the token key is unusable.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// The key file cannot be read or written.
+    #[error("cannot read or write the token key")]
+    File(#[source] std::io::Error),
+    /// The key cannot be made or understood.
+    #[error("the token key is unusable")]
+    Key(#[source] rcgen::Error),
+    /// The JWT library refuses the key or the claims.
+    #[error("cannot sign")]
+    Sign(#[source] jsonwebtoken::errors::Error),
+}
+
+/// An object by name and uid.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Bound {
+    /// Name.
+    pub name: String,
+    /// Uid; another object of that name does not count.
+    pub uid: String,
+}
+
+/// What the token says about the account.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Account {
+    /// The account's namespace.
+    pub namespace: String,
+    /// The account.
+    pub serviceaccount: Bound,
+    /// The pod whose life limits the token's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pod: Option<Bound>,
+}
+
+/// The claims of a token (RFC 7519 names). Times are seconds since the epoch.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Claims {
+    /// Issuer.
+    pub iss: String,
+    /// Subject.
+    pub sub: String,
+    /// Audiences.
+    pub aud: Vec<String>,
+    /// End of validity.
+    pub exp: i64,
+    /// Time of issue.
+    pub iat: i64,
+    /// Start of validity.
+    pub nbf: i64,
+    /// Unique id.
+    pub jti: String,
+    /// The account.
+    #[serde(rename = "kubernetes.io")]
+    pub account: Account,
+}
+
+/// Signs and verifies.
+pub struct Tokens {
+    encoding: EncodingKey,
+    decoding: DecodingKey,
+}
+
+impl Tokens {
+    /// Loads the key from `path`, making it first where it is missing.
+    ///
+    /// # Errors
+    /// See [`TokenError`].
+    pub fn open(path: &Path) -> Result<Self, TokenError> {
+        if !path.exists() {
+            let key = KeyPair::generate().map_err(TokenError::Key)?;
+            write_key(path, &key.serialize_pem()).map_err(TokenError::File)?;
+        }
+        let pem = fs::read_to_string(path).map_err(TokenError::File)?;
+        let public = KeyPair::from_pem(&pem).map_err(TokenError::Key)?.public_key_pem();
+        Ok(Self {
+            encoding: EncodingKey::from_ec_pem(pem.as_bytes()).map_err(TokenError::Sign)?,
+            decoding: DecodingKey::from_ec_pem(public.as_bytes()).map_err(TokenError::Sign)?,
+        })
+    }
+
+    /// Signs a token for `account`, valid for `lifetime` seconds from `now`.
+    ///
+    /// # Errors
+    /// When the library cannot sign.
+    pub fn sign(
+        &self,
+        account: Account,
+        audiences: Vec<String>,
+        now: i64,
+        lifetime: i64,
+    ) -> Result<String, TokenError> {
+        let name = &account.serviceaccount.name;
+        let claims = Claims {
+            iss: ISSUER.to_owned(),
+            sub: format!("system:serviceaccount:{}:{name}", account.namespace),
+            aud: audiences,
+            exp: now.saturating_add(lifetime),
+            iat: now,
+            nbf: now,
+            jti: uuid::Uuid::new_v4().to_string(),
+            account,
+        };
+        let header = Header::new(Algorithm::ES256);
+        encode(&header, &claims, &self.encoding).map_err(TokenError::Sign)
+    }
+
+    /// The account of a valid token that is meant for this server.
+    pub fn verify(&self, token: &str) -> Option<Account> {
+        let mut validation = Validation::new(Algorithm::ES256);
+        validation.set_audience(&[ISSUER]);
+        validation.set_issuer(&[ISSUER]);
+        validation.validate_nbf = true;
+        let decoded = decode::<Claims>(token, &self.decoding, &validation).ok()?;
+        Some(decoded.claims.account)
+    }
+}
+
+fn write_key(path: &Path, pem: &str) -> std::io::Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(pem.as_bytes())?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn account() -> Account {
+        let bound = |name: &str| Bound { name: name.into(), uid: "u".into() };
+        Account {
+            namespace: "shop".into(),
+            serviceaccount: bound("default"),
+            pod: Some(bound("web")),
+        }
+    }
+
+    fn now() -> i64 {
+        jiff::Timestamp::now().as_second()
+    }
+
+    #[test]
+    fn a_signed_token_verifies_and_a_foreign_one_does_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let ours = Tokens::open(&dir.path().join("sa.key")).unwrap();
+        let theirs = Tokens::open(&dir.path().join("other.key")).unwrap();
+        let token = ours.sign(account(), vec![ISSUER.into()], now(), 600).unwrap();
+        assert_eq!(ours.verify(&token), Some(account()));
+        assert_eq!(theirs.verify(&token), None);
+        let again = Tokens::open(&dir.path().join("sa.key")).unwrap();
+        assert_eq!(again.verify(&token), Some(account()));
+    }
+
+    #[test]
+    fn expired_tokens_and_other_audiences_do_not_count() {
+        let dir = tempfile::tempdir().unwrap();
+        let tokens = Tokens::open(&dir.path().join("sa.key")).unwrap();
+        let old = tokens.sign(account(), vec![ISSUER.into()], now() - 7200, 600).unwrap();
+        let other = tokens.sign(account(), vec!["vault".into()], now(), 600).unwrap();
+        assert_eq!(tokens.verify(&old), None);
+        assert_eq!(tokens.verify(&other), None);
+    }
+}

@@ -1,0 +1,217 @@
+//! The authority: made on first use, loaded afterwards, and the leaf certificates that it signs.
+
+use std::fs;
+use std::io::Write;
+use std::net::IpAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use jiff::{Timestamp, ToSpan, tz::TimeZone};
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose, SanType,
+};
+
+/// Years that the authority itself is valid.
+const AUTHORITY_YEARS: i64 = 10;
+/// Days that a leaf is valid.
+const LEAF_DAYS: i64 = 365;
+
+/// Why a credential could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum PkiError {
+    /// A file could not be read or written.
+    #[error("cannot access {}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A certificate or key could not be made or read.
+    #[error("cannot make or read the certificate of {name}")]
+    Certificate {
+        /// Whose.
+        name: String,
+        /// What the library said.
+        #[source]
+        source: rcgen::Error,
+    },
+}
+
+/// Whom a leaf certificate names and what it is for.
+#[derive(Debug, Clone, Default)]
+pub struct Subject {
+    /// The user, as common name.
+    pub user: String,
+    /// Groups, as organizations.
+    pub groups: Vec<String>,
+    /// DNS names of a server.
+    pub names: Vec<String>,
+    /// Addresses of a server.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// A signed certificate and its key, both PEM.
+#[derive(Debug, Clone)]
+pub struct Leaf {
+    /// The certificate.
+    pub certificate: String,
+    /// The private key, PKCS #8.
+    pub key: String,
+}
+
+/// The cluster's authority.
+pub struct Authority {
+    certificate: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    /// Loads `dir/ca.crt` and `dir/ca.key`, making them first where they are missing.
+    ///
+    /// # Errors
+    /// When the files cannot be read, written or understood.
+    pub fn open(dir: &Path) -> Result<Self, PkiError> {
+        let (certificate, key) = (dir.join("ca.crt"), dir.join("ca.key"));
+        if !certificate.exists() || !key.exists() {
+            let made = make_authority()?;
+            fs::create_dir_all(dir).map_err(|source| file(dir, source))?;
+            write_secret(&key, &made.key)?;
+            write_public(&certificate, &made.certificate)?;
+        }
+        Self::from_pem(read(&certificate)?, &read(&key)?)
+    }
+
+    fn from_pem(certificate: String, key: &str) -> Result<Self, PkiError> {
+        let key = KeyPair::from_pem(key).map_err(|source| refused("the authority", source))?;
+        let issuer = Issuer::from_ca_cert_pem(&certificate, key)
+            .map_err(|source| refused("the authority", source))?;
+        Ok(Self { certificate, issuer })
+    }
+
+    /// The authority's certificate, PEM.
+    pub fn certificate(&self) -> &str {
+        &self.certificate
+    }
+
+    /// Signs a certificate that serves as client and, if the subject has names, as server.
+    ///
+    /// # Errors
+    /// When a name is no DNS name.
+    pub fn sign(&self, subject: &Subject) -> Result<Leaf, PkiError> {
+        let key = KeyPair::generate().map_err(|source| refused(&subject.user, source))?;
+        let params = leaf_params(subject)?;
+        let certificate = params
+            .signed_by(&key, &self.issuer)
+            .map_err(|source| refused(&subject.user, source))?;
+        Ok(Leaf { certificate: certificate.pem(), key: key.serialize_pem() })
+    }
+}
+
+fn make_authority() -> Result<Leaf, PkiError> {
+    let key = KeyPair::generate().map_err(|source| refused("the authority", source))?;
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, "naru-ca");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![
+        KeyUsagePurpose::DigitalSignature,
+        KeyUsagePurpose::KeyCertSign,
+        KeyUsagePurpose::CrlSign,
+    ];
+    valid_for(&mut params, AUTHORITY_YEARS * 365);
+    let certificate = params.self_signed(&key).map_err(|source| refused("the authority", source))?;
+    Ok(Leaf { certificate: certificate.pem(), key: key.serialize_pem() })
+}
+
+fn leaf_params(subject: &Subject) -> Result<CertificateParams, PkiError> {
+    let mut params = CertificateParams::new(subject.names.clone())
+        .map_err(|source| refused(&subject.user, source))?;
+    params.distinguished_name = DistinguishedName::new();
+    for group in &subject.groups {
+        params.distinguished_name.push(DnType::OrganizationName, group.as_str());
+    }
+    params.distinguished_name.push(DnType::CommonName, subject.user.as_str());
+    params.subject_alt_names.extend(subject.addresses.iter().copied().map(SanType::IpAddress));
+    params.use_authority_key_identifier_extension = true;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    if !params.subject_alt_names.is_empty() {
+        params.extended_key_usages.push(ExtendedKeyUsagePurpose::ServerAuth);
+    }
+    valid_for(&mut params, LEAF_DAYS);
+    Ok(params)
+}
+
+/// From yesterday, so that a clock that lags a little still accepts it.
+fn valid_for(params: &mut CertificateParams, days: i64) {
+    let today = Timestamp::now().to_zoned(TimeZone::UTC).date();
+    let date = |date: jiff::civil::Date| {
+        rcgen::date_time_ymd(date.year().into(), date.month() as u8, date.day() as u8)
+    };
+    params.not_before = date(today.saturating_sub(1.day()));
+    params.not_after = date(today.saturating_add(days.days()));
+}
+
+fn refused(name: &str, source: rcgen::Error) -> PkiError {
+    PkiError::Certificate { name: name.to_owned(), source }
+}
+
+fn file(path: &Path, source: std::io::Error) -> PkiError {
+    PkiError::File { path: path.to_owned(), source }
+}
+
+pub(super) fn read(path: &Path) -> Result<String, PkiError> {
+    fs::read_to_string(path).map_err(|source| file(path, source))
+}
+
+/// Writes a file that everybody may read.
+pub(super) fn write_public(path: &Path, text: &str) -> Result<(), PkiError> {
+    write(path, text, 0o644)
+}
+
+/// Writes a file that only its owner may read.
+pub(super) fn write_secret(path: &Path, text: &str) -> Result<(), PkiError> {
+    write(path, text, 0o600)
+}
+
+/// Through a temporary name, so that a reader never sees half a file.
+fn write(path: &Path, text: &str, mode: u32) -> Result<(), PkiError> {
+    let temporary = path.with_extension("new");
+    let _ = fs::remove_file(&temporary);
+    let opened = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary);
+    let mut out = opened.map_err(|source| file(&temporary, source))?;
+    out.write_all(text.as_bytes()).map_err(|source| file(&temporary, source))?;
+    out.sync_all().map_err(|source| file(&temporary, source))?;
+    fs::rename(&temporary, path).map_err(|source| file(path, source))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_authority_is_made_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Authority::open(dir.path()).unwrap();
+        let second = Authority::open(dir.path()).unwrap();
+        assert_eq!(first.certificate(), second.certificate());
+    }
+
+    #[test]
+    fn a_leaf_names_its_user_and_groups() {
+        let dir = tempfile::tempdir().unwrap();
+        let authority = Authority::open(dir.path()).unwrap();
+        let subject = Subject {
+            user: "jane".into(),
+            groups: vec!["dev".into(), "ops".into()],
+            ..Subject::default()
+        };
+        let leaf = authority.sign(&subject).unwrap();
+        let (_, pem) = x509_parser::pem::parse_x509_pem(leaf.certificate.as_bytes()).unwrap();
+        let certificate = pem.parse_x509().unwrap();
+        assert_eq!(certificate.subject().to_string(), "O=dev, O=ops, CN=jane");
+    }
+}

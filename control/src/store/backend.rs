@@ -1,0 +1,88 @@
+//! What the committer needs of a back end: load everything once, then make batches durable.
+
+use std::io;
+
+/// One stored object.
+pub(super) struct Row<'a> {
+    /// `namespace/name` or `name`.
+    pub key: &'a str,
+    /// The write that made it.
+    pub revision: u64,
+    /// The object.
+    pub json: &'a [u8],
+}
+
+/// One change of a batch.
+pub(super) struct RowChange<'a> {
+    /// Name of the resource.
+    pub resource: &'a str,
+    /// `namespace/name` or `name`.
+    pub key: &'a str,
+    /// The write that made it.
+    pub revision: u64,
+    /// The object, or none to remove the row.
+    pub json: Option<&'a [u8]>,
+}
+
+/// Keeps rows durably. Used by one thread.
+pub(super) trait Backend: Send {
+    /// The revision of the last batch.
+    ///
+    /// # Errors
+    /// When the storage cannot be read.
+    fn revision(&mut self) -> Result<u64, BackendError>;
+
+    /// The revision of the last change to a resource, deletions included.
+    ///
+    /// # Errors
+    /// When the storage cannot be read.
+    fn last_change(&mut self, resource: &str) -> Result<u64, BackendError>;
+
+    /// Calls `each` with every row of a resource in key order.
+    ///
+    /// # Errors
+    /// When the storage cannot be read, or the first error of `each`.
+    fn scan(
+        &mut self,
+        resource: &str,
+        each: &mut dyn FnMut(Row<'_>) -> Result<(), BackendError>,
+    ) -> Result<(), BackendError>;
+
+    /// Makes a batch durable, all or nothing; returns after the storage has confirmed it.
+    ///
+    /// # Errors
+    /// The batch did not happen. [`BackendError::Diverged`] means that its fate was unknown and that
+    /// it did happen: the process must start again to show it.
+    fn commit(&mut self, revision: u64, changes: &[RowChange<'_>]) -> Result<(), BackendError>;
+}
+
+/// Why the storage failed.
+#[derive(Debug, thiserror::Error)]
+pub enum BackendError {
+    /// No space left on the device or in the quota.
+    #[error("no space left on the device")]
+    Full,
+    /// The file system refused.
+    #[error("input or output failed")]
+    Io(#[source] io::Error),
+    /// The database refused.
+    #[error("the database failed")]
+    Database(#[source] Box<redb::Error>),
+    /// A row is not readable.
+    #[error("the row {key} holds no JSON")]
+    Row {
+        /// The row's key.
+        key: String,
+        /// What the decoder said.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A batch that was reported as failed is on disk.
+    #[error("the disk is at revision {disk}, the process at {memory}; a restart is needed")]
+    Diverged {
+        /// Revision on disk.
+        disk: u64,
+        /// Revision in memory.
+        memory: u64,
+    },
+}

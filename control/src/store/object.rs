@@ -1,0 +1,206 @@
+//! One stored object: encoded once, shared by every reader and watcher.
+//!
+//! The encoding is a whole watch line, `{"type":"ADDED","object":{…}}\n`; the object itself is a
+//! slice of it. Only what selectors need is kept in decoded form.
+
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use serde_json::{Map, Value};
+
+use super::FieldReader;
+use super::log::EventType;
+
+const TAIL: &[u8] = b"}\n";
+
+/// What label and field selectors look at.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Selectable {
+    /// Labels, sorted by key.
+    pub labels: Box<[(Box<str>, Box<str>)]>,
+    /// Values of the resource's selectable fields, in their declared order.
+    pub fields: Box<[Box<str>]>,
+}
+
+impl Selectable {
+    fn of(object: &Value, fields: &[(&'static str, FieldReader)]) -> Self {
+        let labels = object.pointer("/metadata/labels").and_then(Value::as_object);
+        let labels = labels.into_iter().flatten().filter_map(|(key, value)| {
+            Some((key.as_str().into(), value.as_str()?.into()))
+        });
+        let mut labels: Vec<(Box<str>, Box<str>)> = labels.collect();
+        labels.sort();
+        let fields = fields.iter().map(|(_, read)| read(object).into_boxed_str());
+        Self { labels: labels.into(), fields: fields.collect() }
+    }
+
+    /// The value of a label.
+    pub fn label(&self, key: &str) -> Option<&str> {
+        let found = self.labels.binary_search_by(|(have, _)| have.as_ref().cmp(key));
+        found.ok().map(|index| self.labels[index].1.as_ref())
+    }
+}
+
+/// An object as it stands in the store.
+#[derive(Debug)]
+pub struct Object {
+    /// The write that made this state.
+    pub revision: u64,
+    /// What selectors look at.
+    pub selectable: Arc<Selectable>,
+    line: Bytes,
+    event: EventType,
+}
+
+impl Object {
+    /// The object as JSON.
+    pub fn json(&self) -> Bytes {
+        self.line.slice(self.event.prefix().len()..self.line.len() - TAIL.len())
+    }
+
+    /// The object, decoded.
+    pub fn value(&self) -> Value {
+        serde_json::from_slice(&self.json()).expect("the store only holds JSON that it encoded")
+    }
+
+    /// The watch line of an event of type `event`, newline included.
+    pub fn line(&self, event: EventType) -> Bytes {
+        if event == self.event {
+            return self.line.clone();
+        }
+        line(event, &[&self.json()])
+    }
+
+    /// Bytes of memory that the encoding takes.
+    pub(super) fn size(&self) -> usize {
+        self.line.len()
+    }
+
+    /// An object read back from disk.
+    pub(super) fn load(
+        revision: u64,
+        json: &[u8],
+        fields: &[(&'static str, FieldReader)],
+    ) -> Result<Self, serde_json::Error> {
+        let value: Value = serde_json::from_slice(json)?;
+        Ok(Self {
+            revision,
+            selectable: Arc::new(Selectable::of(&value, fields)),
+            line: line(EventType::Added, &[json]),
+            event: EventType::Added,
+        })
+    }
+}
+
+fn line(event: EventType, parts: &[&[u8]]) -> Bytes {
+    let prefix = event.prefix().as_bytes();
+    let length = prefix.len() + parts.iter().map(|part| part.len()).sum::<usize>() + TAIL.len();
+    let mut line = BytesMut::with_capacity(length);
+    line.put_slice(prefix);
+    parts.iter().for_each(|part| line.put_slice(part));
+    line.put_slice(TAIL);
+    line.freeze()
+}
+
+/// An encoded object that lacks only its revision, which the committer puts between the halves.
+pub struct Draft {
+    head: Vec<u8>,
+    tail: Vec<u8>,
+    selectable: Selectable,
+}
+
+impl Draft {
+    /// Encodes `object`; a resourceVersion that it carries is left out.
+    pub(super) fn new(object: &Value, fields: &[(&'static str, FieldReader)]) -> Self {
+        let empty = Map::new();
+        let object_map = object.as_object().unwrap_or(&empty);
+        let (head, tail) = halves(object_map);
+        Self { head, tail, selectable: Selectable::of(object, fields) }
+    }
+
+    /// The finished object; shares `before`'s selectable part where nothing changed in it.
+    pub(super) fn finish(self, revision: u64, event: EventType, before: Option<&Object>) -> Object {
+        let text = revision.to_string();
+        let line = line(event, &[&self.head, text.as_bytes(), &self.tail]);
+        let selectable = match before {
+            Some(before) if *before.selectable == self.selectable => before.selectable.clone(),
+            _ => Arc::new(self.selectable),
+        };
+        Object { revision, selectable, line, event }
+    }
+}
+
+/// `{"apiVersion":…,"kind":…,"metadata":{"resourceVersion":"` and all that follows the number.
+fn halves(object: &Map<String, Value>) -> (Vec<u8>, Vec<u8>) {
+    let mut head = b"{".to_vec();
+    for key in ["apiVersion", "kind"] {
+        if let Some(value) = object.get(key) {
+            member(&mut head, key, value);
+            head.push(b',');
+        }
+    }
+    head.extend_from_slice(br#""metadata":{"resourceVersion":""#);
+    let mut tail = b"\"".to_vec();
+    let metadata = object.get("metadata").and_then(Value::as_object);
+    for (key, value) in metadata.into_iter().flatten() {
+        if key != "resourceVersion" {
+            tail.push(b',');
+            member(&mut tail, key, value);
+        }
+    }
+    tail.push(b'}');
+    for (key, value) in object {
+        if !matches!(key.as_str(), "apiVersion" | "kind" | "metadata") {
+            tail.push(b',');
+            member(&mut tail, key, value);
+        }
+    }
+    tail.push(b'}');
+    (head, tail)
+}
+
+fn member(out: &mut Vec<u8>, key: &str, value: &Value) {
+    serde_json::to_writer(&mut *out, key).expect("a string encodes");
+    out.push(b':');
+    serde_json::to_writer(&mut *out, value).expect("a JSON value encodes");
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn object() -> Value {
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"a": "b"},
+            "metadata": {"name": "x", "resourceVersion": "1", "labels": {"b": "2", "a": "1"}}})
+    }
+
+    #[test]
+    fn the_revision_replaces_what_the_client_sent() {
+        let object = Draft::new(&object(), &[]).finish(7, EventType::Added, None);
+        let value = object.value();
+        assert_eq!(value["metadata"]["resourceVersion"], "7");
+        assert_eq!(value["data"]["a"], "b");
+        assert_eq!(object.selectable.label("b"), Some("2"));
+        assert_eq!(object.selectable.label("c"), None);
+    }
+
+    #[test]
+    fn a_line_is_one_event_of_the_asked_type() {
+        let object = Draft::new(&object(), &[]).finish(7, EventType::Modified, None);
+        for event in [EventType::Added, EventType::Modified, EventType::Deleted] {
+            let line = object.line(event);
+            let value: Value = serde_json::from_slice(&line).unwrap();
+            assert_eq!(value["type"], event.name());
+            assert_eq!(value["object"], object.value());
+        }
+    }
+
+    #[test]
+    fn unchanged_selectables_are_shared() {
+        let first = Draft::new(&object(), &[]).finish(7, EventType::Added, None);
+        let second = Draft::new(&object(), &[]).finish(8, EventType::Modified, Some(&first));
+        assert!(Arc::ptr_eq(&first.selectable, &second.selectable));
+    }
+}

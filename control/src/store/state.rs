@@ -1,0 +1,107 @@
+//! What readers see: one persistent map and one log per resource behind a short lock.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use imbl::OrdMap;
+use parking_lot::RwLock;
+use tokio::sync::watch;
+
+use super::backend::{Backend, BackendError, Row};
+use super::log::{Event, EventType, Log};
+use super::object::Object;
+use super::{Resource, ResourceDef};
+
+/// The objects of a resource by `namespace/name` or `name`.
+pub type Objects = OrdMap<Arc<str>, Arc<Object>>;
+
+/// A resource at one revision.
+#[derive(Clone)]
+pub struct Snapshot {
+    /// The newest revision that the snapshot shows.
+    pub revision: u64,
+    /// The objects.
+    pub objects: Objects,
+}
+
+impl Snapshot {
+    /// Objects of a namespace, or of all, whose key comes after `after`, in key order.
+    pub fn range<'a>(
+        &'a self,
+        namespace: Option<&str>,
+        after: Option<&str>,
+    ) -> impl Iterator<Item = (&'a Arc<str>, &'a Arc<Object>)> + use<'a> {
+        let prefix = namespace.map(|namespace| format!("{namespace}/"));
+        let start: Bound<Arc<str>> = match (after, &prefix) {
+            (Some(after), _) => Bound::Excluded(after.into()),
+            (None, Some(prefix)) => Bound::Included(prefix.as_str().into()),
+            (None, None) => Bound::Unbounded,
+        };
+        let range = self.objects.range::<_, Arc<str>>((start, Bound::Unbounded));
+        range.take_while(move |(key, _)| {
+            prefix.as_deref().is_none_or(|prefix| key.starts_with(prefix))
+        })
+    }
+}
+
+pub(super) struct KindState {
+    pub(super) objects: Objects,
+    pub(super) log: Log,
+}
+
+pub(super) struct State {
+    pub(super) revision: u64,
+    pub(super) kinds: Vec<KindState>,
+}
+
+impl State {
+    pub(super) fn snapshot(&self, resource: Resource) -> Snapshot {
+        Snapshot { revision: self.revision, objects: self.kinds[resource.0].objects.clone() }
+    }
+
+    /// Shows one committed change.
+    pub(super) fn apply(&mut self, resource: Resource, event: Event) {
+        let kind = &mut self.kinds[resource.0];
+        if event.event == EventType::Deleted {
+            kind.objects.remove(&event.key);
+        } else {
+            kind.objects.insert(event.key.clone(), event.object.clone());
+        }
+        kind.log.push(event);
+    }
+}
+
+/// The state and the bells that wake watchers, one per resource.
+pub(super) struct Shared {
+    pub(super) state: RwLock<State>,
+    pub(super) wake: Vec<watch::Sender<u64>>,
+    pub(super) defs: Vec<ResourceDef>,
+}
+
+impl Shared {
+    pub(super) fn new(state: State, defs: Vec<ResourceDef>) -> Self {
+        let wake = defs.iter().map(|_| watch::Sender::new(0)).collect();
+        Self { state: RwLock::new(state), wake, defs }
+    }
+}
+
+/// Reads everything from the back end.
+pub(super) fn load(
+    backend: &mut dyn Backend,
+    resources: &[ResourceDef],
+) -> Result<State, BackendError> {
+    let mut kinds = Vec::with_capacity(resources.len());
+    for def in resources {
+        let mut objects = Objects::new();
+        let name = def.row_name();
+        backend.scan(&name, &mut |row: Row<'_>| {
+            let object = Object::load(row.revision, row.json, def.fields)
+                .map_err(|source| BackendError::Row { key: row.key.to_owned(), source })?;
+            objects.insert(row.key.into(), Arc::new(object));
+            Ok(())
+        })?;
+        let log = Log::starting_at(backend.last_change(&name)?);
+        kinds.push(KindState { objects, log });
+    }
+    Ok(State { revision: backend.revision()?.max(1), kinds })
+}
