@@ -38,10 +38,10 @@ pub fn authorize(user: &User, info: &RequestInfo, pod: PodReader<'_>) -> Result<
 
 fn is_discovery(info: &RequestInfo) -> bool {
     let roots = ["/api", "/apis", "/openapi", "/version", "/healthz", "/livez", "/readyz"];
-    let under = |root: &&str| {
-        info.path.strip_prefix(**root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    let under = |root: &str| {
+        info.path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
-    info.verb == "get" && roots.iter().any(|root| under(&root))
+    info.verb == "get" && roots.into_iter().any(under)
 }
 
 fn node_name(user: &User) -> Option<&str> {

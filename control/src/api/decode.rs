@@ -1,7 +1,8 @@
 //! Request bodies: size limit, JSON and YAML.
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use bytes::{Bytes, BytesMut};
+use http_body::Body as _;
+use http_body_util::BodyExt;
 use serde_json::Value;
 
 use super::body::Body;
@@ -14,13 +15,22 @@ pub const MAX_BODY: usize = 3 << 20;
 ///
 /// # Errors
 /// 413 when it is larger than [`MAX_BODY`], 400 when the connection breaks off.
-pub async fn read(body: Body) -> Result<Bytes> {
-    let limited = Limited::new(body, MAX_BODY);
-    match limited.collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(Status::too_large(MAX_BODY)),
-        Err(error) => Err(Status::bad_request(format!("cannot read the request body: {error}"))),
+pub async fn read(mut body: Body) -> Result<Bytes> {
+    if body.size_hint().lower() > MAX_BODY as u64 {
+        return Err(Status::too_large(MAX_BODY));
     }
+    let mut bytes = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            Status::bad_request(format!("cannot read the request body: {error}"))
+        })?;
+        let Ok(data) = frame.into_data() else { continue };
+        if bytes.len() + data.len() > MAX_BODY {
+            return Err(Status::too_large(MAX_BODY));
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok(bytes.freeze())
 }
 
 /// Decodes a JSON or YAML object.

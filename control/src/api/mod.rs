@@ -1,1 +1,44 @@
 //! HTTP verbs, discovery, negotiation, patch, watch streams, authentication, authorization.
+//!
+//! The path of a request: `listener` (TLS) → `dispatch` (who, may they, what) → a verb of `verbs`,
+//! which is generic over the kinds of `registry` → `write` (default, admit, prepare, validate,
+//! store). Reads never leave memory. Callers inside the process use [`Internal`], the same path
+//! without sockets.
+
+mod admission;
+mod addresses;
+mod authn;
+mod authz;
+mod body;
+mod bootstrap;
+mod decode;
+mod discovery;
+mod dispatch;
+mod fields;
+mod kinds;
+mod listener;
+mod meta;
+mod negotiate;
+mod options;
+mod pages;
+mod patch;
+mod request;
+mod selectors;
+mod server;
+mod status;
+mod table;
+mod tokens;
+mod value;
+mod verbs;
+mod watch;
+mod write;
+
+pub use addresses::{AddressPlan, PlanError};
+pub use authn::{StaticTokens, User};
+pub use body::{Body, BoxError, Reply};
+pub use bootstrap::bootstrap;
+pub use dispatch::{Api, Internal};
+pub use kinds::Kinds;
+pub use listener::{ListenError, Listener, TlsFiles};
+pub use server::{Server, ServerConfig};
+pub use tokens::{TokenError, Tokens};

@@ -111,7 +111,7 @@ pub struct Draft {
 
 impl Draft {
     /// Encodes `object`; a resourceVersion that it carries is left out.
-    pub(super) fn new(object: &Value, fields: &[(&'static str, FieldReader)]) -> Self {
+    pub fn new(object: &Value, fields: &[(&'static str, FieldReader)]) -> Self {
         let empty = Map::new();
         let object_map = object.as_object().unwrap_or(&empty);
         let (head, tail) = halves(object_map);
@@ -119,7 +119,7 @@ impl Draft {
     }
 
     /// The finished object; shares `before`'s selectable part where nothing changed in it.
-    pub(super) fn finish(self, revision: u64, event: EventType, before: Option<&Object>) -> Object {
+    pub fn finish(self, revision: u64, event: EventType, before: Option<&Object>) -> Object {
         let text = revision.to_string();
         let line = line(event, &[&self.head, text.as_bytes(), &self.tail]);
         let selectable = match before {

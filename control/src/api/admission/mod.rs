@@ -1,0 +1,24 @@
+//! What the server adds to new objects, and whom it turns away, before they are checked.
+
+mod namespace;
+mod service_account;
+mod tolerations;
+
+use serde_json::Value;
+
+use super::kinds::Target;
+use super::server::Server;
+use super::status::Result;
+
+/// Admits a new object, completing it where it is a pod.
+///
+/// # Errors
+/// 404 when its namespace does not exist, 403 when that is being deleted.
+pub(super) fn admit(server: &Server, target: Target, object: &mut Value) -> Result<()> {
+    namespace::admit(server, target, object)?;
+    if target.kind.group.is_empty() && target.kind.plural == "pods" {
+        service_account::complete(server, object);
+        tolerations::complete(object);
+    }
+    Ok(())
+}

@@ -1,0 +1,138 @@
+//! The objects that every cluster has from the start. Runs at every start and changes only what is
+//! missing or wrong.
+
+use naru_core::names::{annotations, defaults, labels, namespaces};
+use serde_json::{Value, json};
+
+use super::dispatch::{Api, Internal};
+use super::server::Server;
+use crate::api::body::full;
+use http::{Method, Request, StatusCode};
+use http_body_util::BodyExt;
+use tower::ServiceExt;
+
+/// Why the cluster's own objects could not be made.
+#[derive(Debug, thiserror::Error)]
+#[error("{method} {path}: {message}")]
+pub struct BootstrapError {
+    method: Method,
+    path: String,
+    message: String,
+}
+
+/// Creates the namespaces, the `kubernetes` and DNS Services with their endpoints, and the default
+/// IngressClass.
+///
+/// # Errors
+/// The first request that the API refuses.
+pub async fn bootstrap(api: &Api, server: &Server) -> Result<(), BootstrapError> {
+    let client = Internal::new(api.clone(), "system:apiserver", &[super::authz::MASTERS]);
+    for name in namespaces::ALL {
+        let namespace = json!({"metadata": {"name": name}});
+        ensure(&client, "/api/v1/namespaces", name, namespace).await?;
+    }
+    let config = server.config();
+    let services = "/api/v1/namespaces/default/services";
+    let address = config.plan.nth(1).to_string();
+    ensure(&client, services, "kubernetes", kubernetes_service(&address)).await?;
+    let services = "/api/v1/namespaces/kube-system/services";
+    let address = config.plan.nth(10).to_string();
+    ensure(&client, services, "kube-dns", dns_service(&address)).await?;
+    let (ip, port) = (config.advertise_address.to_string(), config.advertise_port);
+    let endpoints = "/api/v1/namespaces/default/endpoints";
+    enforce(&client, endpoints, "kubernetes", endpoints_of(&ip, port)).await?;
+    let slices = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices";
+    enforce(&client, slices, "kubernetes", slice_of(&ip, port)).await?;
+    let class = json!({"metadata": {"name": defaults::INGRESS_CLASS,
+        "annotations": {annotations::DEFAULT_INGRESS_CLASS: "true"}},
+        "spec": {"controller": "naru.dev/ingress"}});
+    let classes = "/apis/networking.k8s.io/v1/ingressclasses";
+    ensure(&client, classes, defaults::INGRESS_CLASS, class).await
+}
+
+fn kubernetes_service(address: &str) -> Value {
+    json!({"metadata": {"name": "kubernetes",
+            "labels": {"component": "apiserver", "provider": "kubernetes"}},
+        "spec": {"type": "ClusterIP", "clusterIP": address, "sessionAffinity": "None",
+            "ports": [{"name": "https", "port": 443, "protocol": "TCP",
+                "targetPort": defaults::API_PORT}]}})
+}
+
+fn dns_service(address: &str) -> Value {
+    json!({"metadata": {"name": "kube-dns", "labels": {labels::K8S_APP: labels::KUBE_DNS,
+            "kubernetes.io/name": "CoreDNS", "kubernetes.io/cluster-service": "true"}},
+        "spec": {"type": "ClusterIP", "clusterIP": address,
+            "ports": [{"name": "dns", "port": 53, "protocol": "UDP"},
+                {"name": "dns-tcp", "port": 53, "protocol": "TCP"}]}})
+}
+
+fn endpoints_of(ip: &str, port: u16) -> Value {
+    json!({"metadata": {"name": "kubernetes",
+            "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
+        "subsets": [{"addresses": [{"ip": ip}],
+            "ports": [{"name": "https", "port": port, "protocol": "TCP"}]}]})
+}
+
+fn slice_of(ip: &str, port: u16) -> Value {
+    let family = if ip.contains(':') { "IPv6" } else { "IPv4" };
+    json!({"metadata": {"name": "kubernetes", "labels": {labels::SERVICE_NAME: "kubernetes"}},
+        "addressType": family,
+        "endpoints": [{"addresses": [ip], "conditions": {"ready": true}}],
+        "ports": [{"name": "https", "port": port, "protocol": "TCP"}]})
+}
+
+/// Creates the object unless there is one of that name.
+async fn ensure(
+    client: &Internal,
+    collection: &str,
+    name: &str,
+    object: Value,
+) -> Result<(), BootstrapError> {
+    let path = format!("{collection}/{name}");
+    match call(client, Method::GET, &path, None).await {
+        Ok(()) => Ok(()),
+        Err((StatusCode::NOT_FOUND, _)) => {
+            let created = call(client, Method::POST, collection, Some(&object)).await;
+            created.map_err(|(_, message)| error(Method::POST, collection, message))
+        }
+        Err((_, message)) => Err(error(Method::GET, &path, message)),
+    }
+}
+
+/// Creates the object or replaces what differs.
+async fn enforce(
+    client: &Internal,
+    collection: &str,
+    name: &str,
+    object: Value,
+) -> Result<(), BootstrapError> {
+    ensure(client, collection, name, object.clone()).await?;
+    let path = format!("{collection}/{name}");
+    let replaced = call(client, Method::PUT, &path, Some(&object)).await;
+    replaced.map_err(|(_, message)| error(Method::PUT, &path, message))
+}
+
+fn error(method: Method, path: &str, message: String) -> BootstrapError {
+    BootstrapError { method, path: path.to_owned(), message }
+}
+
+async fn call(
+    client: &Internal,
+    method: Method,
+    path: &str,
+    body: Option<&Value>,
+) -> Result<(), (StatusCode, String)> {
+    let body = full(body.map(Value::to_string).unwrap_or_default());
+    let request = Request::builder().method(method).uri(path).body(body);
+    let request = request.expect("the paths above are URIs");
+    let reply = match client.clone().oneshot(request).await {
+        Ok(reply) => reply,
+        Err(never) => match never {},
+    };
+    let code = reply.status();
+    if code.is_success() {
+        return Ok(());
+    }
+    let bytes = reply.into_body().collect().await.map(http_body_util::Collected::to_bytes);
+    Err((code, String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()))
+}

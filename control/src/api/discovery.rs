@@ -1,0 +1,265 @@
+//! What the server serves: `/version`, `/api`, `/apis` and the resource lists, plain and aggregated.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::body::{Reply, full, json as json_reply, json_bytes, reply};
+use super::kinds::{Kinds, api_version};
+use super::negotiate::accepts;
+use super::status::{Result, Status};
+use crate::registry::kind::Kind;
+
+const AGGREGATED: &str =
+    "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+const VERBS: [&str; 8] =
+    ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+
+/// The `/version` answer. The Kubernetes version is that of the API types; ours follows the plus.
+pub(super) fn version() -> Reply {
+    let naru = env!("CARGO_PKG_VERSION");
+    let version = json!({
+        "major": "1", "minor": "37", "gitVersion": format!("v1.37.0+naru{naru}"),
+        "gitCommit": "", "gitTreeState": "clean", "buildDate": "1970-01-01T00:00:00Z",
+        "goVersion": "", "compiler": "rustc", "platform": format!("linux/{}", arch()),
+    });
+    json_reply(StatusCode::OK, &version)
+}
+
+fn arch() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+/// Ready-made answers by path.
+pub struct Discovery {
+    plain: BTreeMap<String, Bytes>,
+    aggregated: BTreeMap<String, Bytes>,
+}
+
+impl Discovery {
+    pub(super) fn new(kinds: Kinds) -> Self {
+        let mut plain = BTreeMap::new();
+        let mut put = |path: String, value: Value| plain.insert(path, value.to_string().into());
+        put("/api".into(), json!({"kind": "APIVersions", "versions": ["v1"],
+            "serverAddressByClientCIDRs": []}));
+        let groups = groups(kinds);
+        let named = groups.iter().filter(|(group, _)| !group.is_empty());
+        let list: Vec<Value> = named.clone().map(|(group, versions)| api_group(group, versions)).collect();
+        put("/apis".into(), json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": list}));
+        for (group, versions) in named {
+            let mut value = api_group(group, versions);
+            value["kind"] = "APIGroup".into();
+            value["apiVersion"] = "v1".into();
+            put(format!("/apis/{group}"), value);
+        }
+        for (group, versions) in &groups {
+            for (version, kinds) in versions {
+                let root = if group.is_empty() { "/api".into() } else { format!("/apis/{group}") };
+                put(format!("{root}/{version}"), resource_list(kinds));
+            }
+        }
+        let mut aggregated = BTreeMap::new();
+        let (core, named): (Vec<_>, Vec<_>) =
+            groups.iter().partition(|(group, _)| group.is_empty());
+        for (path, groups) in [("/api", core), ("/apis", named)] {
+            let items: Vec<Value> =
+                groups.iter().map(|(group, versions)| aggregated_group(group, versions)).collect();
+            let list = json!({"kind": "APIGroupDiscoveryList",
+                "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items});
+            aggregated.insert(path.to_owned(), list.to_string().into());
+        }
+        Self { plain, aggregated }
+    }
+
+    /// Answers a path that is no resource.
+    ///
+    /// # Errors
+    /// 404 for unknown paths, 405 for other methods than GET.
+    pub(super) fn answer(&self, path: &str, method: &Method, headers: &HeaderMap) -> Result<Reply> {
+        let path = path.trim_end_matches('/');
+        let found = self.plain.get(path).ok_or_else(Status::no_such_resource)?;
+        if method != Method::GET && method != Method::HEAD {
+            return Err(Status::method_not_allowed());
+        }
+        match self.aggregated.get(path).filter(|_| wants_aggregated(&accepts(headers))) {
+            Some(list) => Ok(reply(StatusCode::OK, AGGREGATED, full(list.clone()))),
+            None => Ok(json_bytes(StatusCode::OK, found.clone())),
+        }
+    }
+}
+
+/// Whether aggregated discovery v2 comes before plain JSON in an Accept header.
+fn wants_aggregated(accept: &str) -> bool {
+    let mut entries = accept.split(',').map(|entry| entry.replace(' ', ""));
+    let decisive = entries.find(|entry| {
+        let aggregated = entry.contains("as=APIGroupDiscoveryList");
+        (aggregated && entry.contains("v=v2;") || aggregated && entry.ends_with("v=v2"))
+            || entry == "application/json"
+    });
+    decisive.is_some_and(|entry| entry != "application/json")
+}
+
+type Groups = BTreeMap<&'static str, BTreeMap<&'static str, Vec<&'static Kind>>>;
+
+fn groups(kinds: Kinds) -> Groups {
+    let mut groups = Groups::new();
+    for kind in kinds.0 {
+        groups.entry(kind.group).or_default().entry(kind.version).or_default().push(kind);
+    }
+    groups
+}
+
+fn api_group(group: &str, versions: &BTreeMap<&str, Vec<&'static Kind>>) -> Value {
+    let version = |version: &&str| json!({"groupVersion": format!("{group}/{version}"),
+        "version": version});
+    let versions: Vec<Value> = versions.keys().rev().map(version).collect();
+    json!({"name": group, "preferredVersion": versions.first(), "versions": versions})
+}
+
+/// A subresource: its name, its kind as group, version and kind, and its verbs.
+struct Sub {
+    name: &'static str,
+    gvk: (&'static str, &'static str, &'static str),
+    verbs: &'static [&'static str],
+}
+
+const fn sub(
+    name: &'static str,
+    gvk: (&'static str, &'static str, &'static str),
+    verbs: &'static [&'static str],
+) -> Sub {
+    Sub { name, gvk, verbs }
+}
+
+const READ_WRITE: &[&str] = &["get", "patch", "update"];
+
+fn subresources(kind: &'static Kind) -> Vec<Sub> {
+    let own = (kind.group, kind.version, kind.kind);
+    let mut subs = Vec::new();
+    if kind.status {
+        subs.push(sub("status", own, READ_WRITE));
+    }
+    if kind.scale.is_some() {
+        subs.push(sub("scale", ("autoscaling", "v1", "Scale"), READ_WRITE));
+    }
+    match (kind.group, kind.plural) {
+        ("", "pods") => subs.extend([
+            sub("attach", ("", "v1", "PodAttachOptions"), &["create", "get"]),
+            sub("binding", ("", "v1", "Binding"), &["create"]),
+            sub("eviction", ("policy", "v1", "Eviction"), &["create"]),
+            sub("exec", ("", "v1", "PodExecOptions"), &["create", "get"]),
+            sub("log", own, &["get"]),
+            sub("portforward", ("", "v1", "PodPortForwardOptions"), &["create", "get"]),
+        ]),
+        ("", "nodes") => subs.push(sub(
+            "proxy",
+            ("", "v1", "NodeProxyOptions"),
+            &["create", "delete", "get", "patch", "update"],
+        )),
+        ("", "namespaces") => subs.push(sub("finalize", own, &["update"])),
+        ("", "serviceaccounts") => {
+            subs.push(sub("token", ("authentication.k8s.io", "v1", "TokenRequest"), &["create"]));
+        }
+        _ => {}
+    }
+    subs
+}
+
+fn resource_list(kinds: &[&'static Kind]) -> Value {
+    let mut resources = Vec::new();
+    for kind in kinds {
+        let mut resource = json!({"name": kind.plural, "singularName": kind.singular,
+            "namespaced": kind.namespaced, "kind": kind.kind, "verbs": VERBS});
+        if !kind.short_names.is_empty() {
+            resource["shortNames"] = json!(kind.short_names);
+        }
+        if !kind.categories.is_empty() {
+            resource["categories"] = json!(kind.categories);
+        }
+        resources.push(resource);
+        for sub in subresources(kind) {
+            let (group, version, name) = sub.gvk;
+            let mut resource = json!({"name": format!("{}/{}", kind.plural, sub.name),
+                "singularName": "", "namespaced": kind.namespaced, "kind": name,
+                "verbs": sub.verbs});
+            if group != kind.group {
+                resource["group"] = group.into();
+                resource["version"] = version.into();
+            }
+            resources.push(resource);
+        }
+    }
+    let group_version = kinds.first().map(|kind| api_version(kind)).unwrap_or_default();
+    if group_version == "v1" {
+        resources.push(json!({"name": "bindings", "singularName": "binding", "namespaced": true,
+            "kind": "Binding", "verbs": ["create"]}));
+    }
+    json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version,
+        "resources": resources})
+}
+
+fn aggregated_group(group: &str, versions: &BTreeMap<&str, Vec<&'static Kind>>) -> Value {
+    let version = |(version, kinds): (&&str, &Vec<&'static Kind>)| {
+        let resources: Vec<Value> = kinds.iter().map(|kind| aggregated_resource(kind)).collect();
+        json!({"version": version, "resources": resources, "freshness": "Current"})
+    };
+    let versions: Vec<Value> = versions.iter().rev().map(version).collect();
+    let metadata = if group.is_empty() { json!({}) } else { json!({"name": group}) };
+    json!({"metadata": metadata, "versions": versions})
+}
+
+fn aggregated_resource(kind: &'static Kind) -> Value {
+    let gvk = |(group, version, kind): (&str, &str, &str)| {
+        json!({"group": group, "version": version, "kind": kind})
+    };
+    let scope = if kind.namespaced { "Namespaced" } else { "Cluster" };
+    let sub = |sub: Sub| json!({"subresource": sub.name, "responseKind": gvk(sub.gvk),
+        "verbs": sub.verbs});
+    let mut resource = json!({"resource": kind.plural, "singularResource": kind.singular,
+        "scope": scope, "verbs": VERBS,
+        "responseKind": gvk((kind.group, kind.version, kind.kind))});
+    let subs: Vec<Value> = subresources(kind).into_iter().map(sub).collect();
+    for (key, values) in [("shortNames", kind.short_names), ("categories", kind.categories)] {
+        if !values.is_empty() {
+            resource[key] = json!(values);
+        }
+    }
+    if !subs.is_empty() {
+        resource["subresources"] = subs.into();
+    }
+    resource
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::KINDS;
+
+    #[test]
+    fn the_order_of_the_accept_header_decides() {
+        let v2 = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+        let beta = "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList";
+        assert!(wants_aggregated(&format!("{v2},{beta},application/json")));
+        assert!(!wants_aggregated(&format!("{beta},application/json")));
+        assert!(!wants_aggregated(&format!("application/json,{v2}")));
+        assert!(!wants_aggregated(""));
+    }
+
+    #[test]
+    fn every_kind_is_listed() {
+        let discovery = Discovery::new(Kinds(KINDS));
+        for kind in KINDS {
+            let root = if kind.group.is_empty() { "/api".into() } else { format!("/apis/{}", kind.group) };
+            let list = &discovery.plain[&format!("{root}/{}", kind.version)];
+            let list: Value = serde_json::from_slice(list).unwrap();
+            let mut names = list["resources"].as_array().unwrap().iter().map(|it| &it["name"]);
+            assert!(names.any(|name| name == kind.plural), "{}", kind.plural);
+        }
+    }
+}

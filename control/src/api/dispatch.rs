@@ -1,0 +1,145 @@
+//! From a request to its handler: who asks, may they, what is it about.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{Method, Request, StatusCode};
+use http_body_util::BodyExt;
+use tower::Service;
+
+use super::authn::{self, Proven, User};
+use super::authz;
+use super::body::{Body, BoxError, Reply, text};
+use super::request::{Query, RequestInfo, ResourcePath};
+use super::server::Server;
+use super::status::{Result, Status};
+use super::verbs::Call;
+use super::write::Part;
+
+/// The API as a service; clones share the server.
+#[derive(Clone)]
+pub struct Api(Arc<Server>);
+
+impl Api {
+    /// The service of `server`.
+    pub fn new(server: Arc<Server>) -> Self {
+        Self(server)
+    }
+
+    /// Answers one request. Never fails: refusals are answers.
+    pub async fn handle(&self, request: Request<Body>) -> Reply {
+        let head_only = request.method() == Method::HEAD;
+        let reply = match self.try_handle(request).await {
+            Ok(reply) => reply,
+            Err(status) => status.into_reply(),
+        };
+        if head_only { reply.map(|_| super::body::empty()) } else { reply }
+    }
+
+    async fn try_handle(&self, request: Request<Body>) -> Result<Reply> {
+        let server = &self.0;
+        let query = Query::new(request.uri().query().unwrap_or_default());
+        let info = RequestInfo::new(request.method(), request.uri().path(), &query);
+        if let Some(reply) = public(&info) {
+            return Ok(reply);
+        }
+        let verify = |token: &str| server.account_user(token);
+        let user = authn::authenticate(
+            request.extensions(),
+            request.headers(),
+            &server.static_tokens,
+            verify,
+        )?;
+        let user = user.ok_or_else(Status::unauthorized)?;
+        let pod = |namespace: &str, name: &str| server.stored("pods", Some(namespace), name);
+        authz::authorize(&user, &info, &pod)?;
+        let Some(path) = info.resource else {
+            return server.discovery.answer(&info.path, request.method(), request.headers());
+        };
+        self.resource(info.verb, path, query, request).await
+    }
+
+    async fn resource(
+        &self,
+        verb: &'static str,
+        path: ResourcePath,
+        query: Query,
+        request: Request<Body>,
+    ) -> Result<Reply> {
+        let server = self.0.clone();
+        let target = server.kinds.find(&path.group, &path.version, &path.plural);
+        let target = target.ok_or_else(Status::no_such_resource)?;
+        // Objects of a namespaced kind are only created and named inside a namespace.
+        let placed = path.namespace.is_some();
+        if placed && !target.kind.namespaced {
+            return Err(Status::no_such_resource());
+        }
+        if target.kind.namespaced && !placed && path.name.is_some() {
+            return Err(Status::no_such_resource());
+        }
+        if target.kind.namespaced && !placed && verb == "create" {
+            return Err(Status::method_not_allowed());
+        }
+        let subresource = path.subresource.clone();
+        let (parts, body) = request.into_parts();
+        let call = Call { server, target, path, query, headers: parts.headers };
+        match subresource.as_deref() {
+            None => call.run(verb, Part::Whole, body).await,
+            Some("status") if target.kind.status => call.run(verb, Part::Status, body).await,
+            Some("finalize") if target.kind.plural == "namespaces" => {
+                call.run(verb, Part::Finalize, body).await
+            }
+            Some(_) => Err(Status::no_such_resource()),
+        }
+    }
+}
+
+/// What everybody may ask: version and health.
+fn public(info: &RequestInfo) -> Option<Reply> {
+    match info.path.as_str() {
+        "/version" | "/version/" => Some(super::discovery::version()),
+        "/healthz" | "/livez" | "/readyz" => Some(text(StatusCode::OK, "ok")),
+        _ => None,
+    }
+}
+
+type Answer = Pin<Box<dyn Future<Output = std::result::Result<Reply, Infallible>> + Send>>;
+
+/// The API for callers inside the process, who are who they say they are.
+#[derive(Clone)]
+pub struct Internal {
+    api: Api,
+    user: User,
+}
+
+impl Internal {
+    /// The API as `name` in `groups` sees it.
+    pub fn new(api: Api, name: &str, groups: &[&str]) -> Self {
+        let groups = groups.iter().map(|group| (*group).to_owned()).collect();
+        Self { api, user: User { name: name.to_owned(), groups } }
+    }
+}
+
+impl<B> Service<Request<B>> for Internal
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Reply;
+    type Error = Infallible;
+    type Future = Answer;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<std::result::Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Answer {
+        let api = self.api.clone();
+        let mut request = request.map(|body| body.map_err(Into::into).boxed_unsync());
+        request.extensions_mut().insert(Proven(self.user.clone()));
+        Box::pin(async move { Ok(api.handle(request).await) })
+    }
+}

@@ -1,0 +1,110 @@
+//! The patch types: JSON patch (RFC 6902), merge patch (RFC 7386), strategic merge patch.
+
+use serde_json::Value;
+
+use super::decode;
+use super::status::{Result, Status};
+use crate::registry::kind::Kind;
+
+const JSON: &str = "application/json-patch+json";
+const MERGE: &str = "application/merge-patch+json";
+const STRATEGIC: &str = "application/strategic-merge-patch+json";
+
+/// A decoded patch.
+pub(super) enum Patch {
+    /// Operations.
+    Json(json_patch::Patch),
+    /// An overlay.
+    Merge(Value),
+    /// An overlay that merges lists by their keys.
+    Strategic(Value),
+}
+
+impl Patch {
+    /// Whether the media type is a known patch type.
+    ///
+    /// # Errors
+    /// 415, also for server-side apply, which is not there yet.
+    pub(super) fn supports(content_type: &str) -> Result<()> {
+        if [JSON, MERGE, STRATEGIC].contains(&content_type) {
+            return Ok(());
+        }
+        Err(Status::unsupported_media_type(format!(
+            "the body of the request was in an unknown format - accepted media types include: \
+             {JSON}, {MERGE}, {STRATEGIC}; got {content_type}"
+        )))
+    }
+
+    /// Decodes a patch.
+    ///
+    /// # Errors
+    /// 400 for what is malformed, 415 for other media types.
+    pub(super) fn parse(content_type: &str, bytes: &[u8]) -> Result<Self> {
+        Self::supports(content_type)?;
+        let value = decode::json(bytes)?;
+        if content_type == JSON {
+            let patch = serde_json::from_value(value);
+            let patch = patch.map_err(|error| Status::bad_request(error.to_string()))?;
+            return Ok(Self::Json(patch));
+        }
+        if !value.is_object() {
+            return Err(Status::bad_request("the patch must be an object"));
+        }
+        Ok(if content_type == MERGE { Self::Merge(value) } else { Self::Strategic(value) })
+    }
+
+    /// The patched object.
+    ///
+    /// # Errors
+    /// 422 when an operation cannot be applied, 400 for a malformed strategic patch.
+    pub(super) fn apply(&self, kind: &Kind, old: &Value) -> Result<Value> {
+        let mut new = old.clone();
+        match self {
+            Self::Json(patch) => json_patch::patch(&mut new, patch)
+                .map_err(|error| Status::invalid_parameter("patch", &error.to_string()))?,
+            Self::Merge(patch) => json_patch::merge(&mut new, patch),
+            Self::Strategic(patch) => strategic(kind, &mut new, patch)?,
+        }
+        if new.is_object() { Ok(new) } else { Err(Status::bad_request("the result is no object")) }
+    }
+}
+
+fn strategic(_kind: &Kind, new: &mut Value, patch: &Value) -> Result<()> {
+    json_patch::merge(new, patch);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::registry::by_kind;
+
+    fn apply(content_type: &str, patch: &str) -> Result<Value> {
+        let old = json!({"metadata": {"name": "x"}, "data": {"a": "1", "b": "2"}});
+        let kind = by_kind("", "v1", "ConfigMap").unwrap();
+        Patch::parse(content_type, patch.as_bytes())?.apply(kind, &old)
+    }
+
+    #[test]
+    fn json_patches_apply_whole_or_not_at_all() {
+        let patched = apply(JSON, r#"[{"op":"replace","path":"/data/a","value":"9"}]"#).unwrap();
+        assert_eq!(patched["data"], json!({"a": "9", "b": "2"}));
+        let failing = r#"[{"op":"remove","path":"/data/a"},{"op":"test","path":"/data/b","value":1}]"#;
+        assert_eq!(apply(JSON, failing).unwrap_err().code, 422);
+        assert_eq!(apply(JSON, "{}").unwrap_err().code, 400);
+    }
+
+    #[test]
+    fn merge_patches_remove_with_null() {
+        let patched = apply(MERGE, r#"{"data":{"a":null,"c":"3"}}"#).unwrap();
+        assert_eq!(patched["data"], json!({"b": "2", "c": "3"}));
+        assert_eq!(apply(MERGE, "[]").unwrap_err().code, 400);
+    }
+
+    #[test]
+    fn server_side_apply_is_clearly_not_there() {
+        assert_eq!(apply("application/apply-patch+yaml", "{}").unwrap_err().code, 415);
+    }
+}

@@ -1,0 +1,102 @@
+//! What every handler shares.
+
+use std::net::IpAddr;
+
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use super::addresses::{AddressPlan, Addresses};
+use super::authn::{StaticTokens, User};
+use super::discovery::Discovery;
+use super::kinds::{Kinds, Target};
+use super::pages::Pages;
+use super::tokens::Tokens;
+use super::value::{key, text};
+use crate::store::Store;
+
+/// Settings of the API.
+#[derive(Debug, Clone)]
+pub struct ServerConfig {
+    /// Address under which clients reach the server.
+    pub advertise_address: IpAddr,
+    /// Port under which clients reach the server.
+    pub advertise_port: u16,
+    /// Where cluster addresses and node ports come from.
+    pub plan: AddressPlan,
+    /// Certificate of the cluster's authority, PEM, as pods get it.
+    pub authority: String,
+}
+
+/// The API server without its sockets.
+pub struct Server {
+    pub(super) store: Store,
+    pub(super) kinds: Kinds,
+    pub(super) tokens: Tokens,
+    pub(super) static_tokens: StaticTokens,
+    pub(super) addresses: Addresses,
+    pub(super) pages: Pages,
+    pub(super) discovery: Discovery,
+    pub(super) config: ServerConfig,
+    /// Cancelled when the process stops: watches end.
+    pub(super) stopping: CancellationToken,
+}
+
+impl Server {
+    /// A server over an open store that was opened with the resources of `kinds`.
+    pub fn new(
+        store: Store,
+        kinds: Kinds,
+        tokens: Tokens,
+        static_tokens: StaticTokens,
+        config: ServerConfig,
+        stopping: CancellationToken,
+    ) -> Self {
+        let addresses = Addresses::new(config.plan.clone());
+        if let Some(services) = kinds.of("", "services") {
+            for (key, service) in &store.snapshot(services.resource).objects {
+                addresses.adopt(key, &service.value());
+            }
+        }
+        let discovery = Discovery::new(kinds);
+        let pages = Pages::default();
+        Self { store, kinds, tokens, static_tokens, addresses, pages, discovery, config, stopping }
+    }
+
+    /// Where cluster addresses come from and so on.
+    pub fn config(&self) -> &ServerConfig {
+        &self.config
+    }
+
+    pub(super) fn core(&self, plural: &str) -> Option<Target> {
+        self.kinds.of("", plural)
+    }
+
+    /// A stored object of the core group.
+    pub(super) fn stored(&self, plural: &str, namespace: Option<&str>, name: &str) -> Option<Value> {
+        let target = self.core(plural)?;
+        Some(self.store.get(target.resource, &key(namespace, name))?.value())
+    }
+
+    /// The user of a service account token whose account (and pod) still exist.
+    pub(super) fn account_user(&self, token: &str) -> Option<User> {
+        let account = self.tokens.verify(token)?;
+        let namespace = Some(account.namespace.as_str());
+        let lives = |plural: &str, bound: &super::tokens::Bound| {
+            let object = self.stored(plural, namespace, &bound.name);
+            object.is_some_and(|object| text(&object, "/metadata/uid") == bound.uid)
+        };
+        if !lives("serviceaccounts", &account.serviceaccount)
+            || !account.pod.as_ref().is_none_or(|pod| lives("pods", pod))
+        {
+            return None;
+        }
+        let (namespace, name) = (&account.namespace, &account.serviceaccount.name);
+        let groups = [
+            "system:serviceaccounts".to_owned(),
+            format!("system:serviceaccounts:{namespace}"),
+            "system:authenticated".to_owned(),
+        ];
+        let name = format!("system:serviceaccount:{namespace}:{name}");
+        Some(User { name, groups: groups.into() })
+    }
+}

@@ -1,0 +1,62 @@
+//! Other shapes of objects: server-side tables and bare metadata.
+
+use serde_json::{Value, json};
+
+use crate::registry::kind::{Column, Kind};
+
+/// What each row of a table carries of its object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IncludeObject {
+    /// Nothing.
+    None,
+    /// Its metadata.
+    Metadata,
+    /// All of it.
+    Object,
+}
+
+impl IncludeObject {
+    /// Reads `includeObject`; metadata is the default.
+    pub fn parse(value: Option<&str>) -> Self {
+        match value {
+            Some("None") => Self::None,
+            Some("Object") => Self::Object,
+            _ => Self::Metadata,
+        }
+    }
+}
+
+/// A `meta.k8s.io/v1 Table`; `now` in seconds since the epoch.
+pub fn table(
+    kind: &Kind,
+    list_metadata: Value,
+    objects: impl Iterator<Item = Value>,
+    include: IncludeObject,
+    now: i64,
+) -> Value {
+    let rows: Vec<Value> = objects.map(|object| row(kind, object, include, now)).collect();
+    let columns: Vec<Value> = kind.columns.iter().map(column).collect();
+    json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": list_metadata,
+        "columnDefinitions": columns, "rows": rows})
+}
+
+fn column(column: &Column) -> Value {
+    json!({"name": column.name, "type": column.r#type, "format": column.format,
+        "description": "", "priority": column.priority})
+}
+
+fn row(kind: &Kind, object: Value, include: IncludeObject, now: i64) -> Value {
+    let cells = (kind.cells)(&object, now);
+    let object = match include {
+        IncludeObject::None => return json!({"cells": cells}),
+        IncludeObject::Metadata => metadata_only(&object),
+        IncludeObject::Object => object,
+    };
+    json!({"cells": cells, "object": object})
+}
+
+/// `meta.k8s.io/v1 PartialObjectMetadata` of an object.
+pub fn metadata_only(object: &Value) -> Value {
+    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1",
+        "metadata": object["metadata"]})
+}

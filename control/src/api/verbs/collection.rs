@@ -1,0 +1,29 @@
+//! Everything that a selector finds, deleted.
+
+use http::StatusCode;
+use serde_json::json as value;
+
+use super::Call;
+use super::delete::{delete_one, read_options};
+use super::list::select;
+use crate::api::body::{Body, Reply, json};
+use crate::api::options::ListOptions;
+use crate::api::status::Result;
+
+pub(super) async fn delete(call: &Call, body: Body) -> Result<Reply> {
+    let options = read_options(call, body).await?;
+    let list = ListOptions::parse(&call.query, call.target.kind)?;
+    let snapshot = call.server.store.snapshot(call.target.resource);
+    let selected = select(call, &list, &snapshot, None, usize::MAX).selected;
+    for (key, _) in &selected {
+        match delete_one(&call.server, call.target, key, &options).await {
+            // Somebody else was faster.
+            Err(status) if status.code == StatusCode::NOT_FOUND => {}
+            other => drop(other?),
+        }
+    }
+    let kind = call.target.kind;
+    let done = value!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
+        "details": {"group": kind.group, "kind": kind.plural}});
+    Ok(json(StatusCode::OK, &done))
+}

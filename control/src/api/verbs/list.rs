@@ -1,0 +1,219 @@
+//! Many objects: one snapshot, whole or in pages.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use futures_util::stream;
+use http::StatusCode;
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use serde_json::{Value, json};
+
+use super::Call;
+use crate::api::body::{BoxError, Reply, json as json_reply, reply};
+use crate::api::negotiate::{self, Shape};
+use crate::api::options::{ListOptions, VersionMatch};
+use crate::api::pages::Token;
+use crate::api::status::{Result, Status};
+use crate::api::table::{IncludeObject, metadata_only, table};
+use crate::store::{Object, Snapshot};
+
+/// Bytes of one piece of a long answer.
+const CHUNK: usize = 64 << 10;
+
+pub(super) fn list(call: &Call) -> Result<Reply> {
+    let shape = negotiate::shape(&call.headers)?;
+    let options = ListOptions::parse(&call.query, call.target.kind)?;
+    let (snapshot, after) = snapshot(call, &options)?;
+    let limit = options.limit.unwrap_or(usize::MAX);
+    let page = select(call, &options, &snapshot, after.as_deref(), limit);
+    let metadata = list_metadata(call, &options, &snapshot, &page);
+    let objects = page.selected.into_iter().map(|(_, object)| object);
+    Ok(match shape {
+        Shape::Object => stream_list(call, &metadata, objects.collect()),
+        Shape::Table => {
+            let include = IncludeObject::parse(call.query.get("includeObject"));
+            let now = jiff::Timestamp::now().as_second();
+            let objects = objects.map(|object| object.value());
+            let table = table(call.target.kind, metadata, objects, include, now);
+            json_reply(StatusCode::OK, &table)
+        }
+        Shape::Metadata => {
+            let items: Vec<Value> = objects.map(|object| metadata_only(&object.value())).collect();
+            let list = json!({"kind": "PartialObjectMetadataList",
+                "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "items": items});
+            json_reply(StatusCode::OK, &list)
+        }
+    })
+}
+
+/// The snapshot that the request is about, and the key after which it starts.
+fn snapshot(call: &Call, options: &ListOptions) -> Result<(Snapshot, Option<String>)> {
+    let server = &call.server;
+    let resource = call.target.resource;
+    if let Some(token) = &options.continue_token {
+        let token = Token::decode(token);
+        let token = token.ok_or_else(|| Status::bad_request("continue key is not valid"))?;
+        let page = server.pages.find(resource, token.revision, Instant::now());
+        let page = page.ok_or_else(|| {
+            Status::expired("The provided continue parameter is too old to display a consistent \
+                list result. You must start a new list without the continue parameter.")
+        })?;
+        return Ok((page, Some(token.after)));
+    }
+    let latest = server.store.snapshot(resource);
+    match (options.version, options.version_match) {
+        (Some(wanted), _) if wanted > latest.revision => {
+            Err(Status::future_version(wanted, latest.revision))
+        }
+        (Some(wanted), Some(VersionMatch::Exact)) if wanted < latest.revision => {
+            let kept = server.pages.find(resource, wanted, Instant::now());
+            let kept = kept.ok_or_else(|| {
+                Status::expired(format!("The provided resource version is too old: {wanted}"))
+            })?;
+            Ok((kept, None))
+        }
+        _ => Ok((latest, None)),
+    }
+}
+
+/// A page of a snapshot.
+pub(super) struct Page {
+    /// What was asked for.
+    pub(super) selected: Vec<(Arc<str>, Arc<Object>)>,
+    /// The last key that was looked at, if there are more.
+    next: Option<Arc<str>>,
+    /// How many there are after this page, where that is known.
+    remaining: Option<usize>,
+}
+
+/// The first `limit` objects after `after` that the request selects.
+pub(super) fn select(
+    call: &Call,
+    options: &ListOptions,
+    snapshot: &Snapshot,
+    after: Option<&str>,
+    limit: usize,
+) -> Page {
+    let namespace = call.path.namespace.as_deref();
+    let mut page = Page { selected: Vec::new(), next: None, remaining: None };
+    if let (Some(name), true) = (options.fields.name(), namespace.is_some() || !call.target.kind.namespaced) {
+        let key: Arc<str> = crate::api::value::key(namespace, name).into();
+        let found = snapshot.objects.get(&key).filter(|object| wanted(options, &key, object));
+        page.selected.extend(found.map(|object| (key, object.clone())));
+        return page;
+    }
+    let mut range = snapshot.range(namespace, after);
+    let mut last = None;
+    for (key, object) in range.by_ref() {
+        if page.selected.len() == limit {
+            page.next = last;
+            let unfiltered = call.query.get("labelSelector").is_none()
+                && call.query.get("fieldSelector").is_none();
+            page.remaining = unfiltered.then(|| range.count() + 1);
+            return page;
+        }
+        if wanted(options, key, object) {
+            page.selected.push((key.clone(), object.clone()));
+        }
+        last = Some(key.clone());
+    }
+    page
+}
+
+fn wanted(options: &ListOptions, key: &str, object: &Object) -> bool {
+    options.labels.matches(&object.selectable) && options.fields.matches(key, &object.selectable)
+}
+
+fn list_metadata(call: &Call, options: &ListOptions, snapshot: &Snapshot, page: &Page) -> Value {
+    let mut metadata = json!({"resourceVersion": snapshot.revision.to_string()});
+    if let (Some(next), true) = (&page.next, options.limit.is_some()) {
+        call.server.pages.keep(call.target.resource, snapshot, Instant::now());
+        let token = Token { revision: snapshot.revision, after: next.to_string() };
+        metadata["continue"] = token.encode().into();
+        if let Some(remaining) = page.remaining {
+            metadata["remainingItemCount"] = remaining.into();
+        }
+    }
+    metadata
+}
+
+/// Streams the list out of the shared encodings, piece by piece.
+fn stream_list(call: &Call, metadata: &Value, objects: Vec<Arc<Object>>) -> Reply {
+    let kind = call.target.kind.kind;
+    let version = call.target.api_version();
+    let head = format!(
+        r#"{{"kind":"{kind}List","apiVersion":"{version}","metadata":{metadata},"items":["#
+    );
+    let mut pieces = Pieces { head: Some(head.into()), objects: objects.into_iter(), first: true };
+    let first = pieces.next().unwrap_or_default();
+    if pieces.objects.len() == 0 && pieces.head.is_none() && first.ends_with(b"]}") {
+        return reply(StatusCode::OK, "application/json", crate::api::body::full(first));
+    }
+    let pieces = std::iter::once(first).chain(pieces);
+    let frames = pieces.map(|piece| Ok::<_, BoxError>(Frame::data(piece)));
+    let body = StreamBody::new(stream::iter(frames)).boxed_unsync();
+    reply(StatusCode::OK, "application/json", body)
+}
+
+/// The list as a sequence of pieces of about [`CHUNK`] bytes; the last ends with `]}`.
+struct Pieces {
+    head: Option<Bytes>,
+    objects: std::vec::IntoIter<Arc<Object>>,
+    first: bool,
+}
+
+impl Iterator for Pieces {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        if self.head.is_none() && self.first {
+            return None;
+        }
+        let mut piece = BytesMut::new();
+        if let Some(head) = self.head.take() {
+            piece.put_slice(&head);
+        }
+        for object in self.objects.by_ref() {
+            if !std::mem::take(&mut self.first) {
+                piece.put_u8(b',');
+            }
+            piece.put_slice(&object.json());
+            if piece.len() >= CHUNK {
+                return Some(piece.freeze());
+            }
+        }
+        piece.put_slice(b"]}");
+        self.first = true;
+        Some(piece.freeze())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Draft, EventType};
+
+    fn pieces(count: usize) -> (usize, Value) {
+        let object = |index: usize| {
+            let text = "x".repeat(CHUNK / 2);
+            let value = json!({"metadata": {"name": format!("o{index}")}, "text": text});
+            Arc::new(Draft::new(&value, &[]).finish(1, EventType::Added, None))
+        };
+        let objects: Vec<_> = (0..count).map(object).collect();
+        let head = Some(Bytes::from_static(b"{\"items\":["));
+        let pieces = Pieces { head, objects: objects.into_iter(), first: true };
+        let all: Vec<Bytes> = pieces.collect();
+        (all.len(), serde_json::from_slice(&all.concat()).unwrap())
+    }
+
+    #[test]
+    fn the_pieces_make_one_list() {
+        for count in [0, 1, 2, 3, 4, 5] {
+            let (_, list) = pieces(count);
+            assert_eq!(list["items"].as_array().unwrap().len(), count);
+        }
+        assert!(pieces(5).0 >= 2);
+    }
+}

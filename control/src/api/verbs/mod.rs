@@ -1,0 +1,88 @@
+//! One file per verb, generic over the kinds.
+
+mod collection;
+mod create;
+mod delete;
+mod get;
+mod list;
+mod patch;
+mod update;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use serde_json::Value;
+
+use super::body::{Body, Reply, json, json_bytes};
+use super::kinds::Target;
+use super::negotiate::{self, Shape};
+use super::request::{Query, ResourcePath};
+use super::server::Server;
+use super::status::{Result, Status};
+use super::table::{IncludeObject, metadata_only, table};
+use super::value::key;
+use super::write::Part;
+
+/// A request for a known resource.
+pub(super) struct Call {
+    pub(super) server: Arc<Server>,
+    pub(super) target: Target,
+    pub(super) path: ResourcePath,
+    pub(super) query: Query,
+    pub(super) headers: HeaderMap,
+}
+
+impl Call {
+    /// The store's key of the named object.
+    fn key(&self) -> String {
+        key(self.path.namespace.as_deref(), self.name())
+    }
+
+    fn name(&self) -> &str {
+        self.path.name.as_deref().unwrap_or_default()
+    }
+
+    /// An object in the shape that the client wants.
+    fn answer(&self, code: StatusCode, object: Bytes) -> Result<Reply> {
+        let shape = negotiate::shape(&self.headers)?;
+        if shape == Shape::Object {
+            return Ok(json_bytes(code, object));
+        }
+        let value: Value =
+            serde_json::from_slice(&object).map_err(|error| Status::internal(error.to_string()))?;
+        Ok(json(code, &self.shaped(shape, value)))
+    }
+
+    fn shaped(&self, shape: Shape, object: Value) -> Value {
+        match shape {
+            Shape::Object => object,
+            Shape::Metadata => metadata_only(&object),
+            Shape::Table => {
+                let version = object.pointer("/metadata/resourceVersion").cloned();
+                let metadata = serde_json::json!({"resourceVersion": version});
+                let include = IncludeObject::parse(self.query.get("includeObject"));
+                let now = jiff::Timestamp::now().as_second();
+                table(self.target.kind, metadata, std::iter::once(object), include, now)
+            }
+        }
+    }
+
+    /// Carries out `verb` on the resource itself or, with `part`, on a part of it.
+    pub(super) async fn run(self, verb: &str, part: Part, body: Body) -> Result<Reply> {
+        let whole = part == Part::Whole;
+        match (verb, self.path.name.is_some()) {
+            ("get", true) => get::get(&self),
+            ("list", false) if whole => list::list(&self),
+            ("watch", _) if whole => super::watch::watch(self),
+            ("create", false) if whole => create::create(&self, body).await,
+            ("update", true) => update::update(&self, part, body).await,
+            ("patch", true) => patch::patch(&self, part, body).await,
+            ("delete", true) if whole => delete::delete(&self, body).await,
+            ("deletecollection", false) if whole => collection::delete(&self, body).await,
+            _ => Err(Status::method_not_allowed()),
+        }
+    }
+}
+
+pub(super) use delete::{Outcome, delete_one};

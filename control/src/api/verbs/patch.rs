@@ -1,0 +1,30 @@
+//! An object changed by a patch.
+
+use http::StatusCode;
+use parking_lot::Mutex;
+use serde_json::Value;
+
+use super::Call;
+use crate::api::body::{Body, Reply};
+use crate::api::options::WriteOptions;
+use crate::api::patch::Patch;
+use crate::api::status::Result;
+use crate::api::write::Part;
+use crate::api::{decode, fields, negotiate};
+
+pub(super) async fn patch(call: &Call, part: Part, body: Body) -> Result<Reply> {
+    let options = WriteOptions::parse(&call.query)?;
+    let content_type = negotiate::content_type(&call.headers);
+    Patch::supports(&content_type)?;
+    let patch = Patch::parse(&content_type, &decode::read(body).await?)?;
+    let warnings = Mutex::new(Vec::new());
+    let candidate = |old: &Value| {
+        let new = patch.apply(call.target.kind, old)?;
+        super::create::agrees(call, &new)?;
+        *warnings.lock() = fields::check(call.target, &new, options.validation)?;
+        Ok(new)
+    };
+    let modified =
+        call.server.modify(call.target, &call.key(), part, options.dry_run, &candidate).await?;
+    Ok(fields::warn(call.answer(StatusCode::OK, modified)?, &warnings.into_inner()))
+}

@@ -1,0 +1,33 @@
+//! A whole object, or a part of it, replaced.
+
+use http::StatusCode;
+use serde_json::Value;
+
+use super::Call;
+use super::create::agrees;
+use crate::api::body::{Body, Reply};
+use crate::api::options::WriteOptions;
+use crate::api::status::{Result, Status};
+use crate::api::value::name;
+use crate::api::write::Part;
+use crate::api::{decode, fields, negotiate};
+
+pub(super) async fn update(call: &Call, part: Part, body: Body) -> Result<Reply> {
+    let options = WriteOptions::parse(&call.query)?;
+    let bytes = decode::read(body).await?;
+    let mut object = decode::object(&bytes, &negotiate::content_type(&call.headers))?;
+    agrees(call, &object)?;
+    if name(&object) != call.name() {
+        let (have, want) = (name(&object), call.name());
+        return Err(Status::bad_request(format!(
+            "the name of the object ({have}) does not match the name on the URL ({want})"
+        )));
+    }
+    let warnings = fields::check(call.target, &object, options.validation)?;
+    object["apiVersion"] = call.target.api_version().into();
+    object["kind"] = call.target.kind.kind.into();
+    let candidate = |_: &Value| Ok(object.clone());
+    let modified =
+        call.server.modify(call.target, &call.key(), part, options.dry_run, &candidate).await?;
+    Ok(fields::warn(call.answer(StatusCode::OK, modified)?, &warnings))
+}

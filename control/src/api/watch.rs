@@ -1,0 +1,270 @@
+//! Watch streams: the log of a resource, filtered, in the shape that the client wants.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream;
+use http::StatusCode;
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::body::{BoxError, Reply, reply};
+use super::kinds::Target;
+use super::negotiate::{self, Shape};
+use super::options::ListOptions;
+use super::status::{Result, Status};
+use super::table::{IncludeObject, metadata_only, table};
+use super::verbs::Call;
+use crate::store::{Event, EventType, Expired, Object, Selectable, Snapshot, Watcher};
+
+/// Time between bookmarks.
+const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+/// A watch without a time-out ends after this much plus up to as much again.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1800);
+/// Marks the bookmark that ends the initial events.
+const INITIAL_END: &str = "k8s.io/initial-events-end";
+
+/// Answers with a stream of events that ends at the time-out, at shutdown, or with an error event.
+pub(super) fn watch(call: Call) -> Result<Reply> {
+    let shape = negotiate::shape(&call.headers)?;
+    let mut options = ListOptions::parse(&call.query, call.target.kind)?;
+    if options.initial_events && (!options.bookmarks || options.version_match.is_none()) {
+        let why = "Forbidden: sendInitialEvents requires allowWatchBookmarks and \
+                   resourceVersionMatch=NotOlderThan";
+        return Err(Status::invalid_parameter("sendInitialEvents", why));
+    }
+    let store = &call.server.store;
+    let current = store.revision();
+    if let Some(wanted) = options.version.filter(|wanted| *wanted > current) {
+        return Err(Status::future_version(wanted, current));
+    }
+    let from_now = matches!(options.version, None | Some(0)) || options.initial_events;
+    let (initial, watcher) = if from_now {
+        let (snapshot, watcher) = store.snapshot_and_watch(call.target.resource);
+        (Some(snapshot), Ok(watcher))
+    } else {
+        (None, store.watch(call.target.resource, options.version.unwrap_or_default()))
+    };
+    // A client that wants events since "now" (no version, initial events declined) gets none first.
+    let declined = call.query.get("sendInitialEvents") == Some("false");
+    let initial = initial.filter(|_| !declined);
+    let timeout = timeout(options.timeout.take());
+    let filter = Filter::new(&call, options);
+    let stream = Stream::new(filter, shape, initial, watcher, timeout, call.server.stopping.clone());
+    let frames = stream::unfold(stream, |mut stream| async move {
+        let line = stream.next().await?;
+        Some((Ok::<_, BoxError>(Frame::data(line)), stream))
+    });
+    let body = StreamBody::new(frames).boxed_unsync();
+    Ok(reply(StatusCode::OK, "application/json", body))
+}
+
+/// The default is spread out, so that watches opened together do not end together.
+fn timeout(seconds: Option<u64>) -> Duration {
+    match seconds {
+        Some(seconds) if seconds > 0 => Duration::from_secs(seconds.min(86_400)),
+        _ => {
+            let random = u16::from_le_bytes([uuid::Uuid::new_v4().as_bytes()[0], 0]);
+            DEFAULT_TIMEOUT + DEFAULT_TIMEOUT.mul_f64(f64::from(random) / 256.0)
+        }
+    }
+}
+
+/// Which objects a watch is about.
+struct Filter {
+    target: Target,
+    /// `namespace/`, or empty.
+    prefix: String,
+    /// The whole key, when the path names one object.
+    key: Option<String>,
+    options: ListOptions,
+    include: IncludeObject,
+}
+
+impl Filter {
+    fn new(call: &Call, options: ListOptions) -> Self {
+        let namespace = call.path.namespace.as_deref();
+        Self {
+            target: call.target,
+            prefix: namespace.map(|namespace| format!("{namespace}/")).unwrap_or_default(),
+            key: call.path.name.as_deref().map(|name| super::value::key(namespace, name)),
+            options,
+            include: IncludeObject::parse(call.query.get("includeObject")),
+        }
+    }
+
+    fn matches(&self, key: &str, selectable: &Selectable) -> bool {
+        key.starts_with(&self.prefix)
+            && self.key.as_deref().is_none_or(|wanted| wanted == key)
+            && self.options.labels.matches(selectable)
+            && self.options.fields.matches(key, selectable)
+    }
+
+    /// What the event is to somebody who sees only what the filter selects.
+    fn seen_as(&self, event: &Event) -> Option<EventType> {
+        let now = event.event != EventType::Deleted
+            && self.matches(&event.key, &event.object.selectable);
+        let before =
+            event.before.as_ref().is_some_and(|before| self.matches(&event.key, before));
+        match (before, now) {
+            (false, true) => Some(EventType::Added),
+            (true, true) => Some(EventType::Modified),
+            (true, false) => Some(EventType::Deleted),
+            (false, false) => None,
+        }
+    }
+}
+
+/// One client's watch.
+struct Stream {
+    filter: Filter,
+    shape: Shape,
+    ready: VecDeque<Bytes>,
+    watcher: Option<Watcher>,
+    /// The revision up to which everything is delivered.
+    complete: Option<u64>,
+    end: Instant,
+    bookmark: Instant,
+    stopping: CancellationToken,
+}
+
+impl Stream {
+    fn new(
+        filter: Filter,
+        shape: Shape,
+        initial: Option<Snapshot>,
+        watcher: std::result::Result<Watcher, Expired>,
+        timeout: Duration,
+        stopping: CancellationToken,
+    ) -> Self {
+        let now = Instant::now();
+        let mut stream = Self {
+            filter,
+            shape,
+            ready: VecDeque::new(),
+            watcher: None,
+            complete: None,
+            end: now + timeout,
+            bookmark: now + BOOKMARK_EVERY,
+            stopping,
+        };
+        match watcher {
+            Ok(watcher) => stream.watcher = Some(watcher),
+            Err(expired) => stream.fail(&expired),
+        }
+        if let Some(snapshot) = initial {
+            stream.push_initial(&snapshot);
+        }
+        stream
+    }
+
+    fn push_initial(&mut self, snapshot: &Snapshot) {
+        for (key, object) in &snapshot.objects {
+            if self.filter.matches(key, &object.selectable) {
+                let line = self.line(EventType::Added, object);
+                self.ready.push_back(line);
+            }
+        }
+        if self.filter.options.initial_events {
+            let line = self.bookmark_line(snapshot.revision, true);
+            self.ready.push_back(line);
+        }
+    }
+
+    /// The next piece of the answer, or none at its end.
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            if let Some(line) = self.ready.pop_front() {
+                return Some(line);
+            }
+            self.read();
+            if self.ready.is_empty() {
+                self.wait().await?;
+            }
+        }
+    }
+
+    /// Moves what there is from the log to the queue.
+    fn read(&mut self) {
+        let Some(watcher) = &mut self.watcher else { return };
+        match watcher.poll() {
+            Ok((events, complete)) => {
+                self.complete = complete;
+                for event in &events {
+                    if let Some(seen) = self.filter.seen_as(event) {
+                        let line = self.line(seen, &event.object);
+                        self.ready.push_back(line);
+                    }
+                }
+            }
+            Err(expired) => self.fail(&expired),
+        }
+    }
+
+    /// Waits for news, a bookmark's time or the end (none).
+    async fn wait(&mut self) -> Option<()> {
+        let bookmarks = self.filter.options.bookmarks;
+        let watcher = self.watcher.as_mut()?;
+        // More than one reading's worth was there but nothing of it was selected.
+        let Some(complete) = self.complete else { return Some(()) };
+        tokio::select! {
+            alive = watcher.changed() => alive.then_some(()),
+            () = tokio::time::sleep_until(self.bookmark), if bookmarks => {
+                self.bookmark = Instant::now() + BOOKMARK_EVERY;
+                let line = self.bookmark_line(complete, false);
+                self.ready.push_back(line);
+                Some(())
+            }
+            () = tokio::time::sleep_until(self.end) => None,
+            () = self.stopping.cancelled() => None,
+        }
+    }
+
+    fn fail(&mut self, expired: &Expired) {
+        let status = Status::expired(expired.to_string()).to_value();
+        self.watcher = None;
+        self.ready.push_back(encode("ERROR", &status));
+    }
+
+    fn line(&self, event: EventType, object: &Arc<Object>) -> Bytes {
+        match self.shape {
+            Shape::Object => object.line(event),
+            Shape::Metadata => encode(event.name(), &metadata_only(&object.value())),
+            Shape::Table => encode(event.name(), &self.table_of(object.value())),
+        }
+    }
+
+    fn table_of(&self, object: Value) -> Value {
+        let metadata = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
+        let now = jiff::Timestamp::now().as_second();
+        let objects = std::iter::once(object);
+        table(self.filter.target.kind, metadata, objects, self.filter.include, now)
+    }
+
+    fn bookmark_line(&self, revision: u64, initial_end: bool) -> Bytes {
+        let mut metadata = json!({"resourceVersion": revision.to_string(), "creationTimestamp": null});
+        if initial_end {
+            metadata["annotations"] = json!({INITIAL_END: "true"});
+        }
+        let target = self.filter.target;
+        let object = match self.shape {
+            Shape::Object => json!({"kind": target.kind.kind,
+                "apiVersion": target.api_version(), "metadata": metadata}),
+            Shape::Metadata => metadata_only(&json!({"metadata": metadata})),
+            Shape::Table => {
+                let nothing = std::iter::empty();
+                table(target.kind, metadata, nothing, self.filter.include, 0)
+            }
+        };
+        encode("BOOKMARK", &object)
+    }
+}
+
+fn encode(event: &str, object: &Value) -> Bytes {
+    format!("{{\"type\":\"{event}\",\"object\":{object}}}\n").into()
+}

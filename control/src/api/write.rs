@@ -1,0 +1,306 @@
+//! The one way into the store: default, admit, prepare, validate, allocate, commit.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::Value;
+
+use super::admission;
+use super::kinds::Target;
+use super::meta;
+use super::server::Server;
+use super::status::{Result, Status};
+use super::value::{finalizers, integer, is_deleting, items, key, name, namespace, text};
+use crate::registry::kind::{FieldError, FieldErrorReason};
+use crate::store::{Change, Object, WriteError};
+
+/// Attempts of an update against concurrent writers.
+const ATTEMPTS: usize = 32;
+
+/// Which part of the object a client writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    /// Everything but the status.
+    Whole,
+    /// The status alone.
+    Status,
+    /// The finalizers in a Namespace's spec.
+    Finalize,
+}
+
+/// What an update amounts to.
+#[derive(Debug, PartialEq)]
+pub(super) enum Plan {
+    /// The object is as wanted.
+    Unchanged,
+    /// The object changes.
+    Update(Value),
+    /// The last obstacle to a deletion goes, and the object with it.
+    Remove(Value),
+}
+
+impl Server {
+    /// Creates a stamped object and returns its JSON.
+    pub(super) async fn insert(&self, target: Target, mut object: Value, dry: bool) -> Result<Bytes> {
+        let kind = target.kind;
+        (kind.default)(&mut object);
+        admission::admit(self, target, &mut object)?;
+        (kind.prepare)(&mut object, None);
+        check(target, &object, None)?;
+        let reservation = self.reserve(target, &mut object, None)?;
+        if dry {
+            return Ok(object.to_string().into());
+        }
+        let draft = self.store.draft(target.resource, &object);
+        let key = key(Some(namespace(&object)), name(&object));
+        let written = self.store.write(target.resource, key.into(), Change::Create(draft)).await;
+        let written = written.map_err(|error| Status::of_write(error, kind, name(&object)))?;
+        reservation.into_iter().for_each(super::addresses::Reservation::keep);
+        Ok(written.json())
+    }
+
+    /// Brings a stored object to what `candidate` makes of it and returns its JSON. `candidate` runs
+    /// again when another writer was faster.
+    pub(super) async fn modify(
+        &self,
+        target: Target,
+        key: &str,
+        part: Part,
+        dry: bool,
+        candidate: &(dyn Fn(&Value) -> Result<Value> + Sync),
+    ) -> Result<Bytes> {
+        let short = key.split_once('/').map_or(key, |(_, name)| name);
+        for _ in 0..ATTEMPTS {
+            let stored = self.store.get(target.resource, key);
+            let stored = stored.ok_or_else(|| Status::not_found(target.kind, short))?;
+            let old = stored.value();
+            let plan = plan(target, part, &old, candidate(&old)?)?;
+            match self.carry_out(target, key, &stored, &old, plan, dry).await {
+                Err(WriteFailure::Store(WriteError::Conflict { .. })) => {}
+                Err(WriteFailure::Store(error)) => {
+                    return Err(Status::of_write(error, target.kind, short));
+                }
+                Err(WriteFailure::Refused(status)) => return Err(status),
+                Ok(json) => return Ok(json),
+            }
+        }
+        Err(Status::stale(target.kind, short))
+    }
+
+    async fn carry_out(
+        &self,
+        target: Target,
+        key: &str,
+        stored: &Arc<Object>,
+        old: &Value,
+        plan: Plan,
+        dry: bool,
+    ) -> std::result::Result<Bytes, WriteFailure> {
+        match plan {
+            Plan::Unchanged => Ok(stored.json()),
+            Plan::Remove(object) if dry => Ok(object.to_string().into()),
+            Plan::Remove(object) => {
+                self.remove(target, key, stored, &object).await.map_err(WriteFailure::Store)
+            }
+            Plan::Update(mut object) => {
+                let reserved = self.reserve(target, &mut object, Some(old));
+                let reserved = reserved.map_err(WriteFailure::Refused)?;
+                if dry {
+                    return Ok(object.to_string().into());
+                }
+                let draft = self.store.draft(target.resource, &object);
+                let change = Change::Update(draft, stored.revision);
+                let written = self.store.write(target.resource, key.into(), change).await;
+                let written = written.map_err(WriteFailure::Store)?;
+                reserved.into_iter().for_each(super::addresses::Reservation::keep);
+                self.release(target, key, old, Some(&object));
+                Ok(written.json())
+            }
+        }
+    }
+
+    /// Removes a stored object; `last` is what watchers see of it.
+    pub(super) async fn remove(
+        &self,
+        target: Target,
+        key: &str,
+        stored: &Arc<Object>,
+        last: &Value,
+    ) -> std::result::Result<Bytes, WriteError> {
+        let draft = self.store.draft(target.resource, last);
+        let change = Change::Delete(draft, stored.revision);
+        let gone = self.store.write(target.resource, key.into(), change).await?;
+        self.release(target, key, last, None);
+        Ok(gone.json())
+    }
+
+    /// Takes the addresses that a Service needs and writes them into it.
+    pub(super) fn reserve(
+        &self,
+        target: Target,
+        object: &mut Value,
+        old: Option<&Value>,
+    ) -> Result<Option<super::addresses::Reservation<'_>>> {
+        if target.kind.plural != "services" || !target.kind.group.is_empty() {
+            return Ok(None);
+        }
+        let reserved = self.addresses.reserve(object, old);
+        reserved.map(Some).map_err(|faults| Status::invalid(target.kind, name(object), &faults))
+    }
+
+    /// Frees the addresses of a Service that it no longer has.
+    fn release(&self, target: Target, key: &str, old: &Value, new: Option<&Value>) {
+        if target.kind.plural == "services" && target.kind.group.is_empty() {
+            self.addresses.release(key, old, new);
+        }
+    }
+}
+
+enum WriteFailure {
+    Store(WriteError),
+    Refused(Status),
+}
+
+/// Compares what a client wants with what is stored.
+///
+/// # Errors
+/// 409 for a stale version or another uid, 422 naming every fault.
+pub(super) fn plan(target: Target, part: Part, old: &Value, candidate: Value) -> Result<Plan> {
+    let kind = target.kind;
+    agrees(target, old, &candidate)?;
+    let mut new = merge_part(part, old, candidate);
+    if part == Part::Whole {
+        meta::keep(&mut new, old);
+    }
+    (kind.default)(&mut new);
+    if part == Part::Whole {
+        (kind.prepare)(&mut new, Some(old));
+    }
+    if new == *old {
+        return Ok(Plan::Unchanged);
+    }
+    check(target, &new, Some(old))?;
+    Ok(if may_go(&new) { Plan::Remove(new) } else { Plan::Update(new) })
+}
+
+/// Whether nothing holds back an object that is being deleted.
+pub(super) fn may_go(object: &Value) -> bool {
+    is_deleting(object)
+        && finalizers(object).is_empty()
+        && items(object, "/spec/finalizers").is_empty()
+        && integer(object, "/metadata/deletionGracePeriodSeconds").unwrap_or(0) == 0
+}
+
+fn agrees(target: Target, old: &Value, candidate: &Value) -> Result<()> {
+    let short = name(old);
+    let differs = |pointer: &str| {
+        let (have, want) = (text(old, pointer), text(candidate, pointer));
+        (!want.is_empty() && want != have).then_some((have, want))
+    };
+    if differs("/metadata/name").is_some() || differs("/metadata/namespace").is_some() {
+        let why = "the name of the object does not match the name on the URL";
+        return Err(Status::bad_request(why));
+    }
+    if let Some((have, want)) = differs("/metadata/uid") {
+        let why = format!(
+            "Precondition failed: UID in precondition: {want}, UID in object meta: {have}"
+        );
+        return Err(Status::conflict(target.kind, short, &why));
+    }
+    match differs("/metadata/resourceVersion") {
+        Some((_, want)) if want != "0" => Err(Status::stale(target.kind, short)),
+        _ => Ok(()),
+    }
+}
+
+fn merge_part(part: Part, old: &Value, mut candidate: Value) -> Value {
+    let pointer = match part {
+        Part::Whole => return candidate,
+        Part::Status => "status",
+        Part::Finalize => "spec",
+    };
+    let mut new = old.clone();
+    let written = candidate.as_object_mut().and_then(|object| object.remove(pointer));
+    match written {
+        Some(written) if part == Part::Finalize => {
+            let left = written.get("finalizers").cloned().unwrap_or(Value::Array(Vec::new()));
+            super::value::object(&mut new, "spec").insert("finalizers".into(), left);
+        }
+        Some(written) => new[pointer] = written,
+        None => {}
+    }
+    new
+}
+
+/// Checks an object that is about to be stored.
+fn check(target: Target, new: &Value, old: Option<&Value>) -> Result<()> {
+    let mut faults = meta::validate(target.kind, new);
+    faults.extend((target.kind.validate)(new, old));
+    faults.extend(old.and_then(|old| new_finalizer(new, old)));
+    if faults.is_empty() {
+        return Ok(());
+    }
+    Err(Status::invalid(target.kind, name(new), &faults))
+}
+
+fn new_finalizer(new: &Value, old: &Value) -> Option<FieldError> {
+    let stored = finalizers(old);
+    let added = finalizers(new).into_iter().find(|finalizer| !stored.contains(finalizer))?;
+    is_deleting(old).then(|| FieldError {
+        field: "metadata.finalizers".into(),
+        reason: FieldErrorReason::Forbidden,
+        message: format!(
+            "no new finalizers can be added if the object is being deleted, found {added:?}"
+        ),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::Kinds;
+    use crate::registry::KINDS;
+
+    fn config_map() -> Target {
+        Kinds(KINDS).of("", "configmaps").unwrap()
+    }
+
+    fn stored() -> Value {
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"a": "1"},
+            "metadata": {"name": "x", "namespace": "n", "uid": "u", "resourceVersion": "5",
+                "creationTimestamp": "t"}})
+    }
+
+    #[test]
+    fn the_same_content_changes_nothing() {
+        let candidate = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"a": "1"},
+            "metadata": {"name": "x"}});
+        assert_eq!(plan(config_map(), Part::Whole, &stored(), candidate).unwrap(), Plan::Unchanged);
+    }
+
+    #[test]
+    fn a_stale_version_and_another_uid_are_conflicts() {
+        for (key, value) in [("resourceVersion", "4"), ("uid", "other")] {
+            let mut candidate = stored();
+            candidate["metadata"][key] = value.into();
+            let refused = plan(config_map(), Part::Whole, &stored(), candidate).unwrap_err();
+            assert_eq!(refused.code, 409, "{key}");
+        }
+    }
+
+    #[test]
+    fn the_last_finalizer_takes_the_object_along() {
+        let mut old = stored();
+        old["metadata"]["deletionTimestamp"] = "t".into();
+        old["metadata"]["finalizers"] = json!(["a/b"]);
+        let mut candidate = old.clone();
+        candidate["metadata"]["finalizers"] = json!([]);
+        let planned = plan(config_map(), Part::Whole, &old, candidate).unwrap();
+        assert!(matches!(planned, Plan::Remove(_)));
+        let mut candidate = old.clone();
+        candidate["metadata"]["finalizers"] = json!(["a/b", "c/d"]);
+        assert_eq!(plan(config_map(), Part::Whole, &old, candidate).unwrap_err().code, 422);
+    }
+}

@@ -1,0 +1,148 @@
+//! `naru-control serve`: puts the parts together and runs them until a signal.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context;
+use clap::Args;
+use naru_control::api::{
+    AddressPlan, Api, Kinds, Listener, Server, ServerConfig, StaticTokens, TlsFiles, Tokens,
+    bootstrap,
+};
+use naru_control::pki::{Authority, KubeconfigSpec, Leaf, Subject, write_kubeconfig};
+use naru_control::registry::KINDS;
+use naru_control::store::Store;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// Settings of the control plane.
+#[derive(Args, Debug)]
+pub(crate) struct ServeArgs {
+    /// Directory of the store, the authority and the administrator's kubeconfig.
+    #[arg(long)]
+    data_dir: PathBuf,
+    /// Address to listen on.
+    #[arg(long, default_value = "0.0.0.0:6443")]
+    listen: SocketAddr,
+    /// Address under which nodes and pods reach this server.
+    #[arg(long)]
+    advertise_address: IpAddr,
+    /// Further names or addresses in the server's certificate.
+    #[arg(long = "san")]
+    sans: Vec<String>,
+    /// Range that nodes get their pod ranges from.
+    #[arg(long, default_value = "10.244.0.0/16")]
+    pod_cidr: String,
+    /// Range of cluster addresses.
+    #[arg(long, default_value = "10.96.0.0/12")]
+    service_cidr: String,
+    /// Range of node ports.
+    #[arg(long, default_value = "30000-32767")]
+    node_port_range: String,
+    /// File of static bearer tokens: token,user,uid,"group1,group2".
+    #[arg(long)]
+    token_file: Option<PathBuf>,
+}
+
+/// Runs until SIGTERM or SIGINT.
+pub(crate) fn run(args: ServeArgs) -> anyhow::Result<()> {
+    naru_core::start("naru-control");
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(serve(args))
+}
+
+async fn serve(args: ServeArgs) -> anyhow::Result<()> {
+    let plan = AddressPlan::parse(&args.service_cidr, &args.node_port_range)?;
+    let pki = args.data_dir.join("pki");
+    std::fs::create_dir_all(&args.data_dir)
+        .with_context(|| format!("cannot create {}", args.data_dir.display()))?;
+    let authority = Authority::open(&pki)?;
+    let leaf = authority.sign(&serving_subject(&args, &plan))?;
+    let stopping = CancellationToken::new();
+    let server = Arc::new(server(&args, plan, &authority, &stopping)?);
+    let api = Api::new(server.clone());
+    bootstrap(&api, &server).await.context("cannot create the cluster's own objects")?;
+    let listener = listen(&args, &authority, &leaf).await?;
+    write_admin(&args, &authority, listener.local_address()?)?;
+    tracing::info!(address = %listener.local_address()?, "serving");
+    let serving = tokio::spawn(listener.serve(api, stopping.clone()));
+    wait_for_signal().await?;
+    tracing::info!("stopping");
+    stopping.cancel();
+    serving.await?;
+    Ok(())
+}
+
+fn server(
+    args: &ServeArgs,
+    plan: AddressPlan,
+    authority: &Authority,
+    stopping: &CancellationToken,
+) -> anyhow::Result<Server> {
+    let kinds = Kinds(KINDS);
+    let path = args.data_dir.join("store.redb");
+    let store = Store::open(&path, &kinds.resources())
+        .with_context(|| format!("cannot open the store {}", path.display()))?;
+    let tokens = Tokens::open(&args.data_dir.join("pki/sa.key"))?;
+    let static_tokens = match &args.token_file {
+        None => StaticTokens::default(),
+        Some(path) => StaticTokens::read(path)
+            .with_context(|| format!("cannot read {}", path.display()))?,
+    };
+    let config = ServerConfig {
+        advertise_address: args.advertise_address,
+        advertise_port: args.listen.port(),
+        plan,
+        authority: authority.certificate().to_owned(),
+    };
+    Ok(Server::new(store, kinds, tokens, static_tokens, config, stopping.clone()))
+}
+
+async fn listen(args: &ServeArgs, authority: &Authority, leaf: &Leaf) -> anyhow::Result<Listener> {
+    let files = TlsFiles {
+        certificate: &leaf.certificate,
+        key: &leaf.key,
+        authority: authority.certificate(),
+    };
+    Ok(Listener::bind(args.listen, &files).await?)
+}
+
+/// The names and addresses by which clients know this server.
+fn serving_subject(args: &ServeArgs, plan: &AddressPlan) -> Subject {
+    let mut subject = Subject { user: "naru-apiserver".into(), ..Subject::default() };
+    let service = "kubernetes.default.svc.cluster.local";
+    let dots = service.match_indices('.').map(|(index, _)| &service[..index]);
+    subject.names.extend(dots.map(str::to_owned));
+    subject.names.extend([service.to_owned(), "localhost".to_owned()]);
+    subject.addresses.extend([
+        args.advertise_address,
+        IpAddr::from(plan.nth(1)),
+        IpAddr::from([127, 0, 0, 1]),
+    ]);
+    for san in &args.sans {
+        match san.parse() {
+            Ok(address) => subject.addresses.push(address),
+            Err(_) => subject.names.push(san.clone()),
+        }
+    }
+    subject
+}
+
+/// Writes the administrator's kubeconfig, new at every start.
+fn write_admin(args: &ServeArgs, authority: &Authority, bound: SocketAddr) -> anyhow::Result<()> {
+    let server = format!("https://{}", SocketAddr::new(args.advertise_address, bound.port()));
+    let spec = KubeconfigSpec { server: &server, user: "admin" };
+    let groups = ["system:masters".to_owned()];
+    Ok(write_kubeconfig(authority, &spec, &groups, &args.data_dir.join("admin.kubeconfig"))?)
+}
+
+async fn wait_for_signal() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
