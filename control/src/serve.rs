@@ -3,17 +3,20 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
 use naru_control::api::{
-    AddressPlan, Api, Kinds, Listener, Server, ServerConfig, StaticTokens, TlsFiles, Tokens,
-    bootstrap,
+    AddressPlan, Api, Internal, Kinds, Listener, NodeClient, Server, ServerConfig, StaticTokens,
+    TlsFiles, Tokens, bootstrap,
 };
+use naru_control::controllers;
 use naru_control::pki::{Authority, KubeconfigSpec, Leaf, Subject, write_kubeconfig};
 use naru_control::registry::KINDS;
 use naru_control::store::Store;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// Settings of the control plane.
@@ -43,6 +46,15 @@ pub(crate) struct ServeArgs {
     /// File of static bearer tokens: token,user,uid,"group1,group2".
     #[arg(long)]
     token_file: Option<PathBuf>,
+    /// Seconds of silence after which a node counts as unreachable.
+    #[arg(long, default_value_t = 40)]
+    node_grace_seconds: u64,
+}
+
+impl ServeArgs {
+    fn node_grace(&self) -> Duration {
+        Duration::from_secs(self.node_grace_seconds)
+    }
 }
 
 /// Runs until SIGTERM or SIGINT.
@@ -66,11 +78,13 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let listener = listen(&args, &authority, &leaf).await?;
     write_admin(&args, &authority, listener.local_address()?)?;
     tracing::info!(address = %listener.local_address()?, "serving");
+    let clients = start_clients(&args, &api, &authority, &stopping);
     let serving = tokio::spawn(listener.serve(api, stopping.clone()));
     wait_for_signal().await?;
     tracing::info!("stopping");
     stopping.cancel();
     serving.await?;
+    clients.join_all().await;
     Ok(())
 }
 
@@ -90,13 +104,44 @@ fn server(
         Some(path) => StaticTokens::read(path)
             .with_context(|| format!("cannot read {}", path.display()))?,
     };
+    let nodes = node_client(authority)?;
     let config = ServerConfig {
         advertise_address: args.advertise_address,
         advertise_port: args.listen.port(),
         plan,
         authority: authority.certificate().to_owned(),
     };
-    Ok(Server::new(store, kinds, tokens, static_tokens, config, stopping.clone()))
+    Ok(Server::new(store, kinds, tokens, static_tokens, nodes, config, stopping.clone()))
+}
+
+/// The client with which the server calls nodes.
+fn node_client(authority: &Authority) -> anyhow::Result<NodeClient> {
+    let user = "kube-apiserver-kubelet-client".to_owned();
+    let groups = vec!["system:masters".to_owned()];
+    let leaf = authority.sign(&Subject { user, groups, ..Subject::default() })?;
+    let files = TlsFiles {
+        certificate: &leaf.certificate,
+        key: &leaf.key,
+        authority: authority.certificate(),
+    };
+    Ok(NodeClient::new(&files)?)
+}
+
+/// Starts the controllers and the scheduler as clients inside the process.
+fn start_clients(args: &ServeArgs, api: &Api, authority: &Authority, stopping: &CancellationToken) -> JoinSet<()> {
+    let client = |user: &str| {
+        kube::Client::new(Internal::new(api.clone(), user, &["system:authenticated"]), "default")
+    };
+    let config = controllers::Config {
+        pod_cidr: args.pod_cidr.clone(),
+        node_mask: naru_core::names::defaults::NODE_POD_PREFIX,
+        node_grace: args.node_grace(),
+        ca_pem: authority.certificate().to_owned(),
+    };
+    let mut clients = JoinSet::new();
+    let manager = client("system:kube-controller-manager");
+    clients.spawn(controllers::run(manager, config, stopping.clone()));
+    clients
 }
 
 async fn listen(args: &ServeArgs, authority: &Authority, leaf: &Leaf) -> anyhow::Result<Listener> {

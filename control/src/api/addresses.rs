@@ -87,13 +87,13 @@ struct Taken {
 }
 
 /// What is taken by which Service.
-pub struct Addresses {
+pub(super) struct Addresses {
     plan: AddressPlan,
     taken: Mutex<Taken>,
 }
 
 /// New addresses of a Service that is not yet stored; given back when dropped.
-pub struct Reservation<'a> {
+pub(super) struct Reservation<'a> {
     addresses: &'a Addresses,
     ips: Vec<Ipv4Addr>,
     ports: Vec<Port>,

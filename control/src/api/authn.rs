@@ -38,7 +38,7 @@ impl User {
 /// The caller of this connection as TLS or the process itself proved it. Set by the listener and by
 /// in-process clients only; nothing that arrives over the network can make one.
 #[derive(Debug, Clone)]
-pub struct Proven(pub User);
+pub(super) struct Proven(pub User);
 
 /// Tokens from a file of `token,user,uid,"group1,group2"` lines.
 #[derive(Debug, Default)]
@@ -85,7 +85,7 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 ///
 /// # Errors
 /// 401 when it presents a token that nobody issued.
-pub fn authenticate(
+pub(super) fn authenticate(
     extensions: &Extensions,
     headers: &HeaderMap,
     tokens: &StaticTokens,

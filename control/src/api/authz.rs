@@ -11,7 +11,7 @@ use super::status::{Result, Status};
 use super::value::text;
 
 /// The group that may do all.
-pub const MASTERS: &str = "system:masters";
+pub(super) const MASTERS: &str = "system:masters";
 /// The group of nodes.
 const NODES: &str = "system:nodes";
 /// The control plane's own clients.
@@ -19,13 +19,13 @@ const CONTROL_PLANE: [&str; 3] =
     ["system:kube-controller-manager", "system:kube-scheduler", "system:apiserver"];
 
 /// Reads a stored pod; the only state that a decision may need.
-pub type PodReader<'a> = &'a dyn Fn(&str, &str) -> Option<Value>;
+pub(super) type PodReader<'a> = &'a dyn Fn(&str, &str) -> Option<Value>;
 
 /// Lets the request pass or explains why not.
 ///
 /// # Errors
 /// 403 with user, verb and resource.
-pub fn authorize(user: &User, info: &RequestInfo, pod: PodReader<'_>) -> Result<()> {
+pub(super) fn authorize(user: &User, info: &RequestInfo, pod: PodReader<'_>) -> Result<()> {
     if user.is_in(MASTERS) || CONTROL_PLANE.contains(&user.name.as_str()) {
         return Ok(());
     }

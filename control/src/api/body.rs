@@ -15,17 +15,17 @@ pub type Body = UnsyncBoxBody<Bytes, BoxError>;
 pub type Reply = Response<Body>;
 
 /// A body that is there at once.
-pub fn full(bytes: impl Into<Bytes>) -> Body {
+pub(super) fn full(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
 /// A body without content.
-pub fn empty() -> Body {
+pub(super) fn empty() -> Body {
     Empty::new().map_err(|never| match never {}).boxed_unsync()
 }
 
 /// An answer with `body`.
-pub fn reply(code: StatusCode, content_type: &'static str, body: Body) -> Reply {
+pub(super) fn reply(code: StatusCode, content_type: &'static str, body: Body) -> Reply {
     let mut reply = Response::new(body);
     *reply.status_mut() = code;
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -33,16 +33,16 @@ pub fn reply(code: StatusCode, content_type: &'static str, body: Body) -> Reply 
 }
 
 /// A JSON answer from encoded bytes.
-pub fn json_bytes(code: StatusCode, bytes: impl Into<Bytes>) -> Reply {
+pub(super) fn json_bytes(code: StatusCode, bytes: impl Into<Bytes>) -> Reply {
     reply(code, "application/json", full(bytes))
 }
 
 /// A JSON answer.
-pub fn json(code: StatusCode, value: &Value) -> Reply {
+pub(super) fn json(code: StatusCode, value: &Value) -> Reply {
     json_bytes(code, value.to_string())
 }
 
 /// A plain text answer.
-pub fn text(code: StatusCode, text: impl Into<Bytes>) -> Reply {
+pub(super) fn text(code: StatusCode, text: impl Into<Bytes>) -> Reply {
     reply(code, "text/plain; charset=utf-8", full(text))
 }

@@ -9,13 +9,13 @@ use super::body::Body;
 use super::status::{Result, Status};
 
 /// Bytes that a body may have at most, as in Kubernetes.
-pub const MAX_BODY: usize = 3 << 20;
+pub(super) const MAX_BODY: usize = 3 << 20;
 
 /// Reads the whole body.
 ///
 /// # Errors
 /// 413 when it is larger than [`MAX_BODY`], 400 when the connection breaks off.
-pub async fn read(mut body: Body) -> Result<Bytes> {
+pub(super) async fn read(mut body: Body) -> Result<Bytes> {
     if body.size_hint().lower() > MAX_BODY as u64 {
         return Err(Status::too_large(MAX_BODY));
     }
@@ -37,7 +37,7 @@ pub async fn read(mut body: Body) -> Result<Bytes> {
 ///
 /// # Errors
 /// 415 for other media types, 400 for what is malformed or no object.
-pub fn object(bytes: &[u8], content_type: &str) -> Result<Value> {
+pub(super) fn object(bytes: &[u8], content_type: &str) -> Result<Value> {
     let value = match content_type {
         "application/yaml" | "text/yaml" | "application/x-yaml" => yaml(bytes)?,
         "" | "application/json" | "text/json" | "*/*" | "application/octet-stream"
@@ -61,7 +61,7 @@ fn json_or_yaml(bytes: &[u8]) -> Result<Value> {
 ///
 /// # Errors
 /// 400 with line and column.
-pub fn json(bytes: &[u8]) -> Result<Value> {
+pub(super) fn json(bytes: &[u8]) -> Result<Value> {
     serde_json::from_slice(bytes).map_err(|error| malformed(&error.to_string()))
 }
 

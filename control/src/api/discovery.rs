@@ -37,7 +37,7 @@ fn arch() -> &'static str {
 }
 
 /// Ready-made answers by path.
-pub struct Discovery {
+pub(super) struct Discovery {
     plain: BTreeMap<String, Bytes>,
     aggregated: BTreeMap<String, Bytes>,
 }

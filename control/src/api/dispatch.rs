@@ -13,9 +13,12 @@ use tower::Service;
 use super::authn::{self, Proven, User};
 use super::authz;
 use super::body::{Body, BoxError, Reply, text};
+use super::kinds::Target;
+use super::openapi;
 use super::request::{Query, RequestInfo, ResourcePath};
 use super::server::Server;
 use super::status::{Result, Status};
+use super::subresources;
 use super::verbs::Call;
 use super::write::Part;
 
@@ -57,6 +60,9 @@ impl Api {
         let pod = |namespace: &str, name: &str| server.stored("pods", Some(namespace), name);
         authz::authorize(&user, &info, &pod)?;
         let Some(path) = info.resource else {
+            if openapi::owns(&info.path) {
+                return openapi::answer(&info.path, request.method(), request.headers());
+            }
             return server.discovery.answer(&info.path, request.method(), request.headers());
         };
         self.resource(info.verb, path, query, request).await
@@ -70,31 +76,33 @@ impl Api {
         request: Request<Body>,
     ) -> Result<Reply> {
         let server = self.0.clone();
+        let headers = request.headers().clone();
+        if subresources::is_binding(&path) {
+            let target = server.core("pods").ok_or_else(Status::no_such_resource)?;
+            let call = Call { server, target, path, query, headers };
+            return subresources::bind_by_body(call, verb, request.into_body()).await;
+        }
         let target = server.kinds.find(&path.group, &path.version, &path.plural);
         let target = target.ok_or_else(Status::no_such_resource)?;
-        // Objects of a namespaced kind are only created and named inside a namespace.
-        let placed = path.namespace.is_some();
-        if placed && !target.kind.namespaced {
-            return Err(Status::no_such_resource());
-        }
-        if target.kind.namespaced && !placed && path.name.is_some() {
-            return Err(Status::no_such_resource());
-        }
-        if target.kind.namespaced && !placed && verb == "create" {
-            return Err(Status::method_not_allowed());
-        }
-        let subresource = path.subresource.clone();
-        let (parts, body) = request.into_parts();
-        let call = Call { server, target, path, query, headers: parts.headers };
-        match subresource.as_deref() {
-            None => call.run(verb, Part::Whole, body).await,
-            Some("status") if target.kind.status => call.run(verb, Part::Status, body).await,
-            Some("finalize") if target.kind.plural == "namespaces" => {
-                call.run(verb, Part::Finalize, body).await
-            }
-            Some(_) => Err(Status::no_such_resource()),
+        place(target, &path, verb)?;
+        let call = Call { server, target, path, query, headers };
+        match call.path.subresource.clone() {
+            None => call.run(verb, Part::Whole, request.into_body()).await,
+            Some(name) => subresources::run(call, verb, &name, request).await,
         }
     }
+}
+
+/// Objects of a namespaced kind are only created and named inside a namespace.
+fn place(target: Target, path: &ResourcePath, verb: &str) -> Result<()> {
+    let placed = path.namespace.is_some();
+    if placed != target.kind.namespaced && (placed || path.name.is_some()) {
+        return Err(Status::no_such_resource());
+    }
+    if !placed && target.kind.namespaced && verb == "create" {
+        return Err(Status::method_not_allowed());
+    }
+    Ok(())
 }
 
 /// What everybody may ask: version and health.

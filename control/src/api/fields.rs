@@ -6,14 +6,33 @@ use serde_json::Value;
 use super::body::Reply;
 use super::kinds::Target;
 use super::options::FieldValidation;
-use super::status::Result;
+use super::status::{Result, Status};
+use crate::schema;
 
 /// Checks a decoded body against the schema and returns the warnings for the client.
 ///
 /// # Errors
 /// 400 for values of the wrong type, and for unknown fields where the client wants strictness.
-pub(super) fn check(_target: Target, _body: &Value, _how: FieldValidation) -> Result<Vec<String>> {
-    Ok(Vec::new())
+pub(super) fn check(target: Target, body: &Value, how: FieldValidation) -> Result<Vec<String>> {
+    let kind = target.kind;
+    let report = schema::check(kind.group, kind.version, kind.kind, body);
+    if let Some(fault) = report.faults.first() {
+        let message = format!(
+            "{} in version {:?} cannot be handled as a {}: {}: {}",
+            kind.kind, kind.version, kind.kind, fault.field, fault.message
+        );
+        return Err(Status::bad_request(message));
+    }
+    let unknown = report.unknown.iter().map(|path| format!("unknown field {path:?}"));
+    let unknown: Vec<String> = unknown.collect();
+    match how {
+        FieldValidation::Strict if !unknown.is_empty() => {
+            let list = unknown.join(", ");
+            Err(Status::bad_request(format!("strict decoding error: {list}")))
+        }
+        FieldValidation::Warn => Ok(unknown),
+        _ => Ok(Vec::new()),
+    }
 }
 
 /// Puts warnings into the answer, as `Warning: 299 - "…"`.

@@ -20,7 +20,7 @@ impl Target {
 }
 
 /// `group/version`, or `v1` in the core group.
-pub fn api_version(kind: &Kind) -> String {
+pub(super) fn api_version(kind: &Kind) -> String {
     if kind.group.is_empty() {
         kind.version.to_owned()
     } else {

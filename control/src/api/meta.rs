@@ -12,7 +12,7 @@ const MAX_ANNOTATIONS: usize = 256 << 10;
 const MAX_GENERATED_PREFIX: usize = 58;
 
 /// Fills in what the server decides at creation: uid, time, name from generateName.
-pub fn stamp(object: &mut Value, namespace: Option<&str>, now: Timestamp) {
+pub(super) fn stamp(object: &mut Value, namespace: Option<&str>, now: Timestamp) {
     let metadata = metadata(object);
     for key in ["managedFields", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds",
         "resourceVersion", "generation"]
@@ -47,7 +47,7 @@ fn random_suffix() -> String {
 }
 
 /// Carries over from `old` what a client may not change.
-pub fn keep(new: &mut Value, old: &Value) {
+pub(super) fn keep(new: &mut Value, old: &Value) {
     let kept = ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds",
         "generation", "generateName", "namespace", "name"];
     let old = old.get("metadata").cloned().unwrap_or_default();
@@ -82,7 +82,7 @@ fn drop_empty(metadata: &mut Map<String, Value>) {
 }
 
 /// Adds or removes a finalizer.
-pub fn set_finalizer(object: &mut Value, finalizer: &str, wanted: bool) {
+pub(super) fn set_finalizer(object: &mut Value, finalizer: &str, wanted: bool) {
     let mut finalizers = value::finalizers(object);
     finalizers.retain(|have| *have != finalizer);
     if wanted {
@@ -94,7 +94,7 @@ pub fn set_finalizer(object: &mut Value, finalizer: &str, wanted: bool) {
 }
 
 /// Marks the object as deleted from `now` on, with `grace` seconds to go.
-pub fn mark_deleted(object: &mut Value, now: Timestamp, grace: i64) {
+pub(super) fn mark_deleted(object: &mut Value, now: Timestamp, grace: i64) {
     let end = now + jiff::SignedDuration::from_secs(grace);
     let metadata = metadata(object);
     metadata.insert("deletionTimestamp".into(), value::timestamp(end).into());
@@ -105,7 +105,7 @@ pub fn mark_deleted(object: &mut Value, now: Timestamp, grace: i64) {
 }
 
 /// Every fault of the metadata.
-pub fn validate(kind: &Kind, object: &Value) -> Vec<FieldError> {
+pub(super) fn validate(kind: &Kind, object: &Value) -> Vec<FieldError> {
     let mut faults = Vec::new();
     name(kind, object, &mut faults);
     labels(object, &mut faults);
@@ -216,7 +216,7 @@ const QUALIFIED: &str = "a qualified name must consist of alphanumeric character
     subdomain and '/' before it";
 
 /// RFC 1123 label: at most 63 of `a-z0-9-`, alphanumeric at both ends.
-pub fn is_dns_label(text: &str) -> bool {
+pub(super) fn is_dns_label(text: &str) -> bool {
     let alphanumeric = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     text.len() <= 63
         && text.starts_with(alphanumeric)
@@ -225,7 +225,7 @@ pub fn is_dns_label(text: &str) -> bool {
 }
 
 /// RFC 1123 subdomain: at most 253 characters of labels joined by dots.
-pub fn is_subdomain(text: &str) -> bool {
+pub(super) fn is_subdomain(text: &str) -> bool {
     let alphanumeric = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     let part = |part: &str| {
         part.starts_with(alphanumeric)

@@ -7,7 +7,7 @@ use super::status::{Result, Status};
 
 /// The shape in which objects are answered, always JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shape {
+pub(super) enum Shape {
     /// The object itself.
     Object,
     /// `meta.k8s.io/v1 Table`.
@@ -52,7 +52,7 @@ impl<'a> Accepted<'a> {
 }
 
 /// The Accept header as one list; absent or empty means anything.
-pub fn accepts(headers: &HeaderMap) -> String {
+pub(super) fn accepts(headers: &HeaderMap) -> String {
     let all: Vec<&str> = headers.get_all(ACCEPT).iter().filter_map(|v| v.to_str().ok()).collect();
     all.join(",")
 }
@@ -61,7 +61,7 @@ pub fn accepts(headers: &HeaderMap) -> String {
 ///
 /// # Errors
 /// 406 when there is none, so that clients which prefer protobuf fall back to JSON.
-pub fn shape(headers: &HeaderMap) -> Result<Shape> {
+pub(super) fn shape(headers: &HeaderMap) -> Result<Shape> {
     let accept = accepts(headers);
     if accept.trim().is_empty() {
         return Ok(Shape::Object);
@@ -71,7 +71,7 @@ pub fn shape(headers: &HeaderMap) -> Result<Shape> {
 }
 
 /// The media type of the body, without parameters, in lower case.
-pub fn content_type(headers: &HeaderMap) -> String {
+pub(super) fn content_type(headers: &HeaderMap) -> String {
     let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let value = value.unwrap_or_default();
     value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()

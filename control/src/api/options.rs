@@ -10,7 +10,7 @@ use crate::registry::kind::Kind;
 
 /// What to do with fields that the schema does not know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FieldValidation {
+pub(super) enum FieldValidation {
     /// Say nothing.
     Ignore,
     /// Warn in a header.
@@ -21,7 +21,7 @@ pub enum FieldValidation {
 
 /// Options of create, update and patch.
 #[derive(Debug, Clone, Copy)]
-pub struct WriteOptions {
+pub(super) struct WriteOptions {
     /// Check everything, write nothing.
     pub dry_run: bool,
     /// What to do with unknown fields.
@@ -33,7 +33,7 @@ impl WriteOptions {
     ///
     /// # Errors
     /// 422 for values that are not among the known ones.
-    pub fn parse(query: &Query) -> Result<Self> {
+    pub(super) fn parse(query: &Query) -> Result<Self> {
         let validation = match query.get("fieldValidation") {
             None | Some("Warn") => FieldValidation::Warn,
             Some("Ignore") => FieldValidation::Ignore,
@@ -60,7 +60,7 @@ fn dry_run(value: Option<&str>) -> Result<bool> {
 
 /// What becomes of the dependents of a deleted object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Propagation {
+pub(super) enum Propagation {
     /// They are deleted before their owner goes.
     Foreground,
     /// They are deleted after their owner went.
@@ -71,7 +71,7 @@ pub enum Propagation {
 
 /// Options of a deletion.
 #[derive(Debug, Clone, Default)]
-pub struct DeleteOptions {
+pub(super) struct DeleteOptions {
     /// Seconds between the mark and the end.
     pub grace: Option<i64>,
     /// Fate of the dependents.
@@ -89,7 +89,7 @@ impl DeleteOptions {
     ///
     /// # Errors
     /// 422 for values that are not among the known ones.
-    pub fn parse(query: &Query, body: Option<&Value>) -> Result<Self> {
+    pub(super) fn parse(query: &Query, body: Option<&Value>) -> Result<Self> {
         let mut options = Self {
             grace: query.get("gracePeriodSeconds").and_then(|text| text.parse().ok()),
             propagation: propagation(query.get("propagationPolicy"))?,
@@ -143,7 +143,7 @@ fn propagation(value: Option<&str>) -> Result<Option<Propagation>> {
 
 /// How a given `resourceVersion` is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum VersionMatch {
+pub(super) enum VersionMatch {
     /// Not older than the given one.
     NotOlderThan,
     /// Exactly the given one.
@@ -152,7 +152,7 @@ pub enum VersionMatch {
 
 /// Options of list and watch.
 #[derive(Debug, Clone)]
-pub struct ListOptions {
+pub(super) struct ListOptions {
     /// Requirements on labels.
     pub labels: LabelSelector,
     /// Requirements on fields.
@@ -178,7 +178,7 @@ impl ListOptions {
     ///
     /// # Errors
     /// 400 or 422 naming what is malformed.
-    pub fn parse(query: &Query, kind: &Kind) -> Result<Self> {
+    pub(super) fn parse(query: &Query, kind: &Kind) -> Result<Self> {
         let options = Self {
             labels: LabelSelector::parse(query.get("labelSelector").unwrap_or_default())?,
             fields: FieldSelector::parse(

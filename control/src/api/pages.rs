@@ -24,7 +24,7 @@ struct Page {
 
 /// Snapshots that a client may still ask the rest of.
 #[derive(Default)]
-pub struct Pages(Mutex<VecDeque<Page>>);
+pub(super) struct Pages(Mutex<VecDeque<Page>>);
 
 impl Pages {
     /// Keeps the snapshot for the next pages.
@@ -53,7 +53,7 @@ impl Pages {
 
 /// Where the next page starts.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Token {
+pub(super) struct Token {
     /// Revision of the list.
     pub revision: u64,
     /// The last key of the page before.
@@ -62,13 +62,13 @@ pub struct Token {
 
 impl Token {
     /// The token as text.
-    pub fn encode(&self) -> String {
+    pub(super) fn encode(&self) -> String {
         let token = json!({"v": "meta.k8s.io/v1", "rv": self.revision, "start": self.after});
         URL_SAFE_NO_PAD.encode(token.to_string())
     }
 
     /// Reads a token.
-    pub fn decode(token: &str) -> Option<Self> {
+    pub(super) fn decode(token: &str) -> Option<Self> {
         let json = URL_SAFE_NO_PAD.decode(token).ok()?;
         let value: Value = serde_json::from_slice(&json).ok()?;
         let revision = u64::try_from(integer(&value, "/rv")?).ok()?;

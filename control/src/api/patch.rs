@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::decode;
 use super::status::{Result, Status};
 use crate::registry::kind::Kind;
+use crate::schema;
 
 const JSON: &str = "application/json-patch+json";
 const MERGE: &str = "application/merge-patch+json";
@@ -53,6 +54,20 @@ impl Patch {
         Ok(if content_type == MERGE { Self::Merge(value) } else { Self::Strategic(value) })
     }
 
+    /// The patched object, for kinds without lists: a strategic patch is a merge patch then.
+    ///
+    /// # Errors
+    /// 422 when an operation cannot be applied.
+    pub(super) fn apply_as_merge(&self, old: &Value) -> Result<Value> {
+        let mut new = old.clone();
+        match self {
+            Self::Json(patch) => json_patch::patch(&mut new, patch)
+                .map_err(|error| Status::invalid_parameter("patch", &error.to_string()))?,
+            Self::Merge(patch) | Self::Strategic(patch) => json_patch::merge(&mut new, patch),
+        }
+        Ok(new)
+    }
+
     /// The patched object.
     ///
     /// # Errors
@@ -69,9 +84,9 @@ impl Patch {
     }
 }
 
-fn strategic(_kind: &Kind, new: &mut Value, patch: &Value) -> Result<()> {
-    json_patch::merge(new, patch);
-    Ok(())
+fn strategic(kind: &Kind, new: &mut Value, patch: &Value) -> Result<()> {
+    schema::strategic_merge(kind.group, kind.version, kind.kind, new, patch)
+        .map_err(|error| Status::bad_request(error.to_string()))
 }
 
 #[cfg(test)]

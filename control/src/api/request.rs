@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 /// The attributes that authorization and dispatch look at.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct RequestInfo {
+pub(super) struct RequestInfo {
     /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`, or the
     /// method in lower case for paths that are no resource.
     pub verb: &'static str,
@@ -17,7 +17,7 @@ pub struct RequestInfo {
 
 /// A path under `/api/v1` or `/apis/GROUP/VERSION` that names a resource.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ResourcePath {
+pub(super) struct ResourcePath {
     /// Group, empty for the core group.
     pub group: String,
     /// Version.
@@ -36,7 +36,7 @@ pub struct ResourcePath {
 
 impl RequestInfo {
     /// Reads method, path and query.
-    pub fn new(method: &Method, path: &str, query: &Query) -> Self {
+    pub(super) fn new(method: &Method, path: &str, query: &Query) -> Self {
         let parts: Vec<String> =
             path.split('/').filter(|part| !part.is_empty()).map(percent_decode).collect();
         let resource = resource_path(&parts);
@@ -96,11 +96,11 @@ fn verb(method: &Method, resource: Option<&ResourcePath>, query: &Query) -> &'st
 
 /// The decoded query string.
 #[derive(Debug, Clone, Default)]
-pub struct Query(HashMap<String, String>);
+pub(super) struct Query(HashMap<String, String>);
 
 impl Query {
     /// Decodes `a=b&c=d`; the first of repeated keys wins.
-    pub fn new(text: &str) -> Self {
+    pub(super) fn new(text: &str) -> Self {
         let mut map = HashMap::new();
         for pair in text.split('&').filter(|pair| !pair.is_empty()) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -110,12 +110,12 @@ impl Query {
     }
 
     /// The value of `key`, if there is one that is not empty.
-    pub fn get(&self, key: &str) -> Option<&str> {
+    pub(super) fn get(&self, key: &str) -> Option<&str> {
         self.0.get(key).map(String::as_str).filter(|value| !value.is_empty())
     }
 
     /// Whether `key` is set to something true.
-    pub fn flag(&self, key: &str) -> bool {
+    pub(super) fn flag(&self, key: &str) -> bool {
         self.0.get(key).is_some_and(|value| matches!(value.as_str(), "true" | "1" | "True" | ""))
     }
 }

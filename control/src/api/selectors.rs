@@ -5,7 +5,7 @@ use crate::store::Selectable;
 
 /// A conjunction of requirements on labels.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct LabelSelector(Vec<LabelRequirement>);
+pub(super) struct LabelSelector(Vec<LabelRequirement>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct LabelRequirement {
@@ -28,19 +28,14 @@ impl LabelSelector {
     ///
     /// # Errors
     /// 400 naming the text that is no requirement.
-    pub fn parse(text: &str) -> Result<Self> {
+    pub(super) fn parse(text: &str) -> Result<Self> {
         let requirements = split_outside_parentheses(text).into_iter().map(requirement);
         requirements.collect::<Result<_>>().map(Self)
     }
 
     /// Whether the labels satisfy every requirement.
-    pub fn matches(&self, selectable: &Selectable) -> bool {
+    pub(super) fn matches(&self, selectable: &Selectable) -> bool {
         self.0.iter().all(|requirement| requirement.test.accepts(selectable.label(&requirement.key)))
-    }
-
-    /// Whether everything matches.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
     }
 }
 
@@ -128,7 +123,7 @@ fn is_label_character(character: char) -> bool {
 
 /// A conjunction of equalities on fields, resolved against a kind's selectable fields.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct FieldSelector(Vec<FieldRequirement>);
+pub(super) struct FieldSelector(Vec<FieldRequirement>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct FieldRequirement {
@@ -149,19 +144,19 @@ impl FieldSelector {
     ///
     /// # Errors
     /// 400 for a malformed text and for a field that the kind cannot select by.
-    pub fn parse(text: &str, fields: &[(&'static str, crate::store::FieldReader)]) -> Result<Self> {
+    pub(super) fn parse(text: &str, fields: &[(&'static str, crate::store::FieldReader)]) -> Result<Self> {
         let parts = split_unescaped(text);
         let parts = parts.iter().map(|part| part.trim()).filter(|part| !part.is_empty());
         parts.map(|part| field_requirement(part, fields)).collect::<Result<_>>().map(Self)
     }
 
     /// Whether the object under `key` satisfies every requirement.
-    pub fn matches(&self, key: &str, selectable: &Selectable) -> bool {
+    pub(super) fn matches(&self, key: &str, selectable: &Selectable) -> bool {
         self.0.iter().all(|requirement| requirement.accepts(key, selectable))
     }
 
     /// The name that the selector pins down, if it does.
-    pub fn name(&self) -> Option<&str> {
+    pub(super) fn name(&self) -> Option<&str> {
         let pinned = |requirement: &&FieldRequirement| {
             requirement.field == Field::Name && requirement.equal
         };

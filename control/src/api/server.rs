@@ -10,6 +10,7 @@ use super::authn::{StaticTokens, User};
 use super::discovery::Discovery;
 use super::kinds::{Kinds, Target};
 use super::pages::Pages;
+use super::proxy::NodeClient;
 use super::tokens::Tokens;
 use super::value::{key, text};
 use crate::store::Store;
@@ -36,6 +37,7 @@ pub struct Server {
     pub(super) addresses: Addresses,
     pub(super) pages: Pages,
     pub(super) discovery: Discovery,
+    pub(super) nodes: NodeClient,
     pub(super) config: ServerConfig,
     /// Cancelled when the process stops: watches end.
     pub(super) stopping: CancellationToken,
@@ -48,6 +50,7 @@ impl Server {
         kinds: Kinds,
         tokens: Tokens,
         static_tokens: StaticTokens,
+        nodes: NodeClient,
         config: ServerConfig,
         stopping: CancellationToken,
     ) -> Self {
@@ -59,7 +62,7 @@ impl Server {
         }
         let discovery = Discovery::new(kinds);
         let pages = Pages::default();
-        Self { store, kinds, tokens, static_tokens, addresses, pages, discovery, config, stopping }
+        Self { store, kinds, tokens, static_tokens, addresses, pages, discovery, nodes, config, stopping }
     }
 
     /// Where cluster addresses come from and so on.

@@ -9,7 +9,7 @@ use crate::store::WriteError;
 
 /// A refusal. Every constructor names one case of the API conventions.
 #[derive(Debug, Clone)]
-pub struct Status {
+pub(super) struct Status {
     /// HTTP status code.
     pub code: StatusCode,
     /// Machine-readable reason.
@@ -21,7 +21,7 @@ pub struct Status {
 }
 
 /// What a handler returns.
-pub type Result<T> = std::result::Result<T, Status>;
+pub(super) type Result<T> = std::result::Result<T, Status>;
 
 impl Status {
     fn new(code: StatusCode, reason: &'static str, message: impl Into<String>) -> Self {
@@ -41,28 +41,28 @@ impl Status {
     }
 
     /// 400: the request itself is malformed.
-    pub fn bad_request(message: impl Into<String>) -> Self {
+    pub(super) fn bad_request(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "BadRequest", message)
     }
 
     /// 401: nobody may do this without saying who they are.
-    pub fn unauthorized() -> Self {
+    pub(super) fn unauthorized() -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "Unauthorized", "Unauthorized")
     }
 
     /// 403: this user may not do it.
-    pub fn forbidden(message: impl Into<String>) -> Self {
+    pub(super) fn forbidden(message: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, "Forbidden", message)
     }
 
     /// 403: an admission rule refuses this object.
-    pub fn forbidden_object(kind: &Kind, name: &str, why: &str) -> Self {
+    pub(super) fn forbidden_object(kind: &Kind, name: &str, why: &str) -> Self {
         let message = format!("{} {name:?} is forbidden: {why}", qualified(kind));
         Self::new(StatusCode::FORBIDDEN, "Forbidden", message).about(kind, name)
     }
 
     /// 404: no such path or kind.
-    pub fn no_such_resource() -> Self {
+    pub(super) fn no_such_resource() -> Self {
         let message = "the server could not find the requested resource";
         let mut status = Self::new(StatusCode::NOT_FOUND, "NotFound", message);
         status.details = Some(Box::new(json!({})));
@@ -70,62 +70,62 @@ impl Status {
     }
 
     /// 404: no such object.
-    pub fn not_found(kind: &Kind, name: &str) -> Self {
+    pub(super) fn not_found(kind: &Kind, name: &str) -> Self {
         let message = format!("{} {name:?} not found", qualified(kind));
         Self::new(StatusCode::NOT_FOUND, "NotFound", message).about(kind, name)
     }
 
     /// 405: the path does not know this method.
-    pub fn method_not_allowed() -> Self {
+    pub(super) fn method_not_allowed() -> Self {
         let message = "the server does not allow this method on the requested resource";
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message)
     }
 
     /// 406: none of the accepted media types can be produced.
-    pub fn not_acceptable(supported: &str) -> Self {
+    pub(super) fn not_acceptable(supported: &str) -> Self {
         let message =
             format!("only the following media types are accepted: {supported}");
         Self::new(StatusCode::NOT_ACCEPTABLE, "NotAcceptable", message)
     }
 
     /// 409: the name is taken.
-    pub fn already_exists(kind: &Kind, name: &str) -> Self {
+    pub(super) fn already_exists(kind: &Kind, name: &str) -> Self {
         let message = format!("{} {name:?} already exists", qualified(kind));
         Self::new(StatusCode::CONFLICT, "AlreadyExists", message).about(kind, name)
     }
 
     /// 409: the object is not as the writer thinks.
-    pub fn conflict(kind: &Kind, name: &str, why: &str) -> Self {
+    pub(super) fn conflict(kind: &Kind, name: &str, why: &str) -> Self {
         let what = qualified(kind);
         let message = format!("Operation cannot be fulfilled on {what} {name:?}: {why}");
         Self::new(StatusCode::CONFLICT, "Conflict", message).about(kind, name)
     }
 
     /// 409: the object has changed since the writer read it.
-    pub fn stale(kind: &Kind, name: &str) -> Self {
+    pub(super) fn stale(kind: &Kind, name: &str) -> Self {
         let why = "the object has been modified; please apply your changes to the latest version \
                    and try again";
         Self::conflict(kind, name, why)
     }
 
     /// 410: the wanted history is gone.
-    pub fn expired(message: impl Into<String>) -> Self {
+    pub(super) fn expired(message: impl Into<String>) -> Self {
         Self::new(StatusCode::GONE, "Expired", message)
     }
 
     /// 413: the body is too large; `limit` in bytes.
-    pub fn too_large(limit: usize) -> Self {
+    pub(super) fn too_large(limit: usize) -> Self {
         let message = format!("the request body is larger than the limit of {limit} bytes");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", message)
     }
 
     /// 415: the body's media type is not understood.
-    pub fn unsupported_media_type(message: impl Into<String>) -> Self {
+    pub(super) fn unsupported_media_type(message: impl Into<String>) -> Self {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType", message)
     }
 
     /// 422: the object has faults; all of them are named.
-    pub fn invalid(kind: &Kind, name: &str, faults: &[FieldError]) -> Self {
+    pub(super) fn invalid(kind: &Kind, name: &str, faults: &[FieldError]) -> Self {
         let list: Vec<String> =
             faults.iter().map(|fault| format!("{}: {}", fault.field, sentence(fault))).collect();
         let list = match list.as_slice() {
@@ -145,31 +145,26 @@ impl Status {
     }
 
     /// 422 of a request's parameter.
-    pub fn invalid_parameter(field: &str, why: &str) -> Self {
+    pub(super) fn invalid_parameter(field: &str, why: &str) -> Self {
         let message = format!("{field}: {why}");
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", message.clone()).with_causes(vec![
             json!({"reason": "FieldValueInvalid", "message": why, "field": field}),
         ])
     }
 
-    /// 429: not now; the budget of disruptions is used up.
-    pub fn too_many_requests(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", message)
-    }
-
     /// 500.
-    pub fn internal(message: impl Into<String>) -> Self {
+    pub(super) fn internal(message: impl Into<String>) -> Self {
         let message = format!("Internal error occurred: {}", message.into());
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", message)
     }
 
     /// 503: a part that the request needs is not there.
-    pub fn unavailable(message: impl Into<String>) -> Self {
+    pub(super) fn unavailable(message: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", message)
     }
 
     /// 504: the wanted version lies in the future.
-    pub fn future_version(wanted: u64, current: u64) -> Self {
+    pub(super) fn future_version(wanted: u64, current: u64) -> Self {
         let message = format!("Too large resource version: {wanted}, current: {current}");
         let mut status = Self::new(StatusCode::GATEWAY_TIMEOUT, "Timeout", message);
         status.details = Some(Box::new(json!({"retryAfterSeconds": 1})));
@@ -178,7 +173,7 @@ impl Status {
     }
 
     /// What a failed write means to its client.
-    pub fn of_write(error: WriteError, kind: &Kind, name: &str) -> Self {
+    pub(super) fn of_write(error: WriteError, kind: &Kind, name: &str) -> Self {
         match error {
             WriteError::Exists => Self::already_exists(kind, name),
             WriteError::Missing => Self::not_found(kind, name),
@@ -194,7 +189,7 @@ impl Status {
     }
 
     /// The Status as JSON.
-    pub fn to_value(&self) -> Value {
+    pub(super) fn to_value(&self) -> Value {
         let mut value = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
             "message": self.message, "reason": self.reason, "code": self.code.as_u16(),
@@ -206,17 +201,13 @@ impl Status {
     }
 
     /// The Status as an answer.
-    pub fn into_reply(self) -> Reply {
-        let mut reply = json_reply(self.code, &self.to_value());
-        if self.code == StatusCode::TOO_MANY_REQUESTS {
-            reply.headers_mut().insert("retry-after", http::HeaderValue::from_static("1"));
-        }
-        reply
+    pub(super) fn into_reply(self) -> Reply {
+        json_reply(self.code, &self.to_value())
     }
 }
 
 /// `deployments.apps`, or `pods` in the core group.
-pub fn qualified(kind: &Kind) -> String {
+pub(super) fn qualified(kind: &Kind) -> String {
     if kind.group.is_empty() {
         kind.plural.to_owned()
     } else {
@@ -225,7 +216,7 @@ pub fn qualified(kind: &Kind) -> String {
 }
 
 /// The answer to a deletion that left nothing behind.
-pub fn deleted(kind: &Kind, name: &str, uid: &str) -> Value {
+pub(super) fn deleted(kind: &Kind, name: &str, uid: &str) -> Value {
     json!({
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
         "details": {"name": name, "group": kind.group, "kind": kind.plural, "uid": uid},

@@ -6,7 +6,7 @@ use crate::registry::kind::{Column, Kind};
 
 /// What each row of a table carries of its object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum IncludeObject {
+pub(super) enum IncludeObject {
     /// Nothing.
     None,
     /// Its metadata.
@@ -17,7 +17,7 @@ pub enum IncludeObject {
 
 impl IncludeObject {
     /// Reads `includeObject`; metadata is the default.
-    pub fn parse(value: Option<&str>) -> Self {
+    pub(super) fn parse(value: Option<&str>) -> Self {
         match value {
             Some("None") => Self::None,
             Some("Object") => Self::Object,
@@ -27,7 +27,7 @@ impl IncludeObject {
 }
 
 /// A `meta.k8s.io/v1 Table`; `now` in seconds since the epoch.
-pub fn table(
+pub(super) fn table(
     kind: &Kind,
     list_metadata: Value,
     objects: impl Iterator<Item = Value>,
@@ -56,7 +56,7 @@ fn row(kind: &Kind, object: Value, include: IncludeObject, now: i64) -> Value {
 }
 
 /// `meta.k8s.io/v1 PartialObjectMetadata` of an object.
-pub fn metadata_only(object: &Value) -> Value {
+pub(super) fn metadata_only(object: &Value) -> Value {
     json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1",
         "metadata": object["metadata"]})
 }

@@ -8,7 +8,7 @@ use rcgen::KeyPair;
 use serde::{Deserialize, Serialize};
 
 /// The issuer and default audience of tokens.
-pub const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+pub(super) const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 
 /// Why the token key is unusable.
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +47,7 @@ pub struct Account {
 
 /// The claims of a token (RFC 7519 names). Times are seconds since the epoch.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Claims {
+pub(super) struct Claims {
     /// Issuer.
     pub iss: String,
     /// Subject.

@@ -4,22 +4,22 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 /// The text under a JSON pointer, empty where there is none.
-pub fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
+pub(super) fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
 /// The number under a JSON pointer.
-pub fn integer(value: &Value, pointer: &str) -> Option<i64> {
+pub(super) fn integer(value: &Value, pointer: &str) -> Option<i64> {
     value.pointer(pointer).and_then(Value::as_i64)
 }
 
 /// The elements of the array under a JSON pointer.
-pub fn items<'a>(value: &'a Value, pointer: &str) -> &'a [Value] {
+pub(super) fn items<'a>(value: &'a Value, pointer: &str) -> &'a [Value] {
     value.pointer(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
 /// The object under `key`, made where it is missing or something else.
-pub fn object<'a>(value: &'a mut Value, key: &str) -> &'a mut Map<String, Value> {
+pub(super) fn object<'a>(value: &'a mut Value, key: &str) -> &'a mut Map<String, Value> {
     if !value.get(key).is_some_and(Value::is_object) {
         value[key] = Value::Object(Map::new());
     }
@@ -27,37 +27,37 @@ pub fn object<'a>(value: &'a mut Value, key: &str) -> &'a mut Map<String, Value>
 }
 
 /// `metadata`, made where it is missing.
-pub fn metadata(value: &mut Value) -> &mut Map<String, Value> {
+pub(super) fn metadata(value: &mut Value) -> &mut Map<String, Value> {
     object(value, "metadata")
 }
 
 /// `metadata.name`.
-pub fn name(value: &Value) -> &str {
+pub(super) fn name(value: &Value) -> &str {
     text(value, "/metadata/name")
 }
 
 /// `metadata.namespace`.
-pub fn namespace(value: &Value) -> &str {
+pub(super) fn namespace(value: &Value) -> &str {
     text(value, "/metadata/namespace")
 }
 
 /// Finalizers of the object.
-pub fn finalizers(value: &Value) -> Vec<&str> {
+pub(super) fn finalizers(value: &Value) -> Vec<&str> {
     items(value, "/metadata/finalizers").iter().filter_map(Value::as_str).collect()
 }
 
 /// Whether the object is on its way out.
-pub fn is_deleting(value: &Value) -> bool {
+pub(super) fn is_deleting(value: &Value) -> bool {
     value.pointer("/metadata/deletionTimestamp").is_some_and(Value::is_string)
 }
 
 /// A point in time as the API writes it: RFC 3339, whole seconds, UTC.
-pub fn timestamp(time: Timestamp) -> String {
+pub(super) fn timestamp(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 /// `namespace/name`, or `name` for what lives in no namespace.
-pub fn key(namespace: Option<&str>, name: &str) -> String {
+pub(super) fn key(namespace: Option<&str>, name: &str) -> String {
     match namespace {
         Some(namespace) if !namespace.is_empty() => format!("{namespace}/{name}"),
         _ => name.to_owned(),

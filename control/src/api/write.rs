@@ -26,6 +26,8 @@ pub(super) enum Part {
     Status,
     /// The finalizers in a Namespace's spec.
     Finalize,
+    /// Anything: the server itself writes.
+    Raw,
 }
 
 /// What an update amounts to.
@@ -215,7 +217,7 @@ fn agrees(target: Target, old: &Value, candidate: &Value) -> Result<()> {
 
 fn merge_part(part: Part, old: &Value, mut candidate: Value) -> Value {
     let pointer = match part {
-        Part::Whole => return candidate,
+        Part::Whole | Part::Raw => return candidate,
         Part::Status => "status",
         Part::Finalize => "spec",
     };

@@ -8,6 +8,8 @@ mod list;
 mod patch;
 mod update;
 
+pub(super) use delete::delete_one;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -84,5 +86,3 @@ impl Call {
         }
     }
 }
-
-pub(super) use delete::{Outcome, delete_one};

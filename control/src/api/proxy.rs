@@ -1,0 +1,270 @@
+//! Requests that a node answers: over mutual TLS, streamed both ways, upgrades tunnelled as bytes.
+//!
+//! Each request has a connection of its own; what flows through is neither buffered nor understood.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Request, StatusCode, Uri, Version};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::body::{Body, Reply, empty};
+use super::listener::{ListenError, TlsFiles};
+use super::status::{Result, Status};
+
+/// A node has this long to accept a connection and shake hands.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// Calls nodes as `kube-apiserver-kubelet-client`.
+pub struct NodeClient {
+    one: TlsConnector,
+    two: TlsConnector,
+}
+
+impl NodeClient {
+    /// A client that shows the certificate of `files` and trusts their authority.
+    ///
+    /// # Errors
+    /// When a certificate or key is unreadable.
+    pub fn new(files: &TlsFiles<'_>) -> std::result::Result<Self, ListenError> {
+        let mut one = tls_config(files)?;
+        let mut two = one.clone();
+        one.alpn_protocols = vec![b"http/1.1".to_vec()];
+        two.alpn_protocols = vec![b"h2".to_vec()];
+        Ok(Self { one: Arc::new(one).into(), two: Arc::new(two).into() })
+    }
+
+    /// Sends `request` to the node at `address` under `path_and_query` and streams the answer back.
+    ///
+    /// # Errors
+    /// 400 for a WebSocket upgrade (clients then speak SPDY), 500 when the node is out of reach.
+    pub(super) async fn forward(
+        &self,
+        address: SocketAddr,
+        path_and_query: &str,
+        mut request: Request<Body>,
+    ) -> Result<Reply> {
+        let upgrade = upgrade_of(request.headers());
+        if upgrade.as_deref().is_some_and(|protocol| protocol.eq_ignore_ascii_case("websocket")) {
+            return Err(Status::bad_request("WebSocket is not supported, use SPDY/3.1"));
+        }
+        let client = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
+        let second = request.version() == Version::HTTP_2 && client.is_none();
+        let request = rewrite(request, address, path_and_query, upgrade.as_deref(), second)?;
+        if second {
+            self.send_two(address, request).await
+        } else {
+            self.send_one(address, request, client).await
+        }
+    }
+
+    async fn send_one(
+        &self,
+        address: SocketAddr,
+        request: Request<Body>,
+        client: Option<OnUpgrade>,
+    ) -> Result<Reply> {
+        let stream = connect(&self.one, address).await?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| unreachable(address, &error))?;
+        tokio::spawn(async move {
+            if let Err(error) = connection.with_upgrades().await {
+                tracing::debug!(%address, %error, "connection to a node ended");
+            }
+        });
+        let sent = sender.send_request(request).await;
+        let mut response = sent.map_err(|error| unreachable(address, &error))?;
+        match client {
+            Some(client) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                let node = hyper::upgrade::on(&mut response);
+                tokio::spawn(tunnel(client, node));
+                let (parts, _) = response.into_parts();
+                Ok(http::Response::from_parts(parts, empty()))
+            }
+            _ => Ok(clean(response)),
+        }
+    }
+
+    async fn send_two(&self, address: SocketAddr, request: Request<Body>) -> Result<Reply> {
+        let stream = connect(&self.two, address).await?;
+        let handshake = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .keep_alive_interval(Duration::from_secs(30))
+            .handshake(TokioIo::new(stream));
+        let (mut sender, connection) =
+            handshake.await.map_err(|error| unreachable(address, &error))?;
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%address, %error, "connection to a node ended");
+            }
+        });
+        let response = sender.send_request(request).await;
+        Ok(clean(response.map_err(|error| unreachable(address, &error))?))
+    }
+}
+
+fn tls_config(files: &TlsFiles<'_>) -> std::result::Result<ClientConfig, ListenError> {
+    let authority = CertificateDer::from_pem_slice(files.authority.as_bytes());
+    let mut roots = RootCertStore::empty();
+    roots.add(authority.map_err(ListenError::Pem)?).map_err(ListenError::Tls)?;
+    let chain = CertificateDer::pem_slice_iter(files.certificate.as_bytes());
+    let chain = chain.collect::<std::result::Result<Vec<_>, _>>().map_err(ListenError::Pem)?;
+    let key = PrivateKeyDer::from_pem_slice(files.key.as_bytes()).map_err(ListenError::Pem)?;
+    let config = ClientConfig::builder().with_root_certificates(roots);
+    config.with_client_auth_cert(chain, key).map_err(ListenError::Tls)
+}
+
+/// The node's certificate must name the address that is dialled.
+async fn connect(tls: &TlsConnector, address: SocketAddr) -> Result<TlsStream<TcpStream>> {
+    let attempt = async {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        tls.connect(ServerName::IpAddress(address.ip().into()), stream).await
+    };
+    match tokio::time::timeout(CONNECT, attempt).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(error)) => Err(unreachable(address, &error)),
+        Err(_) => Err(unreachable(address, &"no answer in time")),
+    }
+}
+
+fn unreachable(address: SocketAddr, why: &dyn std::fmt::Display) -> Status {
+    Status::internal(format!("error dialing backend: {address}: {why}"))
+}
+
+/// The protocol that the client wants to switch to.
+fn upgrade_of(headers: &HeaderMap) -> Option<String> {
+    let connection = headers.get(header::CONNECTION)?.to_str().ok()?;
+    let switches =
+        connection.split(',').any(|token| token.trim().eq_ignore_ascii_case("upgrade"));
+    let protocol = headers.get(header::UPGRADE)?.to_str().ok()?;
+    switches.then(|| protocol.to_owned())
+}
+
+/// Headers that concern one connection only, and the credentials that are for this server alone.
+const PRIVATE: [HeaderName; 8] = [
+    header::CONNECTION,
+    header::UPGRADE,
+    header::HOST,
+    header::TRANSFER_ENCODING,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::AUTHORIZATION,
+    header::COOKIE,
+];
+
+fn rewrite(
+    request: Request<Body>,
+    address: SocketAddr,
+    path_and_query: &str,
+    upgrade: Option<&str>,
+    second: bool,
+) -> Result<Request<Body>> {
+    let (mut parts, body) = request.into_parts();
+    let uri = if second {
+        format!("https://{address}{path_and_query}")
+    } else {
+        path_and_query.to_owned()
+    };
+    parts.uri = uri.parse::<Uri>().map_err(|error| Status::bad_request(error.to_string()))?;
+    parts.version = if second { Version::HTTP_2 } else { Version::HTTP_11 };
+    PRIVATE.iter().for_each(|name| drop(parts.headers.remove(name)));
+    parts.headers.remove("keep-alive");
+    if !second {
+        let host = HeaderValue::from_str(&address.to_string());
+        parts.headers.insert(header::HOST, host.expect("an address is a header value"));
+    }
+    if let Some(upgrade) = upgrade {
+        let upgrade = HeaderValue::from_str(upgrade);
+        let upgrade = upgrade.map_err(|error| Status::bad_request(error.to_string()))?;
+        parts.headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+        parts.headers.insert(header::UPGRADE, upgrade);
+    }
+    parts.extensions.clear();
+    Ok(Request::from_parts(parts, body))
+}
+
+fn clean(response: http::Response<Incoming>) -> Reply {
+    let mut reply = response.map(|body| body.map_err(Into::into).boxed_unsync());
+    for name in [header::CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE] {
+        reply.headers_mut().remove(name);
+    }
+    reply.extensions_mut().clear();
+    reply
+}
+
+async fn tunnel(client: OnUpgrade, node: OnUpgrade) {
+    let (client, node) = match tokio::try_join!(client, node) {
+        Ok(both) => both,
+        Err(error) => return tracing::debug!(%error, "an upgrade broke off"),
+    };
+    let (mut client, mut node) = (TokioIo::new(client), TokioIo::new(node));
+    if let Err(error) = tokio::io::copy_bidirectional(&mut client, &mut node).await {
+        tracing::debug!(%error, "a tunnel broke off");
+    }
+}
+
+/// The address of a node's server by its status.
+pub(super) fn node_address(node: &serde_json::Value) -> Option<SocketAddr> {
+    let addresses = super::value::items(node, "/status/addresses").iter();
+    let of_type = |wanted: &str| {
+        let mut addresses = addresses.clone();
+        addresses.find_map(|address| {
+            let found = super::value::text(address, "/type") == wanted;
+            let ip: Option<IpAddr> = super::value::text(address, "/address").parse().ok();
+            ip.filter(|_| found)
+        })
+    };
+    let ip = of_type("InternalIP").or_else(|| of_type("ExternalIP"))?;
+    let port = super::value::integer(node, "/status/daemonEndpoints/kubeletEndpoint/Port");
+    let port = port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0);
+    Some(SocketAddr::new(ip, port.unwrap_or(naru_core::names::defaults::NODE_PORT)))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_node_is_reached_at_its_internal_address() {
+        let mut node = json!({"status": {"addresses": [
+            {"type": "Hostname", "address": "n1"}, {"type": "InternalIP", "address": "10.0.0.7"}]}});
+        assert_eq!(node_address(&node), Some("10.0.0.7:10250".parse().unwrap()));
+        node["status"]["daemonEndpoints"] = json!({"kubeletEndpoint": {"Port": 1234}});
+        assert_eq!(node_address(&node), Some("10.0.0.7:1234".parse().unwrap()));
+        assert_eq!(node_address(&json!({})), None);
+    }
+
+    #[test]
+    fn credentials_and_connection_headers_stay_here() {
+        let request = Request::builder()
+            .header("authorization", "Bearer secret")
+            .header("connection", "Upgrade")
+            .header("upgrade", "SPDY/3.1")
+            .header("x-stream-protocol-version", "v4.channel.k8s.io")
+            .body(empty())
+            .unwrap();
+        let address = "10.0.0.7:10250".parse().unwrap();
+        let sent = rewrite(request, address, "/exec/a/b/c?x=y", Some("SPDY/3.1"), false).unwrap();
+        assert_eq!(sent.uri(), "/exec/a/b/c?x=y");
+        assert!(!sent.headers().contains_key("authorization"));
+        assert_eq!(sent.headers()["upgrade"], "SPDY/3.1");
+        assert_eq!(sent.headers()["host"], "10.0.0.7:10250");
+        assert_eq!(sent.headers()["x-stream-protocol-version"], "v4.channel.k8s.io");
+    }
+}

@@ -1,0 +1,70 @@
+//! Binding: gives a pod its node, once.
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::api::body::{Body, Reply, json as json_reply};
+use crate::api::options::WriteOptions;
+use crate::api::status::{Result, Status};
+use crate::api::value::{self, is_deleting, items, metadata, name, text};
+use crate::api::verbs::Call;
+use crate::api::write::Part;
+use crate::api::{decode, negotiate};
+
+pub(super) async fn bind(call: &Call, body: Body) -> Result<Reply> {
+    let options = WriteOptions::parse(&call.query)?;
+    let bytes = decode::read(body).await?;
+    let binding = decode::object(&bytes, &negotiate::content_type(&call.headers))?;
+    let node = text(&binding, "/target/name").to_owned();
+    let kind = text(&binding, "/target/kind");
+    if node.is_empty() || !matches!(kind, "" | "Node") {
+        return Err(Status::invalid_parameter("target", "Required value: must name a Node"));
+    }
+    let pod = match call.path.name.as_deref() {
+        Some(pod) => pod,
+        None => name(&binding),
+    };
+    let key = value::key(call.path.namespace.as_deref(), pod);
+    let candidate = |old: &Value| bound(call, old, &binding, &node);
+    call.server.modify(call.target, &key, Part::Raw, options.dry_run, &candidate).await?;
+    let done = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"});
+    Ok(json_reply(StatusCode::CREATED, &done))
+}
+
+/// The pod on its node, with the annotations of the binding and the condition PodScheduled.
+fn bound(call: &Call, old: &Value, binding: &Value, node: &str) -> Result<Value> {
+    let kind = call.target.kind;
+    let wanted = text(binding, "/metadata/uid");
+    if !wanted.is_empty() && wanted != text(old, "/metadata/uid") {
+        return Err(Status::conflict(kind, name(old), "the pod has another uid"));
+    }
+    let current = text(old, "/spec/nodeName");
+    if !current.is_empty() {
+        let why = format!("pod {} is already assigned to node {current:?}", name(old));
+        return Err(Status::conflict(kind, name(old), &why));
+    }
+    if is_deleting(old) {
+        let why = format!("pod {} is being deleted, cannot be assigned to a host", name(old));
+        return Err(Status::conflict(kind, name(old), &why));
+    }
+    let mut new = old.clone();
+    new["spec"]["nodeName"] = node.into();
+    if let Some(extra) = binding.pointer("/metadata/annotations").and_then(Value::as_object) {
+        let annotations = metadata(&mut new).entry("annotations").or_insert_with(|| json!({}));
+        if let Some(annotations) = annotations.as_object_mut() {
+            annotations.extend(extra.clone());
+        }
+    }
+    set_scheduled(&mut new);
+    Ok(new)
+}
+
+fn set_scheduled(pod: &mut Value) {
+    let now = value::timestamp(jiff::Timestamp::now());
+    let others = items(pod, "/status/conditions").iter();
+    let others = others.filter(|condition| text(condition, "/type") != "PodScheduled").cloned();
+    let mut conditions: Vec<Value> = others.collect();
+    conditions.push(json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null,
+        "lastTransitionTime": now}));
+    value::object(pod, "status").insert("conditions".into(), conditions.into());
+}

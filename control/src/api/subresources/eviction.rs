@@ -1,0 +1,27 @@
+//! Eviction: a deletion that asks first. Disruption budgets will be asked here.
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::api::body::{Body, Reply, json as json_reply};
+use crate::api::options::DeleteOptions;
+use crate::api::status::{Result, Status};
+use crate::api::value::{key, name};
+use crate::api::verbs::{Call, delete_one};
+use crate::api::{decode, negotiate};
+
+pub(super) async fn evict(call: &Call, body: Body) -> Result<Reply> {
+    let bytes = decode::read(body).await?;
+    let eviction = decode::object(&bytes, &negotiate::content_type(&call.headers))?;
+    let pod = call.path.name.as_deref().unwrap_or_default();
+    let named = name(&eviction);
+    if !named.is_empty() && named != pod {
+        return Err(Status::bad_request("name in URL does not match name in Eviction object"));
+    }
+    let options = eviction.get("deleteOptions").filter(|options| !options.is_null());
+    let options = DeleteOptions::parse(&call.query, options.map(|options: &Value| options))?;
+    let key = key(call.path.namespace.as_deref(), pod);
+    delete_one(&call.server, call.target, &key, &options).await?;
+    let done = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"});
+    Ok(json_reply(StatusCode::CREATED, &done))
+}

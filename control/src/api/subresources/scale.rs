@@ -1,0 +1,147 @@
+//! Scale: the number of replicas, whatever the kind.
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::api::body::{Body, Reply, json as json_reply};
+use crate::api::options::WriteOptions;
+use crate::api::patch::Patch;
+use crate::api::status::{Result, Status};
+use crate::api::value::{integer, items, key, text};
+use crate::api::verbs::Call;
+use crate::api::write::Part;
+use crate::api::{decode, negotiate};
+use crate::registry::kind::{Kind, ScalePaths};
+
+pub(super) async fn run(call: &Call, verb: &str, body: Body) -> Result<Reply> {
+    let kind = call.target.kind;
+    let paths = kind.scale.as_ref().ok_or_else(Status::no_such_resource)?;
+    let name = call.path.name.as_deref().unwrap_or_default();
+    let key = key(call.path.namespace.as_deref(), name);
+    if verb == "get" {
+        let stored = call.server.store.get(call.target.resource, &key);
+        let stored = stored.ok_or_else(|| Status::not_found(kind, name))?;
+        return Ok(json_reply(StatusCode::OK, &scale_of(paths, &stored.value())));
+    }
+    let options = WriteOptions::parse(&call.query)?;
+    let content_type = negotiate::content_type(&call.headers);
+    let bytes = decode::read(body).await?;
+    let change = match verb {
+        "update" => Scaling::Whole(decode::object(&bytes, &content_type)?),
+        "patch" => Scaling::Patch(Patch::parse(&content_type, &bytes)?),
+        _ => return Err(Status::method_not_allowed()),
+    };
+    let candidate = |old: &Value| change.apply(kind, paths, old);
+    let done = call.server.modify(call.target, &key, Part::Whole, options.dry_run, &candidate).await?;
+    let done: Value =
+        serde_json::from_slice(&done).map_err(|error| Status::internal(error.to_string()))?;
+    Ok(json_reply(StatusCode::OK, &scale_of(paths, &done)))
+}
+
+enum Scaling {
+    Whole(Value),
+    Patch(Patch),
+}
+
+impl Scaling {
+    /// The object with the replicas that the changed Scale asks for.
+    fn apply(&self, kind: &Kind, paths: &ScalePaths, old: &Value) -> Result<Value> {
+        let current = scale_of(paths, old);
+        let scale = match self {
+            Self::Whole(scale) => scale.clone(),
+            Self::Patch(patch) => patch.apply_as_merge(&current)?,
+        };
+        let replicas = match scale.pointer("/spec/replicas") {
+            None | Some(Value::Null) => Some(0),
+            Some(number) => number.as_i64().filter(|number| (0..=i64::from(i32::MAX)).contains(number)),
+        };
+        let replicas = replicas.ok_or_else(|| {
+            let why = "Invalid value: must be an integer greater than or equal to 0";
+            Status::invalid_parameter("spec.replicas", why)
+        })?;
+        let mut new = old.clone();
+        for field in ["resourceVersion", "uid"] {
+            let wanted = text(&scale, &format!("/metadata/{field}"));
+            if !wanted.is_empty() {
+                new["metadata"][field] = wanted.into();
+            }
+        }
+        let slot = new.pointer_mut(paths.spec_replicas);
+        match slot {
+            Some(slot) => *slot = replicas.into(),
+            None => return Err(Status::internal(format!("{} has no replicas", kind.kind))),
+        }
+        Ok(new)
+    }
+}
+
+/// The object's `autoscaling/v1 Scale`.
+fn scale_of(paths: &ScalePaths, object: &Value) -> Value {
+    let replicas = |pointer| integer(object, pointer).unwrap_or(0);
+    let metadata: Value = ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"]
+        .iter()
+        .filter_map(|key| Some(((*key).to_owned(), object["metadata"].get(key)?.clone())))
+        .collect::<serde_json::Map<_, _>>()
+        .into();
+    let selector = object.pointer(paths.selector).map(selector_text).unwrap_or_default();
+    json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata,
+        "spec": {"replicas": replicas(paths.spec_replicas)},
+        "status": {"replicas": replicas(paths.status_replicas), "selector": selector}})
+}
+
+/// A LabelSelector as text.
+fn selector_text(selector: &Value) -> String {
+    let labels = selector.get("matchLabels").and_then(Value::as_object);
+    let labels = labels.into_iter().flatten();
+    let labels = labels.map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()));
+    let expressions = items(selector, "/matchExpressions").iter().map(expression_text);
+    labels.chain(expressions).collect::<Vec<_>>().join(",")
+}
+
+fn expression_text(expression: &Value) -> String {
+    let key = text(expression, "/key");
+    let values = items(expression, "/values").iter().filter_map(Value::as_str);
+    let values = values.collect::<Vec<_>>().join(",");
+    match text(expression, "/operator") {
+        "In" => format!("{key} in ({values})"),
+        "NotIn" => format!("{key} notin ({values})"),
+        "DoesNotExist" => format!("!{key}"),
+        _ => key.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::by_kind;
+
+    fn deployment() -> Value {
+        json!({"metadata": {"name": "web", "namespace": "shop", "resourceVersion": "7"},
+            "spec": {"replicas": 3, "selector": {"matchLabels": {"app": "web"},
+                "matchExpressions": [{"key": "tier", "operator": "In", "values": ["a", "b"]}]}},
+            "status": {"replicas": 2}})
+    }
+
+    #[test]
+    fn a_scale_shows_replicas_and_selector() {
+        let kind = by_kind("apps", "v1", "Deployment").unwrap();
+        let scale = scale_of(kind.scale.as_ref().unwrap(), &deployment());
+        assert_eq!(scale["spec"]["replicas"], 3);
+        assert_eq!(scale["status"]["replicas"], 2);
+        assert_eq!(scale["status"]["selector"], "app=web,tier in (a,b)");
+    }
+
+    #[test]
+    fn scaling_changes_replicas_only_and_refuses_nonsense() {
+        let kind = by_kind("apps", "v1", "Deployment").unwrap();
+        let paths = kind.scale.as_ref().unwrap();
+        let scaling = Scaling::Whole(json!({"spec": {"replicas": 5}}));
+        let mut expected = deployment();
+        expected["spec"]["replicas"] = 5.into();
+        assert_eq!(scaling.apply(kind, paths, &deployment()).unwrap(), expected);
+        for bad in [json!(-1), json!("3"), json!(1.5), json!(5_000_000_000_i64)] {
+            let scaling = Scaling::Whole(json!({"spec": {"replicas": bad}}));
+            assert_eq!(scaling.apply(kind, paths, &deployment()).unwrap_err().code, 422);
+        }
+    }
+}
