@@ -36,7 +36,7 @@ pub(crate) struct ServeArgs {
     sans: Vec<String>,
     /// Range that nodes get their pod ranges from.
     #[arg(long, default_value = "10.244.0.0/16")]
-    pod_cidr: String,
+    pod_cidr: controllers::range::Ipv4Range,
     /// Range of cluster addresses.
     #[arg(long, default_value = "10.96.0.0/12")]
     service_cidr: String,
@@ -133,7 +133,7 @@ fn start_clients(args: &ServeArgs, api: &Api, authority: &Authority, stopping: &
         kube::Client::new(Internal::new(api.clone(), user, &["system:authenticated"]), "default")
     };
     let config = controllers::Config {
-        pod_cidr: args.pod_cidr.clone(),
+        pod_cidr: args.pod_cidr,
         node_mask: naru_core::names::defaults::NODE_POD_PREFIX,
         node_grace: args.node_grace(),
         ca_pem: authority.certificate().to_owned(),

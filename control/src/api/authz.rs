@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn nodes_write_only_what_is_theirs() {
-        let node = |method, path| may("system:node:n1", &[NODES], method, path);
+        let node = |method, path: &str| may("system:node:n1", &[NODES], method, path);
         assert!(node(Method::PATCH, "/api/v1/nodes/n1/status"));
         assert!(!node(Method::PATCH, "/api/v1/nodes/n2/status"));
         // The reader above pretends that a pod's node is its own name.
