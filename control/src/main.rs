@@ -4,6 +4,7 @@ mod serve;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
@@ -66,11 +67,18 @@ struct NodeArgs {
     out: PathBuf,
 }
 
-fn main() -> anyhow::Result<()> {
-    match Cli::parse().command {
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
         Command::Serve(args) => serve::run(args),
         Command::Kubeconfig(args) => sign_kubeconfig(&args),
         Command::NodeCredentials(args) => sign_node(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("naru-control: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
 

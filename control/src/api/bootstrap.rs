@@ -5,7 +5,7 @@ use naru_core::names::{annotations, defaults, labels, namespaces};
 use serde_json::{Value, json};
 
 use super::dispatch::{Api, Internal};
-use super::server::Server;
+use super::server::{Server, ServerConfig};
 use crate::api::body::full;
 use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt;
@@ -38,16 +38,26 @@ pub async fn bootstrap(api: &Api, server: &Server) -> Result<(), BootstrapError>
     let services = "/api/v1/namespaces/kube-system/services";
     let address = config.plan.nth(10).to_string();
     ensure(&client, services, "kube-dns", dns_service(&address)).await?;
-    let (ip, port) = (config.advertise_address.to_string(), config.advertise_port);
-    let endpoints = "/api/v1/namespaces/default/endpoints";
-    enforce(&client, endpoints, "kubernetes", endpoints_of(&ip, port)).await?;
-    let slices = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices";
-    enforce(&client, slices, "kubernetes", slice_of(&ip, port)).await?;
+    publish_address(&client, config).await?;
     let class = json!({"metadata": {"name": defaults::INGRESS_CLASS,
         "annotations": {annotations::DEFAULT_INGRESS_CLASS: "true"}},
         "spec": {"controller": "naru.dev/ingress"}});
     let classes = "/apis/networking.k8s.io/v1/ingressclasses";
     ensure(&client, classes, defaults::INGRESS_CLASS, class).await
+}
+
+/// Tells pods where the server is. An address on this machine's loopback is of no use to them, and
+/// the API refuses it as an endpoint.
+async fn publish_address(client: &Internal, config: &ServerConfig) -> Result<(), BootstrapError> {
+    if config.advertise_address.is_loopback() {
+        tracing::warn!(address = %config.advertise_address, "pods cannot reach the server");
+        return Ok(());
+    }
+    let (ip, port) = (config.advertise_address.to_string(), config.advertise_port);
+    let endpoints = "/api/v1/namespaces/default/endpoints";
+    enforce(client, endpoints, "kubernetes", endpoints_of(&ip, port)).await?;
+    let slices = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices";
+    enforce(client, slices, "kubernetes", slice_of(&ip, port)).await
 }
 
 fn kubernetes_service(address: &str) -> Value {
