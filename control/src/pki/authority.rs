@@ -17,6 +17,11 @@ const AUTHORITY_YEARS: i64 = 10;
 /// Days that a leaf is valid.
 const LEAF_DAYS: i64 = 365;
 
+/// Groups that one certificate can name.
+const MAX_GROUPS: usize = 2;
+/// OID of organizationName (RFC 4519, 2.19).
+const ORGANIZATION: [u64; 4] = [2, 5, 4, 10];
+
 /// Why a credential could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum PkiError {
@@ -37,6 +42,12 @@ pub enum PkiError {
         /// What the library said.
         #[source]
         source: rcgen::Error,
+    },
+    /// More groups than a certificate can name.
+    #[error("the certificate of {name} can name {MAX_GROUPS} groups at most")]
+    Groups {
+        /// Whose.
+        name: String,
     },
 }
 
@@ -130,8 +141,13 @@ fn leaf_params(subject: &Subject) -> Result<CertificateParams, PkiError> {
     let mut params = CertificateParams::new(subject.names.clone())
         .map_err(|source| refused(&subject.user, source))?;
     params.distinguished_name = DistinguishedName::new();
-    for group in &subject.groups {
-        params.distinguished_name.push(DnType::OrganizationName, group.as_str());
+    if subject.groups.len() > MAX_GROUPS {
+        return Err(PkiError::Groups { name: subject.user.clone() });
+    }
+    // The library keeps one value per type; the second group goes under the same OID by number.
+    let types = [DnType::OrganizationName, DnType::CustomDnType(ORGANIZATION.to_vec())];
+    for (group, dn_type) in subject.groups.iter().zip(types) {
+        params.distinguished_name.push(dn_type, group.as_str());
     }
     params.distinguished_name.push(DnType::CommonName, subject.user.as_str());
     params.subject_alt_names.extend(subject.addresses.iter().copied().map(SanType::IpAddress));
