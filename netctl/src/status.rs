@@ -80,6 +80,10 @@ fn cells(row: &Row) -> Vec<String> {
     let sum = |of: fn(&naru_node_api::flows::Counter) -> u64| {
         text::count(status.counters.iter().map(of).fold(0, u64::saturating_add))
     };
+    if status.attachment.is_empty() {
+        cells.push("not open".to_owned());
+        return cells;
+    }
     cells.extend([
         status.attachment.clone(),
         status.pods.to_string(),
@@ -230,6 +234,18 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("PROGRAM") && text.contains("MAP"), "{text}");
+    }
+
+    #[test]
+    fn a_data_path_that_is_not_open_has_no_numbers() {
+        let answer = Ok(StatusResponse::default());
+        let row = Row {
+            name: "node1".into(),
+            is_ready: true,
+            answer,
+        };
+        let text = render(&[row], false, Paint::default());
+        assert!(text.contains("node1  yes    not open\n"), "{text}");
     }
 
     #[test]

@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use super::backend::Backend;
 use super::table::{PathKind, PathRoute};
 use super::*;
+use crate::watches::Key;
 
 const SOURCE: &str = "127.0.0.9";
 
@@ -455,4 +456,53 @@ fn the_ingress_address_is_the_first_of_the_pod_cidr() {
     );
     assert_eq!(ingress_address(&node("broken")), None);
     assert_eq!(ingress_address(&Node::default()), None);
+}
+
+fn apply_route(watches: &Watches, host: &str) {
+    let backend = serde_json::json!({"service": {"name": "web", "port": {"number": 80}}});
+    let path = serde_json::json!({"path": "/", "pathType": "Prefix", "backend": backend});
+    let ingress = serde_json::from_value(serde_json::json!({
+        "metadata": {"name": "shop", "namespace": "shop"},
+        "spec": {"ingressClassName": "naru", "rules": [{"host": host, "http": {"paths": [path]}}]}
+    }));
+    watches
+        .ingresses
+        .apply(Key::new("shop", "shop"), ingress.unwrap());
+}
+
+#[tokio::test]
+async fn a_change_is_live_within_50_ms_of_its_event() {
+    let watches = Watches::new();
+    watches.ingresses.replace([]);
+    watches.ingress_classes.replace([]);
+    watches.services.replace([]);
+    watches.endpoint_slices.replace([]);
+    let (table, built) = (
+        Arc::new(ArcSwap::from_pointee(RouteTable::default())),
+        Arc::new(Notify::new()),
+    );
+    let follower = {
+        let (table, watches, built) =
+            (Arc::clone(&table), Arc::clone(&watches), Arc::clone(&built));
+        tokio::spawn(async move { follow_routes(&table, &watches, &built).await })
+    };
+    timeout(Duration::from_secs(5), built.notified())
+        .await
+        .unwrap();
+    let mut fastest = Duration::MAX;
+    for number in 0..5 {
+        let host = format!("host{number}.test");
+        let start = std::time::Instant::now();
+        apply_route(&watches, &host);
+        let live = async {
+            while table.load().find(&host, "/").is_none() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(Duration::from_secs(5), live).await.unwrap();
+        // The machine may be busy with other tests; it is not busy five times in a row.
+        fastest = fastest.min(start.elapsed());
+    }
+    follower.abort();
+    assert!(fastest < Duration::from_millis(50), "{fastest:?}");
 }
