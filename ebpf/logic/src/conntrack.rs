@@ -16,7 +16,7 @@ const TCP_ENDING: u8 = protocol::FIN | protocol::RST;
 
 /// What the table says about a packet's flow: a set of bits in one register.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Seen(u32);
+pub struct Seen(u32);
 
 impl Seen {
     pub(crate) const ABSENT: Self = Self(0);

@@ -54,16 +54,17 @@ pub struct Packet {
     pub found: Found,
     /// What conntrack said of the flow. It lives here, not in registers: the verifier forgets what
     /// is written to a map's value, and so need not follow every combination of bits.
-    pub(crate) seen: Seen,
+    pub seen: Seen,
     /// A translation in the making: what the packet becomes, and what its answer becomes.
-    pub(crate) to: NatEntry,
-    pub(crate) back: NatEntry,
+    pub to: NatEntry,
+    /// What the answer to the translated packet becomes.
+    pub back: NatEntry,
     /// The flow's normalised tuple.
-    pub(crate) key: Tuple,
+    pub key: Tuple,
     /// A conntrack entry in the making.
-    pub(crate) conn: Conn,
+    pub conn: Conn,
     /// An event in the making.
-    pub(crate) event: Event,
+    pub event: Event,
     /// The decision, here for the same reason as `seen`.
     pub verdict: Verdict,
 }
