@@ -2,6 +2,7 @@
 
 mod columns;
 mod default;
+mod update;
 mod validate;
 
 use serde_json::{Value, json};
@@ -43,12 +44,10 @@ pub(super) static KIND: Kind = Kind {
     ..Kind::PLAIN
 };
 
-/// An update that names no address or node port keeps the stored ones, so that a manifest may be
-/// applied or replaced again and again.
 fn keep_addresses(new: &mut Value, old: Option<&Value>) {
     prepare::status(new, old);
     match old {
-        Some(old) => default::carry_over(new, old),
+        Some(old) => update::carry_over(new, old),
         None => put(new, "status", Some(json!({"loadBalancer": {}}))),
     }
 }
