@@ -51,7 +51,10 @@ pub(super) async fn run<K, T>(
         };
         match event {
             Some(Ok(event)) => {
-                delay = FIRST_DELAY;
+                // A list that only began says nothing of the server's health.
+                if !matches!(event, Event::Init) {
+                    delay = FIRST_DELAY;
+                }
                 absorb(event, table, reduce, &mut listing);
             }
             Some(Err(error)) => {
