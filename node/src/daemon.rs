@@ -68,7 +68,7 @@ impl Parts {
     where
         S: Fn(CancellationToken) -> F + Send + 'static,
         F: Future<Output = Result<(), E>> + Send + 'static,
-        E: std::fmt::Display + Send + 'static,
+        E: Into<Box<dyn std::error::Error + Send + Sync>> + Send + 'static,
     {
         let span = tracing::info_span!("part", name);
         self.tasks
@@ -81,7 +81,7 @@ async fn supervise<S, F, E>(name: &'static str, run: S, shutdown: CancellationTo
 where
     S: Fn(CancellationToken) -> F,
     F: Future<Output = Result<(), E>> + Send + 'static,
-    E: std::fmt::Display + Send + 'static,
+    E: Into<Box<dyn std::error::Error + Send + Sync>> + Send + 'static,
 {
     let mut delay = FIRST_DELAY;
     while !shutdown.is_cancelled() {
@@ -92,7 +92,10 @@ where
         }
         match outcome {
             Ok(Ok(())) => tracing::error!(part = name, "ended before shutdown"),
-            Ok(Err(error)) => tracing::error!(part = name, %error, "failed"),
+            Ok(Err(error)) => {
+                let error = crate::network::chain(error.into().as_ref());
+                tracing::error!(part = name, error, "failed");
+            }
             Err(panic) => tracing::error!(part = name, error = %panic, "panicked"),
         }
         let _ = tokio::time::timeout(delay, shutdown.cancelled()).await;

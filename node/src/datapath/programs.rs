@@ -120,10 +120,28 @@ fn load(loader: &mut EbpfLoader<'_>, object: &Object, pin: &Path) -> Result<(), 
 fn failed<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
     program: &'static str,
 ) -> impl FnOnce(E) -> DatapathError {
-    move |source| DatapathError::Load {
-        program,
-        source: source.into(),
+    move |source| {
+        let source: Box<dyn std::error::Error + Send + Sync> = source.into();
+        DatapathError::Load {
+            program,
+            source: shorten(source),
+        }
     }
+}
+
+/// The verifier's log can be megabytes, and what matters stands at its end.
+fn shorten(
+    source: Box<dyn std::error::Error + Send + Sync>,
+) -> Box<dyn std::error::Error + Send + Sync> {
+    const BEGINNING: usize = 120;
+    const END: usize = 600;
+    let text = super::error::chain(source.as_ref());
+    if text.chars().count() <= BEGINNING + END {
+        return source;
+    }
+    let beginning: String = text.chars().take(BEGINNING).collect();
+    let end = text.char_indices().rev().nth(END).map_or(0, |(at, _)| at);
+    format!("{beginning} […] {}", &text[end..]).into()
 }
 
 /// The cgroup hook of a program, none for a tc program.

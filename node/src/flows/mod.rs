@@ -9,6 +9,7 @@ mod filter;
 mod log;
 mod resolve;
 mod service;
+mod snapshot;
 mod why;
 
 use std::sync::Arc;

@@ -31,6 +31,9 @@ pub enum OpenError {
     /// No cgroup2 file system is mounted.
     #[error("no cgroup2 mount found: mount one, or name the node's directory with --cgroup")]
     NoCgroup2,
+    /// The daemon ends while the data path is being opened.
+    #[error("opening the data path was interrupted")]
+    Interrupted,
     /// Programs or maps.
     #[error("data path")]
     Datapath(#[from] DatapathError),

@@ -1,0 +1,241 @@
+//! Two nodes on one kernel: namespaces, cgroups, the daemon, the plugin, and objects to follow.
+//!
+//! Everything is named `nt-…` and removed when the fixture is dropped. The daemons follow a small
+//! API (`objects`) that serves the objects of a test; all the rest is real.
+#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(unreachable_pub, reason = "shared between test files")]
+
+pub mod netns;
+pub mod objects;
+pub mod pod;
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use netns::{Netns, run};
+use objects::Objects;
+
+/// Waits until `check` holds, at most `patience`.
+pub fn wait_for(what: &str, patience: Duration, mut check: impl FnMut() -> bool) {
+    let deadline = Instant::now() + patience;
+    while !check() {
+        assert!(Instant::now() < deadline, "waited in vain for: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// What this machine lacks for these tests; such a test says so and is counted as skipped.
+pub fn missing() -> Option<String> {
+    if !nix::unistd::geteuid().is_root() {
+        return Some("root".into());
+    }
+    let objects = Path::new(env!("CARGO_BIN_EXE_naru-node"))
+        .ancestors()
+        .nth(2)?
+        .join("bpf");
+    (!objects.join("from_pod.o").exists()).then(|| "eBPF objects: run `cargo xtask bpf`".into())
+}
+
+/// The plugin, built beside the daemon.
+pub fn plugin() -> PathBuf {
+    let daemon = Path::new(env!("CARGO_BIN_EXE_naru-node"));
+    let plugin = daemon.with_file_name("naru-cni");
+    let mut build = Command::new(env!("CARGO"));
+    build.args([
+        "build",
+        "--quiet",
+        "--package",
+        "naru-cni",
+        "--bin",
+        "naru-cni",
+    ]);
+    if daemon.parent().is_some_and(|dir| dir.ends_with("release")) {
+        build.arg("--release");
+    }
+    build.current_dir(env!("CARGO_MANIFEST_DIR"));
+    assert!(
+        build.status().expect("cargo runs").success(),
+        "naru-cni does not build"
+    );
+    plugin
+}
+
+/// A fabric with nodes `node1` and `node2`, and `outside`.
+pub struct Fixture {
+    /// Where the test's files are.
+    pub dir: tempfile::TempDir,
+    /// What the nodes see of the API.
+    pub objects: Objects,
+    /// The nodes.
+    pub nodes: Vec<Node>,
+    /// The world beyond the cluster.
+    pub outside: Netns,
+    fabric: Netns,
+}
+
+impl Fixture {
+    /// Builds the fabric; `name` keeps tests apart (at most 4 letters).
+    pub fn new(name: &str) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let fabric = Netns::new(&format!("nt-{name}-fab"));
+        fabric.ip("link add br0 type bridge");
+        fabric.ip("addr add 192.168.77.11/24 dev br0");
+        fabric.ip("link set br0 up");
+        let outside = fabric.host(&format!("nt-{name}-out"), "192.168.77.2/24");
+        let objects = Objects::serve(&fabric);
+        let nodes = (1..=2)
+            .map(|k| Node::new(name, k, &fabric, dir.path()))
+            .collect();
+        Self {
+            dir,
+            objects,
+            nodes,
+            outside,
+            fabric,
+        }
+    }
+}
+
+/// One node.
+pub struct Node {
+    /// Its number, from 1.
+    pub number: u8,
+    /// Its network namespace.
+    pub netns: Netns,
+    /// Its state, sockets and bpffs.
+    pub dir: PathBuf,
+    /// Its cgroup2 directory.
+    pub cgroup: PathBuf,
+    daemon: Option<Child>,
+}
+
+impl Node {
+    fn new(name: &str, number: u8, fabric: &Netns, dir: &Path) -> Self {
+        let netns = fabric.host(
+            &format!("nt-{name}-n{number}"),
+            &format!("192.168.77.10{number}/24"),
+        );
+        netns.ip("route add default via 192.168.77.2");
+        let dir = dir.join(format!("node{number}"));
+        let cgroup = cgroup2().join(format!("nt-{name}-n{number}"));
+        for dir in [dir.join("cred"), dir.join("bpffs"), cgroup.clone()] {
+            fs::create_dir_all(dir).expect("a directory");
+        }
+        let kubeconfig = serde_json::json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "test",
+            "clusters": [{"name": "test", "cluster": {"server": "http://192.168.77.11:6443"}}],
+            "users": [{"name": "test", "user": {}}],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+        });
+        fs::write(dir.join("cred/kubeconfig"), kubeconfig.to_string()).expect("a kubeconfig");
+        Self {
+            number,
+            netns,
+            dir,
+            cgroup,
+            daemon: None,
+        }
+    }
+
+    /// Starts the daemon and waits until the CNI plugin says that it is ready.
+    pub fn start(&mut self, plugin: &Path) {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.log())
+            .expect("a log");
+        let number = self.number;
+        let path = |name: &str| self.dir.join(name).display().to_string();
+        let mut daemon = self.command(env!("CARGO_BIN_EXE_naru-node"));
+        daemon.args([
+            "--node-name",
+            &format!("node{number}"),
+            "--credentials",
+            &path("cred"),
+        ]);
+        daemon.args([
+            "--node-ip",
+            &format!("192.168.77.10{number}"),
+            "--state-dir",
+            &path("state"),
+        ]);
+        daemon.args(["--run-dir", &path("run"), "--bpffs", &path("bpffs")]);
+        daemon
+            .args(["--cri-socket", &path("none.sock"), "--cgroup"])
+            .arg(&self.cgroup);
+        daemon
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a log"))
+            .stderr(log);
+        self.daemon = Some(daemon.spawn().expect("the daemon starts"));
+        let ready = || pod::call(plugin, &self.socket(), "STATUS", "", None).0;
+        wait_for("the daemon's network", Duration::from_secs(60), ready);
+    }
+
+    /// Ends the daemon as a crash would.
+    pub fn kill(&mut self) {
+        if let Some(mut daemon) = self.daemon.take() {
+            let _ = daemon.kill();
+            let _ = daemon.wait();
+        }
+    }
+
+    /// A command in the node's namespace and cgroup.
+    pub fn command(&self, program: &str) -> Command {
+        self.command_in(&self.netns, program)
+    }
+
+    /// A command in a pod's namespace and the node's cgroup.
+    pub fn command_in(&self, netns: &Netns, program: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args([
+            "-c",
+            "echo $$ > \"$0\"/cgroup.procs; ns=$1; shift; exec nsenter --net=\"$ns\" \"$@\"",
+        ]);
+        command.arg(&self.cgroup).arg(netns.path()).arg(program);
+        command
+    }
+
+    /// Where the plugin finds the daemon.
+    pub fn socket(&self) -> PathBuf {
+        self.dir.join("run/cni.sock")
+    }
+
+    fn log(&self) -> PathBuf {
+        self.dir.join("log")
+    }
+
+    /// What the daemon has logged.
+    pub fn logged(&self) -> String {
+        fs::read_to_string(self.log()).unwrap_or_default()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            eprintln!("--- node{}\n{}", self.number, self.logged());
+        }
+        let _ = nix::mount::umount(&self.dir.join("bpffs"));
+        let _ = fs::remove_dir(&self.cgroup);
+    }
+}
+
+fn cgroup2() -> PathBuf {
+    let mounts = fs::read_to_string("/proc/self/mounts").expect("mounts");
+    let fields = mounts
+        .lines()
+        .map(|line| line.split(' ').collect::<Vec<_>>());
+    let found = fields
+        .into_iter()
+        .find(|fields| fields.get(2) == Some(&"cgroup2"));
+    PathBuf::from(found.expect("a cgroup2 mount")[1])
+}
+
+/// Runs a command that must succeed.
+pub fn must(command: &mut Command) -> String {
+    run(command)
+}
