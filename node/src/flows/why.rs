@@ -75,21 +75,17 @@ impl Question {
     }
 
     fn packet(&self, hook: u8) -> Packet {
-        Packet {
-            src: self.source,
-            dst: self.destination,
-            src_port: Port::new(SOURCE_PORT),
-            dst_port: self.port,
-            protocol: self.protocol,
-            tcp_flags: if self.protocol == protocol::TCP {
-                protocol::SYN
-            } else {
-                0
-            },
-            hook,
-            len: 60,
-            ..Packet::default()
-        }
+        let mut packet = Packet::default();
+        (packet.src, packet.dst) = (self.source, self.destination);
+        (packet.src_port, packet.dst_port) = (Port::new(SOURCE_PORT), self.port);
+        packet.protocol = self.protocol;
+        packet.tcp_flags = if self.protocol == protocol::TCP {
+            protocol::SYN
+        } else {
+            0
+        };
+        (packet.hook, packet.len) = (hook, 60);
+        packet
     }
 }
 
