@@ -4,6 +4,7 @@
 //! the tests need as well lives in `naru-tests::support`.
 
 mod bpf;
+mod bench;
 mod compile;
 mod door;
 mod images;
@@ -37,6 +38,8 @@ enum Task {
     Node(up::NodeArgs),
     /// Run every test, or those whose name contains FILTER.
     Test(test::TestArgs),
+    /// Measure on a cluster of its own.
+    Bench(bench::BenchArgs),
     /// Build programs, eBPF objects and images.
     Build,
     /// Build the eBPF objects into target/bpf.
@@ -66,6 +69,7 @@ fn dispatch(task: Task) -> anyhow::Result<ExitCode> {
         Task::Down(which) => up::down(&which)?,
         Task::Node(args) => return up::node(&args),
         Task::Test(args) => return test::run(&args),
+        Task::Bench(args) => bench::run(&args)?,
         Task::Build => compile::everything()?,
         Task::Bpf => bpf::run()?,
         Task::Tidy => tidy::run()?,

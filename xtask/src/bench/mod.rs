@@ -1,0 +1,130 @@
+//! `bench`: measurements on a running cluster, each against a peer in the same run.
+//!
+//! Runs alternate, ours and the peer's, so that both see the same machine; the ratio is taken pair
+//! by pair. A null case, the peer against itself, shows how far apart equals come out here: nothing
+//! smaller than its spread means anything.
+
+mod net;
+mod pod;
+mod series;
+
+use anyhow::{Result, anyhow, bail};
+use clap::Args;
+use naru_tests::support::layout::target_dir;
+use naru_tests::support::{Cluster, Kubectl, Layout, Spec};
+
+use crate::progress::step;
+use crate::{compile, kubectls};
+use series::Case;
+
+/// Arguments of `cargo xtask bench`.
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    /// `pod` or `net`; all when absent.
+    name: Option<String>,
+    /// Pairs of runs per case.
+    #[arg(long, default_value_t = 15)]
+    pairs: usize,
+}
+
+/// Starts a cluster of its own, measures, ends it.
+///
+/// # Errors
+/// When the cluster does not start or a measurement fails.
+pub(crate) fn run(args: &BenchArgs) -> Result<()> {
+    let names = chosen(args.name.as_deref())?;
+    compile::everything()?;
+    step("starting the cluster \"measure\"");
+    let layout = Layout::of_checkout("measure")?;
+    let cluster = Cluster::up(
+        layout,
+        &Spec {
+            nodes: 2,
+            kubectl: kubectls::any()?,
+        },
+    )?;
+    let outcome = names
+        .iter()
+        .try_for_each(|name| measure(name, &cluster, args.pairs));
+    cluster.down()?;
+    outcome
+}
+
+fn chosen(name: Option<&str>) -> Result<Vec<&str>> {
+    match name {
+        None => Ok(vec!["pod", "net"]),
+        Some(name @ ("pod" | "net")) => Ok(vec![name]),
+        Some(other) => bail!("no benchmark is called {other:?}: pod, net"),
+    }
+}
+
+fn measure(name: &str, cluster: &Cluster, pairs: usize) -> Result<()> {
+    step(&format!("measuring {name}"));
+    let cases = match name {
+        "pod" => pod::measure(cluster, pairs)?,
+        _ => net::measure(cluster, pairs)?,
+    };
+    cases.iter().for_each(|case| println!("{}", case.line()));
+    let dir = target_dir().join("bench");
+    std::fs::create_dir_all(&dir)?;
+    let file = dir.join(format!("{name}.json"));
+    std::fs::write(&file, serde_json::to_string_pretty(&cases)? + "\n")?;
+    step(&format!("written to {}", file.display()));
+    Ok(())
+}
+
+/// A namespace for the measured pods.
+struct Ground {
+    kubectl: Kubectl,
+}
+
+impl Ground {
+    const NAME: &str = "bench";
+
+    fn prepare(cluster: &Cluster) -> Result<Self> {
+        let kubectl = cluster.kubectl();
+        kubectl.run(&["delete", "namespace", Self::NAME, "--ignore-not-found"])?;
+        kubectl.run(&["create", "namespace", Self::NAME])?;
+        Ok(Self { kubectl })
+    }
+
+    fn run(&self, args: &[&str]) -> Result<String> {
+        self.kubectl.run(&[&["-n", Self::NAME], args].concat())
+    }
+
+    fn apply(&self, yaml: &str) -> Result<()> {
+        self.kubectl
+            .pipe(&["-n", Self::NAME, "apply", "-f", "-"], yaml)
+            .map(drop)
+    }
+
+    fn field(&self, object: &str, path: &str) -> Result<String> {
+        self.run(&["get", object, "-o", &format!("jsonpath={{{path}}}")])
+    }
+}
+
+/// The number that a command printed last.
+fn last_number(text: &str) -> Result<f64> {
+    let word = text
+        .split_whitespace()
+        .last()
+        .ok_or_else(|| anyhow!("it printed nothing"))?;
+    Ok(word.parse()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_benchmark_is_refused() {
+        assert!(chosen(Some("nett")).is_err());
+        assert_eq!(chosen(None).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn the_rate_is_the_last_word() {
+        assert_eq!(last_number("rate 12.5\n").unwrap(), 12.5);
+        assert!(last_number("").is_err());
+    }
+}

@@ -1,0 +1,88 @@
+//! From `kubectl apply` to a running pod, image present: what a user waits for.
+//!
+//! The clock runs from before the request is sent until the API shows the container as running. A
+//! watch that is open beforehand tells the moment; kubectl's own start is counted once, in the case
+//! that names it.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use naru_tests::support::Cluster;
+
+use super::Ground;
+use super::series::{Better, Case};
+
+/// The time that kubectl needs to start, reach the server and end.
+const BARE: &[&str] = &["get", "--raw", "/readyz"];
+
+/// Milliseconds from apply to Running; and those of a kubectl that asks nothing of anybody.
+pub(super) fn measure(cluster: &Cluster, runs: usize) -> Result<Vec<Case>> {
+    let ground = Ground::prepare(cluster)?;
+    let (mut running, mut bare) = (Vec::new(), Vec::new());
+    for run in 0..=runs {
+        let took = apply_to_running(&ground, &format!("pod-{run}"))?;
+        let begin = Instant::now();
+        ground.run(BARE)?;
+        // The first of all is the warm-up.
+        if run > 0 {
+            running.push(took);
+            bare.push(millis(begin));
+        }
+    }
+    Ok(vec![
+        Case::alone("apply_to_running", "ms", Better::Lower, &running),
+        Case::alone("kubectl_alone", "ms", Better::Lower, &bare),
+    ])
+}
+
+fn apply_to_running(ground: &Ground, name: &str) -> Result<f64> {
+    let phases = "custom-columns=NAME:.metadata.name,STATE:.status.phase";
+    let mut watch = ground.kubectl.command(&[
+        "-n",
+        Ground::NAME,
+        "get",
+        "pods",
+        "-w",
+        "--no-headers",
+        "-o",
+        phases,
+    ]);
+    let mut watch = Watch(watch.stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?);
+    let lines = BufReader::new(watch.0.stdout.take().context("stdout is piped")?).lines();
+    let begin = Instant::now();
+    ground.apply(&pod(name))?;
+    let seen = lines
+        .map_while(Result::ok)
+        .any(|line| line.starts_with(name) && line.ends_with("Running"));
+    let took = millis(begin);
+    anyhow::ensure!(seen, "the watch ended before {name} ran");
+    ground.run(&["delete", "pod", name])?;
+    Ok(took)
+}
+
+fn pod(name: &str) -> String {
+    format!(
+        "apiVersion: v1
+kind: Pod
+metadata: {{name: {name}}}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers: [{{name: main, image: naru.dev/landing:v1, command: [/landing, pause]}}]
+"
+    )
+}
+
+fn millis(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64() * 1000.0
+}
+
+struct Watch(Child);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}

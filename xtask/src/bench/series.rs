@@ -1,0 +1,170 @@
+//! Pairs of measurements and what they come to.
+
+use anyhow::Result;
+use serde::Serialize;
+
+/// Least, middle and greatest of a series.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub(crate) struct Spread {
+    pub(crate) min: f64,
+    pub(crate) median: f64,
+    pub(crate) max: f64,
+}
+
+impl Spread {
+    /// Of any numbers; zeros for none.
+    pub(crate) fn of(numbers: impl IntoIterator<Item = f64>) -> Self {
+        let mut sorted: Vec<f64> = numbers.into_iter().collect();
+        sorted.sort_by(f64::total_cmp);
+        let at = |i: usize| sorted.get(i).copied().unwrap_or(0.0);
+        let last = sorted.len().saturating_sub(1);
+        Self {
+            min: at(0),
+            median: (at(last / 2) + at(sorted.len() / 2)) / 2.0,
+            max: at(last),
+        }
+    }
+}
+
+/// What the measured thing is compared with.
+#[derive(Debug, Serialize)]
+pub(crate) struct Peer {
+    name: String,
+    #[serde(flatten)]
+    spread: Spread,
+}
+
+/// One case of a benchmark, in the format that docs and tools expect.
+#[derive(Debug, Serialize)]
+pub(crate) struct Case {
+    case: String,
+    unit: String,
+    better: &'static str,
+    ours: Spread,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peer: Option<Peer>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ratio: Option<Spread>,
+    pairs: usize,
+}
+
+/// Which way is better.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Better {
+    Higher,
+    Lower,
+}
+
+impl Better {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Higher => "higher",
+            Self::Lower => "lower",
+        }
+    }
+}
+
+impl Case {
+    /// Runs both sides in turn, `pairs` times, after one pair that is not counted.
+    pub(crate) fn paired(
+        case: &str,
+        unit: &str,
+        peer: &str,
+        pairs: usize,
+        mut ours: impl FnMut() -> Result<f64>,
+        mut theirs: impl FnMut() -> Result<f64>,
+    ) -> Result<Self> {
+        (ours()?, theirs()?);
+        let mut runs = Vec::with_capacity(pairs);
+        for _ in 0..pairs {
+            runs.push((ours()?, theirs()?));
+        }
+        Ok(Self {
+            case: case.to_owned(),
+            unit: unit.to_owned(),
+            better: Better::Higher.word(),
+            ours: Spread::of(runs.iter().map(|r| r.0)),
+            peer: Some(Peer {
+                name: peer.to_owned(),
+                spread: Spread::of(runs.iter().map(|r| r.1)),
+            }),
+            ratio: Some(Spread::of(runs.iter().map(|r| r.0 / r.1))),
+            pairs,
+        })
+    }
+
+    /// A series that has no peer.
+    pub(crate) fn alone(case: &str, unit: &str, better: Better, numbers: &[f64]) -> Self {
+        Self {
+            case: case.to_owned(),
+            unit: unit.to_owned(),
+            better: better.word(),
+            ours: Spread::of(numbers.iter().copied()),
+            peer: None,
+            ratio: None,
+            pairs: numbers.len(),
+        }
+    }
+
+    /// The case in one line for people.
+    pub(crate) fn line(&self) -> String {
+        let Spread { min, median, max } = self.ours;
+        let own = format!(
+            "{:<32} {median:>12.1} {} ({min:.1} to {max:.1})",
+            self.case, self.unit
+        );
+        match (&self.peer, self.ratio) {
+            (Some(peer), Some(ratio)) => {
+                let Spread { min, median, max } = ratio;
+                format!(
+                    "{own}; {median:.3} of {} ({min:.3} to {max:.3}, {} pairs)",
+                    peer.name, self.pairs
+                )
+            }
+            _ => format!("{own}, {} runs", self.pairs),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_of_an_even_number_lies_between() {
+        assert_eq!(Spread::of([4.0, 1.0, 2.0, 3.0]).median, 2.5);
+        assert_eq!(
+            Spread::of([3.0, 1.0, 2.0]),
+            Spread {
+                min: 1.0,
+                median: 2.0,
+                max: 3.0
+            }
+        );
+    }
+
+    #[test]
+    fn ratios_are_taken_pair_by_pair() {
+        let (mut a, mut b) = ([9.0, 10.0, 20.0].into_iter(), [9.0, 5.0, 10.0].into_iter());
+        let case = Case::paired(
+            "x",
+            "1/s",
+            "y",
+            2,
+            || Ok(a.next().unwrap()),
+            || Ok(b.next().unwrap()),
+        )
+        .unwrap();
+        assert_eq!(
+            case.ratio,
+            Some(Spread {
+                min: 2.0,
+                median: 2.0,
+                max: 2.0
+            })
+        );
+        let json = serde_json::to_value(&case).unwrap();
+        assert_eq!(json["peer"]["median"], 7.5);
+        assert_eq!(json["peer"]["name"], "y");
+    }
+}
