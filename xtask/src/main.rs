@@ -3,8 +3,8 @@
 //! Small modules behind one dispatcher. A module owns one subcommand or one kind of artefact; what
 //! the tests need as well lives in `naru-tests::support`.
 
-mod bpf;
 mod bench;
+mod bpf;
 mod compile;
 mod door;
 mod images;

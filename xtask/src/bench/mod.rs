@@ -15,7 +15,6 @@ use naru_tests::support::{Cluster, Kubectl, Layout, Spec};
 
 use crate::progress::step;
 use crate::{compile, kubectls};
-use series::Case;
 
 /// Arguments of `cargo xtask bench`.
 #[derive(Debug, Args)]
