@@ -46,7 +46,12 @@ fn decide<M: Maps>(m: &M, p: &mut Packet, ifindex: u32) -> Verdict {
         return next_hop(m, config, p, dst);
     }
     p.seen = seen;
-    slow(m, p, src, dst);
+    // Two functions, not one that calls the other: their frames share the program's 512 bytes.
+    if seen.is_known() || seen.must_be_judged() {
+        slow(m, p, src, dst);
+    } else {
+        fresh(m, p, src, dst);
+    }
     p.verdict
 }
 
@@ -83,8 +88,6 @@ fn decide_slowly<M: Maps>(
         if reason != Reason::FORWARDED {
             return Verdict::drop(reason);
         }
-    } else if !seen.is_known() {
-        return new_flow(m, p, src, dst);
     }
     m.step(|| Step::Known);
     if seen.has_ended() {
@@ -109,6 +112,11 @@ fn translated<M: Maps>(m: &M, config: &NodeConfig, p: &mut Packet, seen: Seen) -
         return masquerade(m, config, p);
     }
     next_hop(m, config, p, m.endpoint(&p.dst)).rewritten()
+}
+
+#[inline(never)]
+fn fresh<M: Maps>(m: &M, p: &mut Packet, src: &Endpoint, dst: Option<&Endpoint>) {
+    p.verdict = new_flow(m, p, src, dst);
 }
 
 #[inline(always)]
