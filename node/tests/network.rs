@@ -44,6 +44,13 @@ fn service(backends: &[&Pod]) -> (Value, Value) {
     (service, slice)
 }
 
+/// The pod as the API knows it once the runtime has reported its address.
+fn running(pod_object: Value, attached: &Pod) -> Value {
+    let mut object = pod_object;
+    object["status"]["podIPs"] = json!([{"ip": attached.address}]);
+    object
+}
+
 /// Nodes, a namespace and four pods: `a` and `b` on node 1, `c` and `d` on node 2.
 fn cluster(name: &str) -> Option<(Fixture, std::path::PathBuf)> {
     if let Some(missing) = missing() {
@@ -91,7 +98,15 @@ fn pods_services_and_policies_work_across_two_nodes() {
         Pod::add(&plugin, two, "net", "d"),
     );
     a.serve(8080);
-    b.serve(8080);
+    fixture.objects.put(
+        "pods",
+        [
+            running(pod("a", 1, "web"), &a),
+            running(pod("b", 1, "api"), &b),
+            running(pod("c", 2, "api"), &c),
+            running(pod("d", 2, "other"), &d),
+        ],
+    );
     for (from, node) in [(&b, one), (&c, two), (&d, two)] {
         let asked = from.ask(node, &a.address, 8080);
         assert_eq!(
