@@ -114,11 +114,3 @@ fn is_full(error: &io::Error) -> bool {
         Some(nix::libc::E2BIG | nix::libc::ENOSPC)
     )
 }
-
-/// An error with everything that caused it.
-pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let sources = std::iter::successors(error.source(), |error| error.source());
-    sources.fold(error.to_string(), |text, source| {
-        format!("{text}: {source}")
-    })
-}

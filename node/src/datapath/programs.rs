@@ -135,7 +135,7 @@ fn shorten(
 ) -> Box<dyn std::error::Error + Send + Sync> {
     const BEGINNING: usize = 120;
     const END: usize = 600;
-    let text = super::error::chain(source.as_ref());
+    let text = crate::network::chain(source.as_ref());
     if text.chars().count() <= BEGINNING + END {
         return source;
     }

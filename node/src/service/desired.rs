@@ -132,10 +132,9 @@ fn add_port(
     for addr in external_addresses(service) {
         add(addr, number, EXTERNAL | outside, local_outside);
     }
-    if let Some(node_port) = port.node_port.and_then(|port| u16::try_from(port).ok()) {
-        if node_port != 0 {
-            add(Addr::ANY_V4, node_port, NODE_PORT | outside, local_outside);
-        }
+    let node_port = port.node_port.and_then(|port| u16::try_from(port).ok());
+    if let Some(node_port) = node_port.filter(|port| *port != 0) {
+        add(Addr::ANY_V4, node_port, NODE_PORT | outside, local_outside);
     }
 }
 

@@ -18,8 +18,11 @@ use super::netns::Netns;
 #[derive(Clone)]
 pub struct Objects(Arc<Inner>);
 
+/// The last resource version, and every object by resource and name.
+type Held = (u64, BTreeMap<(String, String), Value>);
+
 struct Inner {
-    objects: Mutex<(u64, BTreeMap<(String, String), Value>)>,
+    objects: Mutex<Held>,
     events: broadcast::Sender<(String, Bytes)>,
 }
 
