@@ -60,7 +60,9 @@ impl ServeArgs {
 /// Runs until SIGTERM or SIGINT.
 pub(crate) fn run(args: ServeArgs) -> anyhow::Result<()> {
     naru_core::start("naru-control");
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(serve(args))
 }
 
@@ -74,7 +76,9 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let stopping = CancellationToken::new();
     let server = Arc::new(server(&args, plan, &authority, &stopping)?);
     let api = Api::new(server.clone());
-    bootstrap(&api, &server).await.context("cannot create the cluster's own objects")?;
+    bootstrap(&api, &server)
+        .await
+        .context("cannot create the cluster's own objects")?;
     let listener = listen(&args, &authority, &leaf).await?;
     write_admin(&args, &authority, listener.local_address()?)?;
     tracing::info!(address = %listener.local_address()?, "serving");
@@ -101,8 +105,9 @@ fn server(
     let tokens = Tokens::open(&args.data_dir.join("pki/sa.key"))?;
     let static_tokens = match &args.token_file {
         None => StaticTokens::default(),
-        Some(path) => StaticTokens::read(path)
-            .with_context(|| format!("cannot read {}", path.display()))?,
+        Some(path) => {
+            StaticTokens::read(path).with_context(|| format!("cannot read {}", path.display()))?
+        }
     };
     let nodes = node_client(authority)?;
     let config = ServerConfig {
@@ -111,14 +116,26 @@ fn server(
         plan,
         authority: authority.certificate().to_owned(),
     };
-    Ok(Server::new(store, kinds, tokens, static_tokens, nodes, config, stopping.clone()))
+    Ok(Server::new(
+        store,
+        kinds,
+        tokens,
+        static_tokens,
+        nodes,
+        config,
+        stopping.clone(),
+    ))
 }
 
 /// The client with which the server calls nodes.
 fn node_client(authority: &Authority) -> anyhow::Result<NodeClient> {
     let user = "kube-apiserver-kubelet-client".to_owned();
     let groups = vec!["system:masters".to_owned()];
-    let leaf = authority.sign(&Subject { user, groups, ..Subject::default() })?;
+    let leaf = authority.sign(&Subject {
+        user,
+        groups,
+        ..Subject::default()
+    })?;
     let files = TlsFiles {
         certificate: &leaf.certificate,
         key: &leaf.key,
@@ -128,9 +145,17 @@ fn node_client(authority: &Authority) -> anyhow::Result<NodeClient> {
 }
 
 /// Starts the controllers and the scheduler as clients inside the process.
-fn start_clients(args: &ServeArgs, api: &Api, authority: &Authority, stopping: &CancellationToken) -> JoinSet<()> {
+fn start_clients(
+    args: &ServeArgs,
+    api: &Api,
+    authority: &Authority,
+    stopping: &CancellationToken,
+) -> JoinSet<()> {
     let client = |user: &str| {
-        kube::Client::new(Internal::new(api.clone(), user, &["system:authenticated"]), "default")
+        kube::Client::new(
+            Internal::new(api.clone(), user, &["system:authenticated"]),
+            "default",
+        )
     };
     let config = controllers::Config {
         pod_cidr: args.pod_cidr,
@@ -141,6 +166,8 @@ fn start_clients(args: &ServeArgs, api: &Api, authority: &Authority, stopping: &
     let mut clients = JoinSet::new();
     let manager = client("system:kube-controller-manager");
     clients.spawn(controllers::run(manager, config, stopping.clone()));
+    let scheduler = client("system:kube-scheduler");
+    clients.spawn(naru_control::scheduler::run(scheduler, stopping.clone()));
     clients
 }
 
@@ -155,11 +182,18 @@ async fn listen(args: &ServeArgs, authority: &Authority, leaf: &Leaf) -> anyhow:
 
 /// The names and addresses by which clients know this server.
 fn serving_subject(args: &ServeArgs, plan: &AddressPlan) -> Subject {
-    let mut subject = Subject { user: "naru-apiserver".into(), ..Subject::default() };
+    let mut subject = Subject {
+        user: "naru-apiserver".into(),
+        ..Subject::default()
+    };
     let service = "kubernetes.default.svc.cluster.local";
-    let dots = service.match_indices('.').map(|(index, _)| &service[..index]);
+    let dots = service
+        .match_indices('.')
+        .map(|(index, _)| &service[..index]);
     subject.names.extend(dots.map(str::to_owned));
-    subject.names.extend([service.to_owned(), "localhost".to_owned()]);
+    subject
+        .names
+        .extend([service.to_owned(), "localhost".to_owned()]);
     subject.addresses.extend([
         args.advertise_address,
         IpAddr::from(plan.nth(1)),
@@ -176,10 +210,21 @@ fn serving_subject(args: &ServeArgs, plan: &AddressPlan) -> Subject {
 
 /// Writes the administrator's kubeconfig, new at every start.
 fn write_admin(args: &ServeArgs, authority: &Authority, bound: SocketAddr) -> anyhow::Result<()> {
-    let server = format!("https://{}", SocketAddr::new(args.advertise_address, bound.port()));
-    let spec = KubeconfigSpec { server: &server, user: "admin" };
+    let server = format!(
+        "https://{}",
+        SocketAddr::new(args.advertise_address, bound.port())
+    );
+    let spec = KubeconfigSpec {
+        server: &server,
+        user: "admin",
+    };
     let groups = ["system:masters".to_owned()];
-    Ok(write_kubeconfig(authority, &spec, &groups, &args.data_dir.join("admin.kubeconfig"))?)
+    Ok(write_kubeconfig(
+        authority,
+        &spec,
+        &groups,
+        &args.data_dir.join("admin.kubeconfig"),
+    )?)
 }
 
 async fn wait_for_signal() -> anyhow::Result<()> {

@@ -42,6 +42,7 @@ pub async fn run(client: Client, config: Config, shutdown: CancellationToken) {
     let collector = gc::Collector::new(context.clone());
     let deployments = deployment::Controller::new(context.clone());
 
+    collector.follow(&mut watches);
     context.caches.follow(context.writer.client(), &mut watches);
     if shutdown
         .run_until_cancelled(context.caches.wait_synced())

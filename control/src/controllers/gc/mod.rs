@@ -11,7 +11,7 @@ mod monitor;
 mod tests;
 
 use super::Context;
-use super::runtime::discovery::Offered;
+use super::runtime::discovery::{Offered, offered};
 use super::runtime::{After, ApiError, Key, Queue, Reconcile, ReconcileError, meta};
 use graph::{FOREGROUND, Graph, Ident, ORPHAN, Object, Owner, Verdict};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
@@ -73,15 +73,24 @@ impl Collector {
                 kind,
             )
         };
+        tracing::debug!(count = kinds.len(), "kinds known");
         *self.kinds.lock() = kinds.into_iter().map(by_name).collect();
     }
 
-    fn kind(&self, api_version: &str, kind: &str, asking: &str) -> Result<Offered, ReconcileError> {
-        let known = self
-            .kinds
-            .lock()
-            .get(&(api_version.to_owned(), kind.to_owned()))
-            .cloned();
+    /// The kind as the server offers it; an unknown one is asked for anew, with the queue's back-off.
+    async fn kind(
+        &self,
+        api_version: &str,
+        kind: &str,
+        asking: &str,
+    ) -> Result<Offered, ReconcileError> {
+        let name = (api_version.to_owned(), kind.to_owned());
+        if let Some(known) = self.kinds.lock().get(&name).cloned() {
+            return Ok(known);
+        }
+        let kinds = offered(self.context.writer.client()).await?;
+        self.learn(kinds);
+        let known = self.kinds.lock().get(&name).cloned();
         let what = || format!("the server to know {api_version} {kind}");
         known.ok_or_else(|| ReconcileError::Pending {
             object: asking.to_owned(),
@@ -91,7 +100,9 @@ impl Collector {
 
     /// The metadata of an object as the API has it now.
     async fn live(&self, ident: &Ident) -> Result<Option<ObjectMeta>, ReconcileError> {
-        let kind = self.kind(&ident.api_version, &ident.kind, &ident.name)?;
+        let kind = self
+            .kind(&ident.api_version, &ident.kind, &ident.name)
+            .await?;
         let api = kind.api(self.context.writer.client(), &ident.namespace);
         let answer = api
             .get_metadata_opt(&ident.name)
@@ -122,11 +133,13 @@ impl Collector {
         if self.absent.lock().contains(&reference.uid) {
             return Ok(Owner::Absent);
         }
-        let kind = self.kind(
-            &reference.api_version,
-            &reference.kind,
-            &dependent.ident.name,
-        )?;
+        let kind = self
+            .kind(
+                &reference.api_version,
+                &reference.kind,
+                &dependent.ident.name,
+            )
+            .await?;
         if kind.namespaced && dependent.ident.namespace.is_empty() {
             tracing::warn!(object = ?dependent.ident, owner = reference.name, "a cluster-scoped object names a namespaced owner");
             return Ok(Owner::Solid);
@@ -254,7 +267,9 @@ impl Collector {
         field: &str,
         value: Value,
     ) -> Result<(), ReconcileError> {
-        let kind = self.kind(&ident.api_version, &ident.kind, &ident.name)?;
+        let kind = self
+            .kind(&ident.api_version, &ident.kind, &ident.name)
+            .await?;
         let patch = json!({"metadata": {"uid": live.uid, "resourceVersion": live.resource_version, field: value}});
         let api = kind.api(self.context.writer.client(), &ident.namespace);
         let answer = api
@@ -270,7 +285,9 @@ impl Collector {
         foreground: bool,
         orphan: bool,
     ) -> Result<(), ReconcileError> {
-        let kind = self.kind(&ident.api_version, &ident.kind, &ident.name)?;
+        let kind = self
+            .kind(&ident.api_version, &ident.kind, &ident.name)
+            .await?;
         let params = match (foreground, orphan) {
             (true, _) => DeleteParams::foreground(),
             (false, true) => DeleteParams::orphan(),
