@@ -84,7 +84,10 @@ fn main() -> ExitCode {
 
 fn sign_kubeconfig(args: &KubeconfigArgs) -> anyhow::Result<()> {
     let authority = Authority::open(&args.data_dir.join("pki"))?;
-    let spec = KubeconfigSpec { server: &args.server, user: &args.user };
+    let spec = KubeconfigSpec {
+        server: &args.server,
+        user: &args.user,
+    };
     write_kubeconfig(&authority, &spec, &args.groups, &args.out).context("kubeconfig")
 }
 

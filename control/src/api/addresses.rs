@@ -44,7 +44,11 @@ impl AddressPlan {
     pub fn parse(cidr: &str, ports: &str) -> Result<Self, PlanError> {
         let (base, size) = parse_cidr(cidr).ok_or_else(|| PlanError::Cidr(cidr.to_owned()))?;
         let node_ports = parse_ports(ports).ok_or_else(|| PlanError::Ports(ports.to_owned()))?;
-        Ok(Self { base, size, node_ports })
+        Ok(Self {
+            base,
+            size,
+            node_ports,
+        })
     }
 
     /// The n-th address of the range.
@@ -121,7 +125,10 @@ impl Drop for Reservation<'_> {
 
 impl Addresses {
     pub(super) fn new(plan: AddressPlan) -> Self {
-        Self { plan, taken: Mutex::default() }
+        Self {
+            plan,
+            taken: Mutex::default(),
+        }
     }
 
     /// Records what a stored Service has.
@@ -144,7 +151,10 @@ impl Addresses {
                 taken.ips.remove(&ip);
             }
         }
-        for port in ports(old).into_iter().filter(|port| !kept_ports.contains(port)) {
+        for port in ports(old)
+            .into_iter()
+            .filter(|port| !kept_ports.contains(port))
+        {
             if taken.ports.get(&port).is_some_and(|have| have == owner) {
                 taken.ports.remove(&port);
             }
@@ -161,7 +171,11 @@ impl Addresses {
         old: Option<&Value>,
     ) -> Result<Reservation<'_>, Vec<FieldError>> {
         let owner = key(Some(namespace(service)), name(service));
-        let mut reservation = Reservation { addresses: self, ips: Vec::new(), ports: Vec::new() };
+        let mut reservation = Reservation {
+            addresses: self,
+            ips: Vec::new(),
+            ports: Vec::new(),
+        };
         let mut taken = self.taken.lock();
         let result = self.reserve_all(&mut taken, &owner, service, old, &mut reservation);
         drop(taken);
@@ -197,7 +211,11 @@ impl Addresses {
                 }
             }
         }
-        if faults.is_empty() { Ok(()) } else { Err(faults) }
+        if faults.is_empty() {
+            Ok(())
+        } else {
+            Err(faults)
+        }
     }
 
     fn reserve_ip(
@@ -218,7 +236,8 @@ impl Addresses {
             })?
         } else {
             let ip = wanted.parse::<Ipv4Addr>();
-            let ip = ip.map_err(|_| invalid(field, format!("{wanted:?}: must be an IPv4 address")))?;
+            let ip =
+                ip.map_err(|_| invalid(field, format!("{wanted:?}: must be an IPv4 address")))?;
             if old.is_some_and(|old| ips(old).contains(&ip)) {
                 return Ok(None);
             }
@@ -227,7 +246,9 @@ impl Addresses {
                 return Err(invalid(field, why));
             }
             if taken.ips.contains_key(&ip) {
-                let why = format!("{wanted:?}: failed to allocate IP {ip}: provided IP is already allocated");
+                let why = format!(
+                    "{wanted:?}: failed to allocate IP {ip}: provided IP is already allocated"
+                );
                 return Err(invalid(field, why));
             }
             ip
@@ -270,20 +291,33 @@ impl Addresses {
                 invalid(&field, "no port is left in the node port range".to_owned())
             })?
         } else {
-            let port = u16::try_from(wanted).ok().filter(|port| self.plan.node_ports.contains(port));
+            let port = u16::try_from(wanted)
+                .ok()
+                .filter(|port| self.plan.node_ports.contains(port));
             let range = &self.plan.node_ports;
-            let why = || format!("{wanted}: provided port is not in the valid range. The range of \
-                valid ports is {}-{}", range.start(), range.end());
+            let why = || {
+                format!(
+                    "{wanted}: provided port is not in the valid range. The range of \
+                valid ports is {}-{}",
+                    range.start(),
+                    range.end()
+                )
+            };
             let port = port.ok_or_else(|| invalid(&field, why()))?;
             if held.contains(&(protocol.clone(), port)) {
                 return Ok(None);
             }
             if taken.ports.contains_key(&(protocol.clone(), port)) {
-                return Err(invalid(&field, format!("{port}: provided port is already allocated")));
+                return Err(invalid(
+                    &field,
+                    format!("{port}: provided port is already allocated"),
+                ));
             }
             port
         };
-        taken.ports.insert((protocol.clone(), port), owner.to_owned());
+        taken
+            .ports
+            .insert((protocol.clone(), port), owner.to_owned());
         if let Some(slot) = service.pointer_mut(&pointer) {
             slot["nodePort"] = port.into();
         }
@@ -306,13 +340,19 @@ impl Addresses {
 }
 
 fn invalid(field: &str, message: String) -> FieldError {
-    FieldError { field: field.to_owned(), reason: FieldErrorReason::Invalid, message }
+    FieldError {
+        field: field.to_owned(),
+        reason: FieldErrorReason::Invalid,
+        message,
+    }
 }
 
 /// The cluster addresses of a Service.
 fn ips(service: &Value) -> Vec<Ipv4Addr> {
     let ip = text(service, "/spec/clusterIP").parse().ok();
-    let more = items(service, "/spec/clusterIPs").iter().filter_map(|ip| ip.as_str()?.parse().ok());
+    let more = items(service, "/spec/clusterIPs")
+        .iter()
+        .filter_map(|ip| ip.as_str()?.parse().ok());
     let mut ips: Vec<_> = ip.into_iter().chain(more).collect();
     ips.sort();
     ips.dedup();
@@ -322,10 +362,15 @@ fn ips(service: &Value) -> Vec<Ipv4Addr> {
 /// The node ports of a Service.
 fn ports(service: &Value) -> Vec<Port> {
     let port = |port: &Value| {
-        let number = u16::try_from(integer(port, "/nodePort")?).ok().filter(|port| *port > 0)?;
+        let number = u16::try_from(integer(port, "/nodePort")?)
+            .ok()
+            .filter(|port| *port > 0)?;
         Some((text(port, "/protocol").to_owned(), number))
     };
-    items(service, "/spec/ports").iter().filter_map(port).collect()
+    items(service, "/spec/ports")
+        .iter()
+        .filter_map(port)
+        .collect()
 }
 
 #[cfg(test)]
@@ -347,10 +392,16 @@ mod tests {
         let mut first = service("a", "ClusterIP", "10.96.0.5");
         drop(addresses.reserve(&mut first, None).ok().unwrap());
         addresses.reserve(&mut first, None).ok().unwrap().keep();
-        let faults = addresses.reserve(&mut service("b", "ClusterIP", "10.96.0.5"), None).err();
+        let faults = addresses
+            .reserve(&mut service("b", "ClusterIP", "10.96.0.5"), None)
+            .err();
         assert_eq!(faults.unwrap()[0].field, "spec.clusterIP");
         addresses.release("n/a", &first, None);
-        assert!(addresses.reserve(&mut service("b", "ClusterIP", "10.96.0.5"), None).is_ok());
+        assert!(
+            addresses
+                .reserve(&mut service("b", "ClusterIP", "10.96.0.5"), None)
+                .is_ok()
+        );
     }
 
     #[test]
@@ -396,16 +447,31 @@ mod tests {
         let mut first = service("a", "NodePort", "");
         addresses.reserve(&mut first, None).ok().unwrap().keep();
         let before = first.clone();
-        addresses.reserve(&mut first, Some(&before)).ok().unwrap().keep();
+        addresses
+            .reserve(&mut first, Some(&before))
+            .ok()
+            .unwrap()
+            .keep();
         assert_eq!(first, before);
-        assert!(addresses.reserve(&mut service("b", "ClusterIP", text(&first, "/spec/clusterIP")), None).is_err());
+        assert!(
+            addresses
+                .reserve(
+                    &mut service("b", "ClusterIP", text(&first, "/spec/clusterIP")),
+                    None
+                )
+                .is_err()
+        );
     }
 
     #[test]
     fn malformed_ranges_are_refused() {
-        for (cidr, ports) in [("10.0.0.0/8", "1-2"), ("x", "1-2"), ("10.96.0.0/12", "5-1"),
-            ("fd00::/64", "1-2"), ("10.96.0.0/12", "70000-80000")]
-        {
+        for (cidr, ports) in [
+            ("10.0.0.0/8", "1-2"),
+            ("x", "1-2"),
+            ("10.96.0.0/12", "5-1"),
+            ("fd00::/64", "1-2"),
+            ("10.96.0.0/12", "70000-80000"),
+        ] {
             assert!(AddressPlan::parse(cidr, ports).is_err(), "{cidr} {ports}");
         }
     }

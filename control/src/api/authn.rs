@@ -29,9 +29,16 @@ impl User {
         let (_, certificate) = X509Certificate::from_der(der).ok()?;
         let subject = certificate.subject();
         let name = subject.iter_common_name().next()?.as_str().ok()?.to_owned();
-        let groups = subject.iter_organization().filter_map(|group| group.as_str().ok());
-        let groups = groups.map(str::to_owned).chain(["system:authenticated".to_owned()]);
-        Some(Self { name, groups: groups.collect() })
+        let groups = subject
+            .iter_organization()
+            .filter_map(|group| group.as_str().ok());
+        let groups = groups
+            .map(str::to_owned)
+            .chain(["system:authenticated".to_owned()]);
+        Some(Self {
+            name,
+            groups: groups.collect(),
+        })
     }
 }
 
@@ -68,9 +75,17 @@ fn token_line(line: &str) -> Option<(String, User)> {
     let mut parts = line.splitn(4, ',');
     let (token, name) = (parts.next()?.trim(), parts.next()?.trim());
     let groups = parts.nth(1).unwrap_or_default().trim().trim_matches('"');
-    let groups = groups.split(',').map(str::trim).filter(|group| !group.is_empty());
-    let groups = groups.map(str::to_owned).chain(["system:authenticated".to_owned()]);
-    let user = User { name: name.to_owned(), groups: groups.collect() };
+    let groups = groups
+        .split(',')
+        .map(str::trim)
+        .filter(|group| !group.is_empty());
+    let groups = groups
+        .map(str::to_owned)
+        .chain(["system:authenticated".to_owned()]);
+    let user = User {
+        name: name.to_owned(),
+        groups: groups.collect(),
+    };
     (!token.is_empty() && !name.is_empty()).then(|| (token.to_owned(), user))
 }
 
@@ -109,7 +124,8 @@ mod tests {
 
     #[test]
     fn token_files_name_users_and_groups() {
-        let tokens = StaticTokens::parse("# people\nabc,jane,1,\"dev,ops\"\nxyz,joe,2\n,nobody,3\n");
+        let tokens =
+            StaticTokens::parse("# people\nabc,jane,1,\"dev,ops\"\nxyz,joe,2\n,nobody,3\n");
         let jane = tokens.user("abc").unwrap();
         assert_eq!(jane.name, "jane");
         assert!(jane.is_in("dev") && jane.is_in("ops") && jane.is_in("system:authenticated"));

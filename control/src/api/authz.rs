@@ -15,8 +15,11 @@ pub(super) const MASTERS: &str = "system:masters";
 /// The group of nodes.
 const NODES: &str = "system:nodes";
 /// The control plane's own clients.
-const CONTROL_PLANE: [&str; 3] =
-    ["system:kube-controller-manager", "system:kube-scheduler", "system:apiserver"];
+const CONTROL_PLANE: [&str; 3] = [
+    "system:kube-controller-manager",
+    "system:kube-scheduler",
+    "system:apiserver",
+];
 
 /// Reads a stored pod; the only state that a decision may need.
 pub(super) type PodReader<'a> = &'a dyn Fn(&str, &str) -> Option<Value>;
@@ -33,19 +36,29 @@ pub(super) fn authorize(user: &User, info: &RequestInfo, pod: PodReader<'_>) -> 
         None => is_discovery(info),
         Some(path) => node_name(user).is_some_and(|node| node_may(node, info.verb, path, pod)),
     };
-    if allowed { Ok(()) } else { Err(refusal(user, info)) }
+    if allowed {
+        Ok(())
+    } else {
+        Err(refusal(user, info))
+    }
 }
 
 fn is_discovery(info: &RequestInfo) -> bool {
-    let roots = ["/api", "/apis", "/openapi", "/version", "/healthz", "/livez", "/readyz"];
+    let roots = [
+        "/api", "/apis", "/openapi", "/version", "/healthz", "/livez", "/readyz",
+    ];
     let under = |root: &str| {
-        info.path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        info.path
+            .strip_prefix(root)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
     info.verb == "get" && roots.into_iter().any(under)
 }
 
 fn node_name(user: &User) -> Option<&str> {
-    user.is_in(NODES).then(|| user.name.strip_prefix("system:node:")).flatten()
+    user.is_in(NODES)
+        .then(|| user.name.strip_prefix("system:node:"))
+        .flatten()
 }
 
 /// What a node reads, and what it writes of its own.
@@ -54,7 +67,11 @@ fn node_may(node: &str, verb: &str, path: &ResourcePath, pod: PodReader<'_>) -> 
     let name = path.name.as_deref().unwrap_or_default();
     let namespace = path.namespace.as_deref().unwrap_or_default();
     let own_pod = || pod(namespace, name).is_some_and(|pod| text(&pod, "/spec/nodeName") == node);
-    match (path.group.as_str(), path.plural.as_str(), path.subresource.as_deref()) {
+    match (
+        path.group.as_str(),
+        path.plural.as_str(),
+        path.subresource.as_deref(),
+    ) {
         ("", "pods", None) if verb == "delete" => own_pod(),
         ("", "pods", Some("status")) => matches!(verb, "update" | "patch") && own_pod(),
         ("", "nodes", None) if verb == "create" => true,
@@ -80,7 +97,9 @@ fn node_may(node: &str, verb: &str, path: &ResourcePath, pod: PodReader<'_>) -> 
 fn refusal(user: &User, info: &RequestInfo) -> Status {
     let Some(path) = &info.resource else {
         let (user, verb, path) = (&user.name, info.verb, &info.path);
-        return Status::forbidden(format!("forbidden: User {user:?} cannot {verb} path {path:?}"));
+        return Status::forbidden(format!(
+            "forbidden: User {user:?} cannot {verb} path {path:?}"
+        ));
     };
     let mut resource = path.plural.clone();
     if let Some(subresource) = &path.subresource {
@@ -107,7 +126,10 @@ mod tests {
 
     fn may(name: &str, groups: &[&str], method: Method, path: &str) -> bool {
         let groups = groups.iter().map(|group| (*group).to_owned()).collect();
-        let user = User { name: name.to_owned(), groups };
+        let user = User {
+            name: name.to_owned(),
+            groups,
+        };
         let info = RequestInfo::new(&method, path, &Query::default());
         let pod = |namespace: &str, name: &str| {
             (namespace == "shop").then(|| json!({"spec": {"nodeName": name}}))
@@ -134,8 +156,14 @@ mod tests {
         assert!(node(Method::PATCH, "/api/v1/nodes/n1/status"));
         assert!(!node(Method::PATCH, "/api/v1/nodes/n2/status"));
         // The reader above pretends that a pod's node is its own name.
-        assert!(node(Method::PATCH, "/api/v1/namespaces/shop/pods/n1/status"));
-        assert!(!node(Method::PATCH, "/api/v1/namespaces/shop/pods/n2/status"));
+        assert!(node(
+            Method::PATCH,
+            "/api/v1/namespaces/shop/pods/n1/status"
+        ));
+        assert!(!node(
+            Method::PATCH,
+            "/api/v1/namespaces/shop/pods/n2/status"
+        ));
         assert!(!node(Method::DELETE, "/api/v1/namespaces/gone/pods/n1"));
         assert!(!node(Method::POST, "/api/v1/namespaces/shop/pods"));
         assert!(!node(Method::PUT, "/api/v1/namespaces/shop/secrets/s"));

@@ -34,7 +34,13 @@ pub async fn bootstrap(api: &Api, server: &Server) -> Result<(), BootstrapError>
     let config = server.config();
     let services = "/api/v1/namespaces/default/services";
     let address = config.plan.nth(1).to_string();
-    ensure(&client, services, "kubernetes", kubernetes_service(&address)).await?;
+    ensure(
+        &client,
+        services,
+        "kubernetes",
+        kubernetes_service(&address),
+    )
+    .await?;
     let services = "/api/v1/namespaces/kube-system/services";
     let address = config.plan.nth(10).to_string();
     ensure(&client, services, "kube-dns", dns_service(&address)).await?;
@@ -123,7 +129,11 @@ async fn enforce(
 }
 
 fn error(method: Method, path: &str, message: String) -> BootstrapError {
-    BootstrapError { method, path: path.to_owned(), message }
+    BootstrapError {
+        method,
+        path: path.to_owned(),
+        message,
+    }
 }
 
 async fn call(
@@ -143,6 +153,13 @@ async fn call(
     if code.is_success() {
         return Ok(());
     }
-    let bytes = reply.into_body().collect().await.map(http_body_util::Collected::to_bytes);
-    Err((code, String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()))
+    let bytes = reply
+        .into_body()
+        .collect()
+        .await
+        .map(http_body_util::Collected::to_bytes);
+    Err((
+        code,
+        String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned(),
+    ))
 }

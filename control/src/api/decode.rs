@@ -6,6 +6,7 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 
 use super::body::Body;
+use super::protobuf;
 use super::status::{Result, Status};
 
 /// Bytes that a body may have at most, as in Kubernetes.
@@ -24,7 +25,9 @@ pub(super) async fn read(mut body: Body) -> Result<Bytes> {
         let frame = frame.map_err(|error| {
             Status::bad_request(format!("cannot read the request body: {error}"))
         })?;
-        let Ok(data) = frame.into_data() else { continue };
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
         if bytes.len() + data.len() > MAX_BODY {
             return Err(Status::too_large(MAX_BODY));
         }
@@ -40,8 +43,14 @@ pub(super) async fn read(mut body: Body) -> Result<Bytes> {
 pub(super) fn object(bytes: &[u8], content_type: &str) -> Result<Value> {
     let value = match content_type {
         "application/yaml" | "text/yaml" | "application/x-yaml" => yaml(bytes)?,
-        "" | "application/json" | "text/json" | "*/*" | "application/octet-stream"
-        | "text/plain" | "application/x-www-form-urlencoded" => json_or_yaml(bytes)?,
+        ""
+        | "application/json"
+        | "text/json"
+        | "*/*"
+        | "application/octet-stream"
+        | "text/plain"
+        | "application/x-www-form-urlencoded" => json_or_yaml(bytes)?,
+        protobuf::MEDIA_TYPE => protobuf::object(bytes)?,
         other => {
             return Err(Status::unsupported_media_type(format!(
                 "the body of the request was in an unknown format - accepted media types include: \
@@ -49,12 +58,20 @@ pub(super) fn object(bytes: &[u8], content_type: &str) -> Result<Value> {
             )));
         }
     };
-    if value.is_object() { Ok(value) } else { Err(malformed("the body is no object")) }
+    if value.is_object() {
+        Ok(value)
+    } else {
+        Err(malformed("the body is no object"))
+    }
 }
 
 /// JSON, and YAML from clients that label it as JSON.
 fn json_or_yaml(bytes: &[u8]) -> Result<Value> {
-    if bytes.trim_ascii_start().first() == Some(&b'{') { json(bytes) } else { yaml(bytes) }
+    if bytes.trim_ascii_start().first() == Some(&b'{') {
+        json(bytes)
+    } else {
+        yaml(bytes)
+    }
 }
 
 /// Decodes any JSON value.
@@ -108,17 +125,32 @@ mod tests {
             (b"", "application/json", 400),
             (b"a: [", "application/yaml", 400),
             (b"\xff\xfe", "application/yaml", 400),
-            (b"k8s\0", "application/vnd.kubernetes.protobuf", 415),
+            (b"k8s\0", "application/vnd.kubernetes.protobuf", 400),
+            (b"\xa0", "application/cbor", 415),
         ] {
-            assert_eq!(object(bytes, content_type).unwrap_err().code, code, "{bytes:?}");
+            assert_eq!(
+                object(bytes, content_type).unwrap_err().code,
+                code,
+                "{bytes:?}"
+            );
         }
     }
 
     #[test]
     fn deep_nesting_is_refused_not_fatal() {
         let deep = format!("{{\"a\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
-        assert_eq!(object(deep.as_bytes(), "application/json").unwrap_err().code, 400);
+        assert_eq!(
+            object(deep.as_bytes(), "application/json")
+                .unwrap_err()
+                .code,
+            400
+        );
         let deep = "[".repeat(100_000);
-        assert_eq!(object(deep.as_bytes(), "application/yaml").unwrap_err().code, 400);
+        assert_eq!(
+            object(deep.as_bytes(), "application/yaml")
+                .unwrap_err()
+                .code,
+            400
+        );
     }
 }

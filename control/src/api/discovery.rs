@@ -12,10 +12,17 @@ use super::negotiate::accepts;
 use super::status::{Result, Status};
 use crate::registry::kind::Kind;
 
-const AGGREGATED: &str =
-    "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
-const VERBS: [&str; 8] =
-    ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+const VERBS: [&str; 8] = [
+    "create",
+    "delete",
+    "deletecollection",
+    "get",
+    "list",
+    "patch",
+    "update",
+    "watch",
+];
 
 /// The `/version` answer. The Kubernetes version is that of the API types; ours follows the plus.
 pub(super) fn version() -> Reply {
@@ -46,12 +53,21 @@ impl Discovery {
     pub(super) fn new(kinds: Kinds) -> Self {
         let mut plain = BTreeMap::new();
         let mut put = |path: String, value: Value| plain.insert(path, value.to_string().into());
-        put("/api".into(), json!({"kind": "APIVersions", "versions": ["v1"],
-            "serverAddressByClientCIDRs": []}));
+        put(
+            "/api".into(),
+            json!({"kind": "APIVersions", "versions": ["v1"],
+            "serverAddressByClientCIDRs": []}),
+        );
         let groups = groups(kinds);
         let named = groups.iter().filter(|(group, _)| !group.is_empty());
-        let list: Vec<Value> = named.clone().map(|(group, versions)| api_group(group, versions)).collect();
-        put("/apis".into(), json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": list}));
+        let list: Vec<Value> = named
+            .clone()
+            .map(|(group, versions)| api_group(group, versions))
+            .collect();
+        put(
+            "/apis".into(),
+            json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": list}),
+        );
         for (group, versions) in named {
             let mut value = api_group(group, versions);
             value["kind"] = "APIGroup".into();
@@ -60,7 +76,11 @@ impl Discovery {
         }
         for (group, versions) in &groups {
             for (version, kinds) in versions {
-                let root = if group.is_empty() { "/api".into() } else { format!("/apis/{group}") };
+                let root = if group.is_empty() {
+                    "/api".into()
+                } else {
+                    format!("/apis/{group}")
+                };
                 put(format!("{root}/{version}"), resource_list(kinds));
             }
         }
@@ -68,8 +88,10 @@ impl Discovery {
         let (core, named): (Vec<_>, Vec<_>) =
             groups.iter().partition(|(group, _)| group.is_empty());
         for (path, groups) in [("/api", core), ("/apis", named)] {
-            let items: Vec<Value> =
-                groups.iter().map(|(group, versions)| aggregated_group(group, versions)).collect();
+            let items: Vec<Value> = groups
+                .iter()
+                .map(|(group, versions)| aggregated_group(group, versions))
+                .collect();
             let list = json!({"kind": "APIGroupDiscoveryList",
                 "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items});
             aggregated.insert(path.to_owned(), list.to_string().into());
@@ -87,7 +109,11 @@ impl Discovery {
         if method != Method::GET && method != Method::HEAD {
             return Err(Status::method_not_allowed());
         }
-        match self.aggregated.get(path).filter(|_| wants_aggregated(&accepts(headers))) {
+        match self
+            .aggregated
+            .get(path)
+            .filter(|_| wants_aggregated(&accepts(headers)))
+        {
             Some(list) => Ok(reply(StatusCode::OK, AGGREGATED, full(list.clone()))),
             None => Ok(json_bytes(StatusCode::OK, found.clone())),
         }
@@ -110,14 +136,21 @@ type Groups = BTreeMap<&'static str, BTreeMap<&'static str, Vec<&'static Kind>>>
 fn groups(kinds: Kinds) -> Groups {
     let mut groups = Groups::new();
     for kind in kinds.0 {
-        groups.entry(kind.group).or_default().entry(kind.version).or_default().push(kind);
+        groups
+            .entry(kind.group)
+            .or_default()
+            .entry(kind.version)
+            .or_default()
+            .push(kind);
     }
     groups
 }
 
 fn api_group(group: &str, versions: &BTreeMap<&str, Vec<&'static Kind>>) -> Value {
-    let version = |version: &&str| json!({"groupVersion": format!("{group}/{version}"),
-        "version": version});
+    let version = |version: &&str| {
+        json!({"groupVersion": format!("{group}/{version}"),
+        "version": version})
+    };
     let versions: Vec<Value> = versions.keys().rev().map(version).collect();
     json!({"name": group, "preferredVersion": versions.first(), "versions": versions})
 }
@@ -155,7 +188,11 @@ fn subresources(kind: &'static Kind) -> Vec<Sub> {
             sub("eviction", ("policy", "v1", "Eviction"), &["create"]),
             sub("exec", ("", "v1", "PodExecOptions"), &["create", "get"]),
             sub("log", own, &["get"]),
-            sub("portforward", ("", "v1", "PodPortForwardOptions"), &["create", "get"]),
+            sub(
+                "portforward",
+                ("", "v1", "PodPortForwardOptions"),
+                &["create", "get"],
+            ),
         ]),
         ("", "nodes") => subs.push(sub(
             "proxy",
@@ -164,7 +201,11 @@ fn subresources(kind: &'static Kind) -> Vec<Sub> {
         )),
         ("", "namespaces") => subs.push(sub("finalize", own, &["update"])),
         ("", "serviceaccounts") => {
-            subs.push(sub("token", ("authentication.k8s.io", "v1", "TokenRequest"), &["create"]));
+            subs.push(sub(
+                "token",
+                ("authentication.k8s.io", "v1", "TokenRequest"),
+                &["create"],
+            ));
         }
         _ => {}
     }
@@ -195,10 +236,15 @@ fn resource_list(kinds: &[&'static Kind]) -> Value {
             resources.push(resource);
         }
     }
-    let group_version = kinds.first().map(|kind| api_version(kind)).unwrap_or_default();
+    let group_version = kinds
+        .first()
+        .map(|kind| api_version(kind))
+        .unwrap_or_default();
     if group_version == "v1" {
-        resources.push(json!({"name": "bindings", "singularName": "binding", "namespaced": true,
-            "kind": "Binding", "verbs": ["create"]}));
+        resources.push(
+            json!({"name": "bindings", "singularName": "binding", "namespaced": true,
+            "kind": "Binding", "verbs": ["create"]}),
+        );
     }
     json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version,
         "resources": resources})
@@ -210,22 +256,33 @@ fn aggregated_group(group: &str, versions: &BTreeMap<&str, Vec<&'static Kind>>) 
         json!({"version": version, "resources": resources, "freshness": "Current"})
     };
     let versions: Vec<Value> = versions.iter().rev().map(version).collect();
-    let metadata = if group.is_empty() { json!({}) } else { json!({"name": group}) };
+    let metadata = if group.is_empty() {
+        json!({})
+    } else {
+        json!({"name": group})
+    };
     json!({"metadata": metadata, "versions": versions})
 }
 
 fn aggregated_resource(kind: &'static Kind) -> Value {
-    let gvk = |(group, version, kind): (&str, &str, &str)| {
-        json!({"group": group, "version": version, "kind": kind})
+    let gvk = |(group, version, kind): (&str, &str, &str)| json!({"group": group, "version": version, "kind": kind});
+    let scope = if kind.namespaced {
+        "Namespaced"
+    } else {
+        "Cluster"
     };
-    let scope = if kind.namespaced { "Namespaced" } else { "Cluster" };
-    let sub = |sub: Sub| json!({"subresource": sub.name, "responseKind": gvk(sub.gvk),
-        "verbs": sub.verbs});
+    let sub = |sub: Sub| {
+        json!({"subresource": sub.name, "responseKind": gvk(sub.gvk),
+        "verbs": sub.verbs})
+    };
     let mut resource = json!({"resource": kind.plural, "singularResource": kind.singular,
         "scope": scope, "verbs": VERBS,
         "responseKind": gvk((kind.group, kind.version, kind.kind))});
     let subs: Vec<Value> = subresources(kind).into_iter().map(sub).collect();
-    for (key, values) in [("shortNames", kind.short_names), ("categories", kind.categories)] {
+    for (key, values) in [
+        ("shortNames", kind.short_names),
+        ("categories", kind.categories),
+    ] {
         if !values.is_empty() {
             resource[key] = json!(values);
         }
@@ -255,10 +312,18 @@ mod tests {
     fn every_kind_is_listed() {
         let discovery = Discovery::new(Kinds(KINDS));
         for kind in KINDS {
-            let root = if kind.group.is_empty() { "/api".into() } else { format!("/apis/{}", kind.group) };
+            let root = if kind.group.is_empty() {
+                "/api".into()
+            } else {
+                format!("/apis/{}", kind.group)
+            };
             let list = &discovery.plain[&format!("{root}/{}", kind.version)];
             let list: Value = serde_json::from_slice(list).unwrap();
-            let mut names = list["resources"].as_array().unwrap().iter().map(|it| &it["name"]);
+            let mut names = list["resources"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|it| &it["name"]);
             assert!(names.any(|name| name == kind.plural), "{}", kind.plural);
         }
     }

@@ -39,7 +39,11 @@ impl Api {
             Ok(reply) => reply,
             Err(status) => status.into_reply(),
         };
-        if head_only { reply.map(|_| super::body::empty()) } else { reply }
+        if head_only {
+            reply.map(|_| super::body::empty())
+        } else {
+            reply
+        }
     }
 
     async fn try_handle(&self, request: Request<Body>) -> Result<Reply> {
@@ -63,7 +67,9 @@ impl Api {
             if openapi::owns(&info.path) {
                 return openapi::answer(&info.path, request.method(), request.headers());
             }
-            return server.discovery.answer(&info.path, request.method(), request.headers());
+            return server
+                .discovery
+                .answer(&info.path, request.method(), request.headers());
         };
         self.resource(info.verb, path, query, request).await
     }
@@ -79,13 +85,25 @@ impl Api {
         let headers = request.headers().clone();
         if subresources::is_binding(&path) {
             let target = server.core("pods").ok_or_else(Status::no_such_resource)?;
-            let call = Call { server, target, path, query, headers };
+            let call = Call {
+                server,
+                target,
+                path,
+                query,
+                headers,
+            };
             return subresources::bind_by_body(call, verb, request.into_body()).await;
         }
         let target = server.kinds.find(&path.group, &path.version, &path.plural);
         let target = target.ok_or_else(Status::no_such_resource)?;
         place(target, &path, verb)?;
-        let call = Call { server, target, path, query, headers };
+        let call = Call {
+            server,
+            target,
+            path,
+            query,
+            headers,
+        };
         match call.path.subresource.clone() {
             None => call.run(verb, Part::Whole, request.into_body()).await,
             Some(name) => subresources::run(call, verb, &name, request).await,
@@ -127,7 +145,13 @@ impl Internal {
     /// The API as `name` in `groups` sees it.
     pub fn new(api: Api, name: &str, groups: &[&str]) -> Self {
         let groups = groups.iter().map(|group| (*group).to_owned()).collect();
-        Self { api, user: User { name: name.to_owned(), groups } }
+        Self {
+            api,
+            user: User {
+                name: name.to_owned(),
+                groups,
+            },
+        }
     }
 }
 

@@ -23,12 +23,17 @@ pub(super) fn check(target: Target, body: &Value, how: FieldValidation) -> Resul
         );
         return Err(Status::bad_request(message));
     }
-    let unknown = report.unknown.iter().map(|path| format!("unknown field {path:?}"));
+    let unknown = report
+        .unknown
+        .iter()
+        .map(|path| format!("unknown field {path:?}"));
     let unknown: Vec<String> = unknown.collect();
     match how {
         FieldValidation::Strict if !unknown.is_empty() => {
             let list = unknown.join(", ");
-            Err(Status::bad_request(format!("strict decoding error: {list}")))
+            Err(Status::bad_request(format!(
+                "strict decoding error: {list}"
+            )))
         }
         FieldValidation::Warn => Ok(unknown),
         _ => Ok(Vec::new()),

@@ -57,6 +57,9 @@ impl Kinds {
 
     fn position(&self, wanted: impl Fn(&Kind) -> bool) -> Option<Target> {
         let index = self.0.iter().position(|kind| wanted(kind))?;
-        Some(Target { kind: self.0[index], resource: Resource(index) })
+        Some(Target {
+            kind: self.0[index],
+            resource: Resource(index),
+        })
     }
 }

@@ -104,7 +104,10 @@ impl Listener {
                 }
             }
         }
-        if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
+        if tokio::time::timeout(DRAIN, graceful.shutdown())
+            .await
+            .is_err()
+        {
             tracing::warn!("connections were cut: they did not end in time");
         }
     }
@@ -113,14 +116,22 @@ impl Listener {
 fn tls_config(files: &TlsFiles<'_>) -> Result<ServerConfig, ListenError> {
     let authority = CertificateDer::from_pem_slice(files.authority.as_bytes());
     let mut roots = RootCertStore::empty();
-    roots.add(authority.map_err(ListenError::Pem)?).map_err(ListenError::Tls)?;
-    let verifier = WebPkiClientVerifier::builder(Arc::new(roots)).allow_unauthenticated().build();
+    roots
+        .add(authority.map_err(ListenError::Pem)?)
+        .map_err(ListenError::Tls)?;
+    let verifier = WebPkiClientVerifier::builder(Arc::new(roots))
+        .allow_unauthenticated()
+        .build();
     let verifier = verifier.map_err(ListenError::Verifier)?;
     let chain = CertificateDer::pem_slice_iter(files.certificate.as_bytes());
-    let chain = chain.collect::<Result<Vec<_>, _>>().map_err(ListenError::Pem)?;
+    let chain = chain
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(ListenError::Pem)?;
     let key = PrivateKeyDer::from_pem_slice(files.key.as_bytes()).map_err(ListenError::Pem)?;
     let builder = ServerConfig::builder().with_client_cert_verifier(verifier);
-    let mut config = builder.with_single_cert(chain, key).map_err(ListenError::Tls)?;
+    let mut config = builder
+        .with_single_cert(chain, key)
+        .map_err(ListenError::Tls)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }
@@ -139,7 +150,9 @@ async fn connection(
         Err(_) => return tracing::debug!(%peer, "TLS handshake took too long"),
     };
     let certificates = stream.get_ref().1.peer_certificates();
-    let user = certificates.and_then(<[_]>::first).and_then(|leaf| User::of_certificate(leaf));
+    let user = certificates
+        .and_then(<[_]>::first)
+        .and_then(|leaf| User::of_certificate(leaf));
     let proven = user.map(Proven);
     let service = service_fn(move |request: Request<Incoming>| {
         let api = api.clone();
@@ -158,7 +171,10 @@ async fn connection(
 
 fn builder() -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(30));
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_secs(30));
     builder
         .http2()
         .timer(TokioTimer::new())

@@ -14,9 +14,14 @@ const MAX_GENERATED_PREFIX: usize = 58;
 /// Fills in what the server decides at creation: uid, time, name from generateName.
 pub(super) fn stamp(object: &mut Value, namespace: Option<&str>, now: Timestamp) {
     let metadata = metadata(object);
-    for key in ["managedFields", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds",
-        "resourceVersion", "generation"]
-    {
+    for key in [
+        "managedFields",
+        "selfLink",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "resourceVersion",
+        "generation",
+    ] {
         metadata.remove(key);
     }
     match namespace {
@@ -30,8 +35,14 @@ pub(super) fn stamp(object: &mut Value, namespace: Option<&str>, now: Timestamp)
 }
 
 fn generate_name(metadata: &mut Map<String, Value>) {
-    let named = metadata.get("name").and_then(Value::as_str).is_some_and(|name| !name.is_empty());
-    let prefix = metadata.get("generateName").and_then(Value::as_str).unwrap_or_default();
+    let named = metadata
+        .get("name")
+        .and_then(Value::as_str)
+        .is_some_and(|name| !name.is_empty());
+    let prefix = metadata
+        .get("generateName")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
     if !named && !prefix.is_empty() {
         let prefix: String = prefix.chars().take(MAX_GENERATED_PREFIX).collect();
         metadata.insert("name".into(), format!("{prefix}{}", random_suffix()).into());
@@ -48,8 +59,16 @@ fn random_suffix() -> String {
 
 /// Carries over from `old` what a client may not change.
 pub(super) fn keep(new: &mut Value, old: &Value) {
-    let kept = ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds",
-        "generation", "generateName", "namespace", "name"];
+    let kept = [
+        "uid",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "generation",
+        "generateName",
+        "namespace",
+        "name",
+    ];
     let old = old.get("metadata").cloned().unwrap_or_default();
     let metadata = metadata(new);
     metadata.remove("managedFields");
@@ -116,7 +135,11 @@ pub(super) fn validate(kind: &Kind, object: &Value) -> Vec<FieldError> {
 }
 
 fn fault(field: impl Into<String>, reason: FieldErrorReason, message: &str) -> FieldError {
-    FieldError { field: field.into(), reason, message: message.to_owned() }
+    FieldError {
+        field: field.into(),
+        reason,
+        message: message.to_owned(),
+    }
 }
 
 const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric \
@@ -132,7 +155,10 @@ fn name(kind: &Kind, object: &Value, faults: &mut Vec<FieldError>) {
     let (good, rule) = match (kind.group, kind.plural) {
         ("", "namespaces") => (is_dns_label(name), LABEL),
         ("", "services") => {
-            let letter = name.chars().next().is_some_and(|first| first.is_ascii_lowercase());
+            let letter = name
+                .chars()
+                .next()
+                .is_some_and(|first| first.is_ascii_lowercase());
             (is_dns_label(name) && letter, SERVICE)
         }
         _ => (is_subdomain(name), SUBDOMAIN),
@@ -150,14 +176,26 @@ fn labels(object: &Value, faults: &mut Vec<FieldError>) {
     for (key, value) in members(object, "/metadata/labels") {
         if !is_qualified(key) {
             let message = format!("{key:?}: {QUALIFIED}");
-            faults.push(fault("metadata.labels", FieldErrorReason::Invalid, &message));
+            faults.push(fault(
+                "metadata.labels",
+                FieldErrorReason::Invalid,
+                &message,
+            ));
         }
-        let good = value.as_str().is_some_and(|value| value.is_empty() || is_name_part(value));
+        let good = value
+            .as_str()
+            .is_some_and(|value| value.is_empty() || is_name_part(value));
         if !good {
-            let message = format!("{value}: a valid label must be an empty string or consist of \
+            let message = format!(
+                "{value}: a valid label must be an empty string or consist of \
                 alphanumeric characters, '-', '_' or '.', start and end with an alphanumeric \
-                character, and have at most 63 characters");
-            faults.push(fault("metadata.labels", FieldErrorReason::Invalid, &message));
+                character, and have at most 63 characters"
+            );
+            faults.push(fault(
+                "metadata.labels",
+                FieldErrorReason::Invalid,
+                &message,
+            ));
         }
     }
 }
@@ -168,16 +206,28 @@ fn annotations(object: &Value, faults: &mut Vec<FieldError>) {
         size += key.len() + value.as_str().map_or(0, str::len);
         if !is_qualified(&key.to_ascii_lowercase()) {
             let message = format!("{key:?}: {QUALIFIED}");
-            faults.push(fault("metadata.annotations", FieldErrorReason::Invalid, &message));
+            faults.push(fault(
+                "metadata.annotations",
+                FieldErrorReason::Invalid,
+                &message,
+            ));
         }
         if !value.is_string() {
             let message = format!("{value}: must be a string");
-            faults.push(fault("metadata.annotations", FieldErrorReason::Invalid, &message));
+            faults.push(fault(
+                "metadata.annotations",
+                FieldErrorReason::Invalid,
+                &message,
+            ));
         }
     }
     if size > MAX_ANNOTATIONS {
         let message = format!("must have at most {MAX_ANNOTATIONS} bytes");
-        faults.push(fault("metadata.annotations", FieldErrorReason::Invalid, &message));
+        faults.push(fault(
+            "metadata.annotations",
+            FieldErrorReason::Invalid,
+            &message,
+        ));
     }
 }
 
@@ -185,7 +235,11 @@ fn finalizers(object: &Value, faults: &mut Vec<FieldError>) {
     for finalizer in items(object, "/metadata/finalizers") {
         if !finalizer.as_str().is_some_and(is_qualified) {
             let message = format!("{finalizer}: {QUALIFIED}");
-            faults.push(fault("metadata.finalizers", FieldErrorReason::Invalid, &message));
+            faults.push(fault(
+                "metadata.finalizers",
+                FieldErrorReason::Invalid,
+                &message,
+            ));
         }
     }
 }
@@ -196,19 +250,34 @@ fn owners(object: &Value, faults: &mut Vec<FieldError>) {
         for key in ["apiVersion", "kind", "name", "uid"] {
             if text(owner, &format!("/{key}")).is_empty() {
                 let field = format!("metadata.ownerReferences[{index}].{key}");
-                faults.push(fault(field, FieldErrorReason::Required, "must not be empty"));
+                faults.push(fault(
+                    field,
+                    FieldErrorReason::Required,
+                    "must not be empty",
+                ));
             }
         }
     }
-    let controllers = owners.iter().filter(|owner| owner["controller"] == true).count();
+    let controllers = owners
+        .iter()
+        .filter(|owner| owner["controller"] == true)
+        .count();
     if controllers > 1 {
         let message = "only one reference can have controller set to true";
-        faults.push(fault("metadata.ownerReferences", FieldErrorReason::Invalid, message));
+        faults.push(fault(
+            "metadata.ownerReferences",
+            FieldErrorReason::Invalid,
+            message,
+        ));
     }
 }
 
 fn members<'a>(object: &'a Value, pointer: &str) -> impl Iterator<Item = (&'a String, &'a Value)> {
-    object.pointer(pointer).and_then(Value::as_object).into_iter().flatten()
+    object
+        .pointer(pointer)
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
 }
 
 const QUALIFIED: &str = "a qualified name must consist of alphanumeric characters, '-', '_' or '.', \
@@ -239,7 +308,9 @@ fn is_name_part(text: &str) -> bool {
     text.len() <= 63
         && text.starts_with(|c: char| c.is_ascii_alphanumeric())
         && text.ends_with(|c: char| c.is_ascii_alphanumeric())
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
 }
 
 /// `[prefix/]name` as labels, annotations and finalizers use it.
@@ -263,7 +334,10 @@ mod tests {
         assert_eq!(value::name(&object).len(), 9);
         assert_eq!(value::namespace(&object), "shop");
         assert_ne!(text(&object, "/metadata/uid"), "mine");
-        assert_eq!(text(&object, "/metadata/creationTimestamp"), "1970-01-01T00:00:00Z");
+        assert_eq!(
+            text(&object, "/metadata/creationTimestamp"),
+            "1970-01-01T00:00:00Z"
+        );
         for key in ["managedFields", "resourceVersion", "labels"] {
             assert!(object["metadata"].get(key).is_none(), "{key}");
         }
@@ -276,14 +350,27 @@ mod tests {
         let mut new = json!({"metadata": {"name": "b", "uid": "2", "generation": 9,
             "labels": {"x": "y"}}});
         keep(&mut new, &old);
-        assert_eq!(new, json!({"metadata": {"name": "a", "uid": "1", "resourceVersion": "7",
-            "deletionTimestamp": "t", "generation": 3, "labels": {"x": "y"}}}));
+        assert_eq!(
+            new,
+            json!({"metadata": {"name": "a", "uid": "1", "resourceVersion": "7",
+            "deletionTimestamp": "t", "generation": 3, "labels": {"x": "y"}}})
+        );
     }
 
     #[test]
     fn names_follow_the_rfcs() {
         assert!(is_subdomain("a.b-c.d1") && is_subdomain(&"a".repeat(253)));
-        for bad in ["", "-a", "a-", "A", "a..b", "a_b", &"a".repeat(254), "a.-b", "ä"] {
+        for bad in [
+            "",
+            "-a",
+            "a-",
+            "A",
+            "a..b",
+            "a_b",
+            &"a".repeat(254),
+            "a.-b",
+            "ä",
+        ] {
             assert!(!is_subdomain(bad), "{bad}");
         }
         assert!(is_qualified("app.kubernetes.io/name") && is_qualified("App_1.x"));

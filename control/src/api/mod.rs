@@ -5,8 +5,8 @@
 //! store). Reads never leave memory. Callers inside the process use [`Internal`], the same path
 //! without sockets.
 
-mod admission;
 mod addresses;
+mod admission;
 mod authn;
 mod authz;
 mod body;
@@ -23,6 +23,7 @@ mod openapi;
 mod options;
 mod pages;
 mod patch;
+mod protobuf;
 mod proxy;
 mod request;
 mod selectors;

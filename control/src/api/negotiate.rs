@@ -27,7 +27,10 @@ impl<'a> Accepted<'a> {
         let mut parts = text.split(';').map(str::trim);
         let media_type = parts.next().unwrap_or_default();
         let parameters = parts.filter_map(|part| part.split_once('=')).collect();
-        Self { media_type, parameters }
+        Self {
+            media_type,
+            parameters,
+        }
     }
 
     fn parameter(&self, name: &str) -> Option<&str> {
@@ -36,7 +39,10 @@ impl<'a> Accepted<'a> {
     }
 
     fn shape(&self) -> Option<Shape> {
-        if !matches!(self.media_type, "application/json" | "application/*" | "*/*") {
+        if !matches!(
+            self.media_type,
+            "application/json" | "application/*" | "*/*"
+        ) {
             return None;
         }
         let v1 = self.parameter("v") == Some("v1") && self.parameter("g") == Some("meta.k8s.io");
@@ -53,7 +59,11 @@ impl<'a> Accepted<'a> {
 
 /// The Accept header as one list; absent or empty means anything.
 pub(super) fn accepts(headers: &HeaderMap) -> String {
-    let all: Vec<&str> = headers.get_all(ACCEPT).iter().filter_map(|v| v.to_str().ok()).collect();
+    let all: Vec<&str> = headers
+        .get_all(ACCEPT)
+        .iter()
+        .filter_map(|v| v.to_str().ok())
+        .collect();
     all.join(",")
 }
 
@@ -66,15 +76,24 @@ pub(super) fn shape(headers: &HeaderMap) -> Result<Shape> {
     if accept.trim().is_empty() {
         return Ok(Shape::Object);
     }
-    let shape = accept.split(',').find_map(|entry| Accepted::parse(entry.trim()).shape());
+    let shape = accept
+        .split(',')
+        .find_map(|entry| Accepted::parse(entry.trim()).shape());
     shape.ok_or_else(|| Status::not_acceptable("application/json"))
 }
 
 /// The media type of the body, without parameters, in lower case.
 pub(super) fn content_type(headers: &HeaderMap) -> String {
-    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let value = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
     let value = value.unwrap_or_default();
-    value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+    value
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase()
 }
 
 #[cfg(test)]
@@ -93,7 +112,10 @@ mod tests {
         assert_eq!(of(&format!("{table},application/json")), Some(Shape::Table));
         let old = "application/json;as=Table;v=v1beta1;g=meta.k8s.io";
         assert_eq!(of(&format!("{old},application/json")), Some(Shape::Object));
-        assert_eq!(of("application/vnd.kubernetes.protobuf, */*"), Some(Shape::Object));
+        assert_eq!(
+            of("application/vnd.kubernetes.protobuf, */*"),
+            Some(Shape::Object)
+        );
         assert_eq!(of("application/vnd.kubernetes.protobuf"), None);
         let partial = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
         assert_eq!(of(partial), Some(Shape::Metadata));

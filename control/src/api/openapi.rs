@@ -7,6 +7,9 @@ use super::negotiate::accepts;
 use super::status::{Result, Status};
 use crate::schema::openapi;
 
+/// The media type as an answer names it: with the `@` of the request it would be no media type.
+const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+
 /// Whether the path is one of these.
 pub(super) fn owns(path: &str) -> bool {
     path == "/openapi/v2" || path == "/openapi/v3" || path.starts_with("/openapi/v3/")
@@ -43,7 +46,9 @@ pub(super) fn answer(path: &str, method: &Method, headers: &HeaderMap) -> Result
 /// Older clients accept protobuf only.
 fn v2(headers: &HeaderMap) -> Reply {
     let accept = accepts(headers);
-    let mut wanted = accept.split(',').map(|entry| entry.split(';').next().unwrap_or("").trim());
+    let mut wanted = accept
+        .split(',')
+        .map(|entry| entry.split(';').next().unwrap_or("").trim());
     let protobuf = wanted.find_map(|entry| match entry {
         "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
         | "application/com.github.proto-openapi.spec.v2.v1.0+protobuf" => Some(true),
@@ -51,7 +56,7 @@ fn v2(headers: &HeaderMap) -> Reply {
         _ => None,
     });
     if protobuf == Some(true) {
-        reply(StatusCode::OK, openapi::V2_PROTOBUF, full(openapi::v2_protobuf()))
+        reply(StatusCode::OK, V2_PROTOBUF, full(openapi::v2_protobuf()))
     } else {
         json(StatusCode::OK, &openapi::v2())
     }

@@ -39,11 +39,16 @@ impl WriteOptions {
             Some("Ignore") => FieldValidation::Ignore,
             Some("Strict") => FieldValidation::Strict,
             Some(other) => {
-                let why = format!("Unsupported value: {other:?}: supported values: \"Ignore\", \"Warn\", \"Strict\"");
+                let why = format!(
+                    "Unsupported value: {other:?}: supported values: \"Ignore\", \"Warn\", \"Strict\""
+                );
                 return Err(Status::invalid_parameter("fieldValidation", &why));
             }
         };
-        Ok(Self { dry_run: dry_run(query.get("dryRun"))?, validation })
+        Ok(Self {
+            dry_run: dry_run(query.get("dryRun"))?,
+            validation,
+        })
     }
 }
 
@@ -91,7 +96,9 @@ impl DeleteOptions {
     /// 422 for values that are not among the known ones.
     pub(super) fn parse(query: &Query, body: Option<&Value>) -> Result<Self> {
         let mut options = Self {
-            grace: query.get("gracePeriodSeconds").and_then(|text| text.parse().ok()),
+            grace: query
+                .get("gracePeriodSeconds")
+                .and_then(|text| text.parse().ok()),
             propagation: propagation(query.get("propagationPolicy"))?,
             dry_run: dry_run(query.get("dryRun"))?,
             ..Self::default()
@@ -122,7 +129,11 @@ impl DeleteOptions {
 }
 
 fn orphan(flag: bool) -> Propagation {
-    if flag { Propagation::Orphan } else { Propagation::Background }
+    if flag {
+        Propagation::Orphan
+    } else {
+        Propagation::Background
+    }
 }
 
 fn propagation(value: Option<&str>) -> Result<Option<Propagation>> {
@@ -190,11 +201,13 @@ impl ListOptions {
             version: version(query)?,
             version_match: version_match(query)?,
             timeout: number(query, "timeoutSeconds")?,
-            bookmarks: query.flag("allowWatchBookmarks") && query.get("allowWatchBookmarks").is_some(),
+            bookmarks: query.flag("allowWatchBookmarks")
+                && query.get("allowWatchBookmarks").is_some(),
             initial_events: query.get("sendInitialEvents") == Some("true"),
         };
         if options.version_match == Some(VersionMatch::Exact) && options.version == Some(0) {
-            let why = "Forbidden: resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\"";
+            let why =
+                "Forbidden: resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\"";
             return Err(Status::invalid_parameter("resourceVersionMatch", why));
         }
         Ok(options)
@@ -203,7 +216,8 @@ impl ListOptions {
 
 fn number<T: std::str::FromStr>(query: &Query, key: &str) -> Result<Option<T>> {
     let parse = |text: &str| {
-        text.parse().map_err(|_| Status::bad_request(format!("{key}: {text:?} is no number")))
+        text.parse()
+            .map_err(|_| Status::bad_request(format!("{key}: {text:?} is no number")))
     };
     query.get(key).map(parse).transpose()
 }
@@ -211,7 +225,8 @@ fn number<T: std::str::FromStr>(query: &Query, key: &str) -> Result<Option<T>> {
 fn version(query: &Query) -> Result<Option<u64>> {
     let parse = |text: &str| {
         let why = format!("Invalid value: {text:?}: must be an unsigned integer");
-        text.parse().map_err(|_| Status::invalid_parameter("resourceVersion", &why))
+        text.parse()
+            .map_err(|_| Status::invalid_parameter("resourceVersion", &why))
     };
     query.get("resourceVersion").map(parse).transpose()
 }
@@ -222,7 +237,9 @@ fn version_match(query: &Query) -> Result<Option<VersionMatch>> {
         Some("NotOlderThan") => VersionMatch::NotOlderThan,
         Some("Exact") => VersionMatch::Exact,
         Some(other) => {
-            let why = format!("Unsupported value: {other:?}: supported values: \"Exact\", \"NotOlderThan\"");
+            let why = format!(
+                "Unsupported value: {other:?}: supported values: \"Exact\", \"NotOlderThan\""
+            );
             return Err(Status::invalid_parameter("resourceVersionMatch", &why));
         }
     };
@@ -253,8 +270,18 @@ mod tests {
 
     #[test]
     fn unknown_values_are_named() {
-        assert_eq!(WriteOptions::parse(&Query::new("dryRun=Some")).unwrap_err().code, 422);
-        assert_eq!(WriteOptions::parse(&Query::new("fieldValidation=x")).unwrap_err().code, 422);
+        assert_eq!(
+            WriteOptions::parse(&Query::new("dryRun=Some"))
+                .unwrap_err()
+                .code,
+            422
+        );
+        assert_eq!(
+            WriteOptions::parse(&Query::new("fieldValidation=x"))
+                .unwrap_err()
+                .code,
+            422
+        );
         let query = Query::new("propagationPolicy=Later");
         assert_eq!(DeleteOptions::parse(&query, None).unwrap_err().code, 422);
     }

@@ -31,12 +31,17 @@ impl Pages {
     pub(super) fn keep(&self, resource: Resource, snapshot: &Snapshot, now: Instant) {
         let mut pages = self.0.lock();
         pages.retain(|page| {
-            page.until > now && (page.resource, page.snapshot.revision) != (resource, snapshot.revision)
+            page.until > now
+                && (page.resource, page.snapshot.revision) != (resource, snapshot.revision)
         });
         while pages.len() >= MAX_SNAPSHOTS {
             pages.pop_front();
         }
-        pages.push_back(Page { resource, snapshot: snapshot.clone(), until: now + LIFETIME });
+        pages.push_back(Page {
+            resource,
+            snapshot: snapshot.clone(),
+            until: now + LIFETIME,
+        });
     }
 
     /// The kept snapshot of that revision.
@@ -44,9 +49,8 @@ impl Pages {
         let mut pages = self.0.lock();
         pages.retain(|page| page.until > now);
         let mut pages = pages.iter();
-        let page = pages.find(|page| {
-            (page.resource, page.snapshot.revision) == (resource, revision)
-        })?;
+        let page =
+            pages.find(|page| (page.resource, page.snapshot.revision) == (resource, revision))?;
         Some(page.snapshot.clone())
     }
 }
@@ -72,7 +76,10 @@ impl Token {
         let json = URL_SAFE_NO_PAD.decode(token).ok()?;
         let value: Value = serde_json::from_slice(&json).ok()?;
         let revision = u64::try_from(integer(&value, "/rv")?).ok()?;
-        Some(Self { revision, after: text(&value, "/start").to_owned() })
+        Some(Self {
+            revision,
+            after: text(&value, "/start").to_owned(),
+        })
     }
 }
 
@@ -82,7 +89,10 @@ mod tests {
 
     #[test]
     fn tokens_survive_the_round_trip_and_garbage_does_not() {
-        let token = Token { revision: 7, after: "shop/web".into() };
+        let token = Token {
+            revision: 7,
+            after: "shop/web".into(),
+        };
         assert_eq!(Token::decode(&token.encode()), Some(token));
         assert_eq!(Token::decode("garbage"), None);
     }
@@ -91,7 +101,10 @@ mod tests {
     fn snapshots_expire() {
         let pages = Pages::default();
         let now = Instant::now();
-        let snapshot = Snapshot { revision: 3, objects: crate::store::Objects::new() };
+        let snapshot = Snapshot {
+            revision: 3,
+            objects: crate::store::Objects::new(),
+        };
         pages.keep(Resource(1), &snapshot, now);
         assert!(pages.find(Resource(1), 3, now).is_some());
         assert!(pages.find(Resource(2), 3, now).is_none());

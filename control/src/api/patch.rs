@@ -51,7 +51,11 @@ impl Patch {
         if !value.is_object() {
             return Err(Status::bad_request("the patch must be an object"));
         }
-        Ok(if content_type == MERGE { Self::Merge(value) } else { Self::Strategic(value) })
+        Ok(if content_type == MERGE {
+            Self::Merge(value)
+        } else {
+            Self::Strategic(value)
+        })
     }
 
     /// The patched object, for kinds without lists: a strategic patch is a merge patch then.
@@ -80,7 +84,11 @@ impl Patch {
             Self::Merge(patch) => json_patch::merge(&mut new, patch),
             Self::Strategic(patch) => strategic(kind, &mut new, patch)?,
         }
-        if new.is_object() { Ok(new) } else { Err(Status::bad_request("the result is no object")) }
+        if new.is_object() {
+            Ok(new)
+        } else {
+            Err(Status::bad_request("the result is no object"))
+        }
     }
 }
 
@@ -106,7 +114,8 @@ mod tests {
     fn json_patches_apply_whole_or_not_at_all() {
         let patched = apply(JSON, r#"[{"op":"replace","path":"/data/a","value":"9"}]"#).unwrap();
         assert_eq!(patched["data"], json!({"a": "9", "b": "2"}));
-        let failing = r#"[{"op":"remove","path":"/data/a"},{"op":"test","path":"/data/b","value":1}]"#;
+        let failing =
+            r#"[{"op":"remove","path":"/data/a"},{"op":"test","path":"/data/b","value":1}]"#;
         assert_eq!(apply(JSON, failing).unwrap_err().code, 422);
         assert_eq!(apply(JSON, "{}").unwrap_err().code, 400);
     }
@@ -120,6 +129,11 @@ mod tests {
 
     #[test]
     fn server_side_apply_is_clearly_not_there() {
-        assert_eq!(apply("application/apply-patch+yaml", "{}").unwrap_err().code, 415);
+        assert_eq!(
+            apply("application/apply-patch+yaml", "{}")
+                .unwrap_err()
+                .code,
+            415
+        );
     }
 }

@@ -43,7 +43,10 @@ impl NodeClient {
         let mut two = one.clone();
         one.alpn_protocols = vec![b"http/1.1".to_vec()];
         two.alpn_protocols = vec![b"h2".to_vec()];
-        Ok(Self { one: Arc::new(one).into(), two: Arc::new(two).into() })
+        Ok(Self {
+            one: Arc::new(one).into(),
+            two: Arc::new(two).into(),
+        })
     }
 
     /// Sends `request` to the node at `address` under `path_and_query` and streams the answer back.
@@ -57,8 +60,13 @@ impl NodeClient {
         mut request: Request<Body>,
     ) -> Result<Reply> {
         let upgrade = upgrade_of(request.headers());
-        if upgrade.as_deref().is_some_and(|protocol| protocol.eq_ignore_ascii_case("websocket")) {
-            return Err(Status::bad_request("WebSocket is not supported, use SPDY/3.1"));
+        if upgrade
+            .as_deref()
+            .is_some_and(|protocol| protocol.eq_ignore_ascii_case("websocket"))
+        {
+            return Err(Status::bad_request(
+                "WebSocket is not supported, use SPDY/3.1",
+            ));
         }
         let client = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
         let second = request.version() == Version::HTTP_2 && client.is_none();
@@ -104,27 +112,36 @@ impl NodeClient {
             .timer(TokioTimer::new())
             .keep_alive_interval(Duration::from_secs(30))
             .handshake(TokioIo::new(stream));
-        let (mut sender, connection) =
-            handshake.await.map_err(|error| unreachable(address, &error))?;
+        let (mut sender, connection) = handshake
+            .await
+            .map_err(|error| unreachable(address, &error))?;
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%address, %error, "connection to a node ended");
             }
         });
         let response = sender.send_request(request).await;
-        Ok(clean(response.map_err(|error| unreachable(address, &error))?))
+        Ok(clean(
+            response.map_err(|error| unreachable(address, &error))?,
+        ))
     }
 }
 
 fn tls_config(files: &TlsFiles<'_>) -> std::result::Result<ClientConfig, ListenError> {
     let authority = CertificateDer::from_pem_slice(files.authority.as_bytes());
     let mut roots = RootCertStore::empty();
-    roots.add(authority.map_err(ListenError::Pem)?).map_err(ListenError::Tls)?;
+    roots
+        .add(authority.map_err(ListenError::Pem)?)
+        .map_err(ListenError::Tls)?;
     let chain = CertificateDer::pem_slice_iter(files.certificate.as_bytes());
-    let chain = chain.collect::<std::result::Result<Vec<_>, _>>().map_err(ListenError::Pem)?;
+    let chain = chain
+        .collect::<std::result::Result<Vec<_>, _>>()
+        .map_err(ListenError::Pem)?;
     let key = PrivateKeyDer::from_pem_slice(files.key.as_bytes()).map_err(ListenError::Pem)?;
     let config = ClientConfig::builder().with_root_certificates(roots);
-    config.with_client_auth_cert(chain, key).map_err(ListenError::Tls)
+    config
+        .with_client_auth_cert(chain, key)
+        .map_err(ListenError::Tls)
 }
 
 /// The node's certificate must name the address that is dialled.
@@ -132,7 +149,8 @@ async fn connect(tls: &TlsConnector, address: SocketAddr) -> Result<TlsStream<Tc
     let attempt = async {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        tls.connect(ServerName::IpAddress(address.ip().into()), stream).await
+        tls.connect(ServerName::IpAddress(address.ip().into()), stream)
+            .await
     };
     match tokio::time::timeout(CONNECT, attempt).await {
         Ok(Ok(stream)) => Ok(stream),
@@ -148,8 +166,9 @@ fn unreachable(address: SocketAddr, why: &dyn std::fmt::Display) -> Status {
 /// The protocol that the client wants to switch to.
 fn upgrade_of(headers: &HeaderMap) -> Option<String> {
     let connection = headers.get(header::CONNECTION)?.to_str().ok()?;
-    let switches =
-        connection.split(',').any(|token| token.trim().eq_ignore_ascii_case("upgrade"));
+    let switches = connection
+        .split(',')
+        .any(|token| token.trim().eq_ignore_ascii_case("upgrade"));
     let protocol = headers.get(header::UPGRADE)?.to_str().ok()?;
     switches.then(|| protocol.to_owned())
 }
@@ -179,18 +198,30 @@ fn rewrite(
     } else {
         path_and_query.to_owned()
     };
-    parts.uri = uri.parse::<Uri>().map_err(|error| Status::bad_request(error.to_string()))?;
-    parts.version = if second { Version::HTTP_2 } else { Version::HTTP_11 };
-    PRIVATE.iter().for_each(|name| drop(parts.headers.remove(name)));
+    parts.uri = uri
+        .parse::<Uri>()
+        .map_err(|error| Status::bad_request(error.to_string()))?;
+    parts.version = if second {
+        Version::HTTP_2
+    } else {
+        Version::HTTP_11
+    };
+    PRIVATE
+        .iter()
+        .for_each(|name| drop(parts.headers.remove(name)));
     parts.headers.remove("keep-alive");
     if !second {
         let host = HeaderValue::from_str(&address.to_string());
-        parts.headers.insert(header::HOST, host.expect("an address is a header value"));
+        parts
+            .headers
+            .insert(header::HOST, host.expect("an address is a header value"));
     }
     if let Some(upgrade) = upgrade {
         let upgrade = HeaderValue::from_str(upgrade);
         let upgrade = upgrade.map_err(|error| Status::bad_request(error.to_string()))?;
-        parts.headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+        parts
+            .headers
+            .insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
         parts.headers.insert(header::UPGRADE, upgrade);
     }
     parts.extensions.clear();
@@ -199,7 +230,11 @@ fn rewrite(
 
 fn clean(response: http::Response<Incoming>) -> Reply {
     let mut reply = response.map(|body| body.map_err(Into::into).boxed_unsync());
-    for name in [header::CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE] {
+    for name in [
+        header::CONNECTION,
+        header::TRANSFER_ENCODING,
+        header::UPGRADE,
+    ] {
         reply.headers_mut().remove(name);
     }
     reply.extensions_mut().clear();
@@ -230,8 +265,13 @@ pub(super) fn node_address(node: &serde_json::Value) -> Option<SocketAddr> {
     };
     let ip = of_type("InternalIP").or_else(|| of_type("ExternalIP"))?;
     let port = super::value::integer(node, "/status/daemonEndpoints/kubeletEndpoint/Port");
-    let port = port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0);
-    Some(SocketAddr::new(ip, port.unwrap_or(naru_core::names::defaults::NODE_PORT)))
+    let port = port
+        .and_then(|port| u16::try_from(port).ok())
+        .filter(|port| *port > 0);
+    Some(SocketAddr::new(
+        ip,
+        port.unwrap_or(naru_core::names::defaults::NODE_PORT),
+    ))
 }
 
 #[cfg(test)]
@@ -265,6 +305,9 @@ mod tests {
         assert!(!sent.headers().contains_key("authorization"));
         assert_eq!(sent.headers()["upgrade"], "SPDY/3.1");
         assert_eq!(sent.headers()["host"], "10.0.0.7:10250");
-        assert_eq!(sent.headers()["x-stream-protocol-version"], "v4.channel.k8s.io");
+        assert_eq!(
+            sent.headers()["x-stream-protocol-version"],
+            "v4.channel.k8s.io"
+        );
     }
 }

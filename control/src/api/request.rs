@@ -37,11 +37,18 @@ pub(super) struct ResourcePath {
 impl RequestInfo {
     /// Reads method, path and query.
     pub(super) fn new(method: &Method, path: &str, query: &Query) -> Self {
-        let parts: Vec<String> =
-            path.split('/').filter(|part| !part.is_empty()).map(percent_decode).collect();
+        let parts: Vec<String> = path
+            .split('/')
+            .filter(|part| !part.is_empty())
+            .map(percent_decode)
+            .collect();
         let resource = resource_path(&parts);
         let verb = verb(method, resource.as_ref(), query);
-        Self { verb, path: path.to_owned(), resource }
+        Self {
+            verb,
+            path: path.to_owned(),
+            resource,
+        }
     }
 }
 
@@ -104,19 +111,25 @@ impl Query {
         let mut map = HashMap::new();
         for pair in text.split('&').filter(|pair| !pair.is_empty()) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            map.entry(query_decode(key)).or_insert_with(|| query_decode(value));
+            map.entry(query_decode(key))
+                .or_insert_with(|| query_decode(value));
         }
         Self(map)
     }
 
     /// The value of `key`, if there is one that is not empty.
     pub(super) fn get(&self, key: &str) -> Option<&str> {
-        self.0.get(key).map(String::as_str).filter(|value| !value.is_empty())
+        self.0
+            .get(key)
+            .map(String::as_str)
+            .filter(|value| !value.is_empty())
     }
 
     /// Whether `key` is set to something true.
     pub(super) fn flag(&self, key: &str) -> bool {
-        self.0.get(key).is_some_and(|value| matches!(value.as_str(), "true" | "1" | "True" | ""))
+        self.0
+            .get(key)
+            .is_some_and(|value| matches!(value.as_str(), "true" | "1" | "True" | ""))
     }
 }
 
@@ -130,7 +143,9 @@ fn percent_decode(text: &str) -> String {
     let mut out = Vec::with_capacity(bytes.len());
     let mut index = 0;
     while index < bytes.len() {
-        let escape = bytes.get(index + 1..index + 3).filter(|_| bytes[index] == b'%');
+        let escape = bytes
+            .get(index + 1..index + 3)
+            .filter(|_| bytes[index] == b'%');
         let escape = escape.and_then(|hex| std::str::from_utf8(hex).ok());
         match escape.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
             Some(byte) => {
@@ -157,7 +172,10 @@ mod tests {
 
     #[test]
     fn paths_name_resources() {
-        let info = info(Method::GET, "/apis/apps/v1/namespaces/shop/deployments/web/scale");
+        let info = info(
+            Method::GET,
+            "/apis/apps/v1/namespaces/shop/deployments/web/scale",
+        );
         let resource = info.resource.unwrap();
         assert_eq!(info.verb, "get");
         assert_eq!(resource.group, "apps");
@@ -171,9 +189,15 @@ mod tests {
     fn a_namespace_is_a_resource_and_a_place() {
         let of = |uri| info(Method::GET, uri).resource.unwrap();
         assert_eq!(of("/api/v1/namespaces/shop").plural, "namespaces");
-        assert_eq!(of("/api/v1/namespaces/shop/finalize").subresource.unwrap(), "finalize");
+        assert_eq!(
+            of("/api/v1/namespaces/shop/finalize").subresource.unwrap(),
+            "finalize"
+        );
         assert_eq!(of("/api/v1/namespaces/shop/pods").plural, "pods");
-        assert_eq!(of("/api/v1/namespaces/shop/pods").namespace.unwrap(), "shop");
+        assert_eq!(
+            of("/api/v1/namespaces/shop/pods").namespace.unwrap(),
+            "shop"
+        );
     }
 
     #[test]
@@ -181,7 +205,10 @@ mod tests {
         assert_eq!(info(Method::GET, "/api/v1/pods").verb, "list");
         assert_eq!(info(Method::GET, "/api/v1/pods?watch=1").verb, "watch");
         assert_eq!(info(Method::GET, "/api/v1/pods?watch=0").verb, "list");
-        assert_eq!(info(Method::DELETE, "/api/v1/pods").verb, "deletecollection");
+        assert_eq!(
+            info(Method::DELETE, "/api/v1/pods").verb,
+            "deletecollection"
+        );
         assert_eq!(info(Method::GET, "/version").verb, "get");
     }
 

@@ -35,7 +35,9 @@ impl LabelSelector {
 
     /// Whether the labels satisfy every requirement.
     pub(super) fn matches(&self, selectable: &Selectable) -> bool {
-        self.0.iter().all(|requirement| requirement.test.accepts(selectable.label(&requirement.key)))
+        self.0
+            .iter()
+            .all(|requirement| requirement.test.accepts(selectable.label(&requirement.key)))
     }
 }
 
@@ -45,7 +47,9 @@ impl Test {
         match self {
             Self::Exists => label.is_some(),
             Self::Absent => label.is_none(),
-            Self::In(values) => label.is_some_and(|label| values.iter().any(|value| value == label)),
+            Self::In(values) => {
+                label.is_some_and(|label| values.iter().any(|value| value == label))
+            }
             Self::NotIn(values) => {
                 label.is_none_or(|label| values.iter().all(|value| value != label))
             }
@@ -70,7 +74,11 @@ fn split_outside_parentheses(text: &str) -> Vec<&str> {
         }
     }
     parts.push(&text[start..]);
-    parts.into_iter().map(str::trim).filter(|part| !part.is_empty()).collect()
+    parts
+        .into_iter()
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+        .collect()
 }
 
 fn requirement(text: &str) -> Result<LabelRequirement> {
@@ -81,17 +89,25 @@ fn requirement(text: &str) -> Result<LabelRequirement> {
         return Err(bad());
     }
     if let Test::In(values) | Test::NotIn(values) = &test
-        && !values.iter().all(|value| value.chars().all(is_label_character))
+        && !values
+            .iter()
+            .all(|value| value.chars().all(is_label_character))
     {
         return Err(bad());
     }
-    Ok(LabelRequirement { key: key.to_owned(), test })
+    Ok(LabelRequirement {
+        key: key.to_owned(),
+        test,
+    })
 }
 
 fn split_requirement(text: &str) -> Option<(&str, Test)> {
     if let Some((key, values)) = text.strip_suffix(')').and_then(|text| text.split_once('(')) {
         let (key, operator) = key.trim().rsplit_once(char::is_whitespace)?;
-        let values = values.split(',').map(|value| value.trim().to_owned()).collect();
+        let values = values
+            .split(',')
+            .map(|value| value.trim().to_owned())
+            .collect();
         return match operator {
             "in" => Some((key, Test::In(values))),
             "notin" => Some((key, Test::NotIn(values))),
@@ -144,23 +160,36 @@ impl FieldSelector {
     ///
     /// # Errors
     /// 400 for a malformed text and for a field that the kind cannot select by.
-    pub(super) fn parse(text: &str, fields: &[(&'static str, crate::store::FieldReader)]) -> Result<Self> {
+    pub(super) fn parse(
+        text: &str,
+        fields: &[(&'static str, crate::store::FieldReader)],
+    ) -> Result<Self> {
         let parts = split_unescaped(text);
-        let parts = parts.iter().map(|part| part.trim()).filter(|part| !part.is_empty());
-        parts.map(|part| field_requirement(part, fields)).collect::<Result<_>>().map(Self)
+        let parts = parts
+            .iter()
+            .map(|part| part.trim())
+            .filter(|part| !part.is_empty());
+        parts
+            .map(|part| field_requirement(part, fields))
+            .collect::<Result<_>>()
+            .map(Self)
     }
 
     /// Whether the object under `key` satisfies every requirement.
     pub(super) fn matches(&self, key: &str, selectable: &Selectable) -> bool {
-        self.0.iter().all(|requirement| requirement.accepts(key, selectable))
+        self.0
+            .iter()
+            .all(|requirement| requirement.accepts(key, selectable))
     }
 
     /// The name that the selector pins down, if it does.
     pub(super) fn name(&self) -> Option<&str> {
-        let pinned = |requirement: &&FieldRequirement| {
-            requirement.field == Field::Name && requirement.equal
-        };
-        self.0.iter().find(pinned).map(|requirement| requirement.value.as_str())
+        let pinned =
+            |requirement: &&FieldRequirement| requirement.field == Field::Name && requirement.equal;
+        self.0
+            .iter()
+            .find(pinned)
+            .map(|requirement| requirement.value.as_str())
     }
 }
 
@@ -192,11 +221,17 @@ fn field_requirement(
     let field = match key {
         "metadata.name" => Field::Name,
         "metadata.namespace" => Field::Namespace,
-        other => fields.iter().position(|(label, _)| *label == other).map(Field::Indexed).ok_or_else(
-            || Status::bad_request(format!("field label not supported: {other}")),
-        )?,
+        other => fields
+            .iter()
+            .position(|(label, _)| *label == other)
+            .map(Field::Indexed)
+            .ok_or_else(|| Status::bad_request(format!("field label not supported: {other}")))?,
     };
-    Ok(FieldRequirement { field, value: unescape(value), equal })
+    Ok(FieldRequirement {
+        field,
+        value: unescape(value),
+        equal,
+    })
 }
 
 fn split_unescaped(text: &str) -> Vec<String> {
@@ -232,10 +267,15 @@ mod tests {
     use super::*;
 
     fn labels(pairs: &[(&str, &str)]) -> Selectable {
-        let mut labels: Vec<_> =
-            pairs.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
+        let mut labels: Vec<_> = pairs
+            .iter()
+            .map(|(key, value)| ((*key).into(), (*value).into()))
+            .collect();
         labels.sort();
-        Selectable { labels: labels.into(), fields: [].into() }
+        Selectable {
+            labels: labels.into(),
+            fields: [].into(),
+        }
     }
 
     #[test]
@@ -243,19 +283,45 @@ mod tests {
         let object = labels(&[("app", "web"), ("tier", "front"), ("n", "5")]);
         let holds = |text: &str| LabelSelector::parse(text).unwrap().matches(&object);
         for text in [
-            "", "app=web", "app==web", "app!=api", "other!=x", "app in (web, api)", "tier",
-            "!other", "other notin (a)", "app=web,tier=front", "n>4", "n<6", "other notin (a,b),app",
+            "",
+            "app=web",
+            "app==web",
+            "app!=api",
+            "other!=x",
+            "app in (web, api)",
+            "tier",
+            "!other",
+            "other notin (a)",
+            "app=web,tier=front",
+            "n>4",
+            "n<6",
+            "other notin (a,b),app",
         ] {
             assert!(holds(text), "{text}");
         }
-        for text in ["app=api", "!app", "other", "app notin (web)", "n>5", "app=web,tier=back"] {
+        for text in [
+            "app=api",
+            "!app",
+            "other",
+            "app notin (web)",
+            "n>5",
+            "app=web,tier=back",
+        ] {
             assert!(!holds(text), "{text}");
         }
     }
 
     #[test]
     fn malformed_label_selectors_are_refused() {
-        for text in ["a b", "a in b", "=x", "a=b=c", "a within (b)", "n>x", "a=(b"] {
+        for text in [
+            "a b",
+            "a in b",
+            "=x",
+            "a=b=c",
+            "a within (b)",
+            "n>x",
+            "a=(b",
+        ] {
             assert!(LabelSelector::parse(text).is_err(), "{text}");
         }
     }
@@ -264,15 +330,25 @@ mod tests {
     fn field_selectors_know_name_namespace_and_the_kinds_own() {
         let fields: &[(&'static str, crate::store::FieldReader)] =
             &[("spec.nodeName", |_| String::new())];
-        let object = Selectable { labels: [].into(), fields: ["n1".into()].into() };
-        let holds =
-            |text: &str| FieldSelector::parse(text, fields).unwrap().matches("shop/web", &object);
-        assert!(holds("metadata.name=web,metadata.namespace==shop,spec.nodeName=n1"));
+        let object = Selectable {
+            labels: [].into(),
+            fields: ["n1".into()].into(),
+        };
+        let holds = |text: &str| {
+            FieldSelector::parse(text, fields)
+                .unwrap()
+                .matches("shop/web", &object)
+        };
+        assert!(holds(
+            "metadata.name=web,metadata.namespace==shop,spec.nodeName=n1"
+        ));
         assert!(holds("spec.nodeName!=n2"));
         assert!(!holds("spec.nodeName="));
         assert!(FieldSelector::parse("spec.color=red", fields).is_err());
         assert_eq!(
-            FieldSelector::parse("metadata.name=web", fields).unwrap().name(),
+            FieldSelector::parse("metadata.name=web", fields)
+                .unwrap()
+                .name(),
             Some("web")
         );
     }

@@ -62,7 +62,18 @@ impl Server {
         }
         let discovery = Discovery::new(kinds);
         let pages = Pages::default();
-        Self { store, kinds, tokens, static_tokens, addresses, pages, discovery, nodes, config, stopping }
+        Self {
+            store,
+            kinds,
+            tokens,
+            static_tokens,
+            addresses,
+            pages,
+            discovery,
+            nodes,
+            config,
+            stopping,
+        }
     }
 
     /// Where cluster addresses come from and so on.
@@ -75,9 +86,18 @@ impl Server {
     }
 
     /// A stored object of the core group.
-    pub(super) fn stored(&self, plural: &str, namespace: Option<&str>, name: &str) -> Option<Value> {
+    pub(super) fn stored(
+        &self,
+        plural: &str,
+        namespace: Option<&str>,
+        name: &str,
+    ) -> Option<Value> {
         let target = self.core(plural)?;
-        Some(self.store.get(target.resource, &key(namespace, name))?.value())
+        Some(
+            self.store
+                .get(target.resource, &key(namespace, name))?
+                .value(),
+        )
     }
 
     /// The user of a service account token whose account (and pod) still exist.
@@ -100,6 +120,9 @@ impl Server {
             "system:authenticated".to_owned(),
         ];
         let name = format!("system:serviceaccount:{namespace}:{name}");
-        Some(User { name, groups: groups.into() })
+        Some(User {
+            name,
+            groups: groups.into(),
+        })
     }
 }

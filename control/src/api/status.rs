@@ -25,12 +25,18 @@ pub(super) type Result<T> = std::result::Result<T, Status>;
 
 impl Status {
     fn new(code: StatusCode, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: None }
+        Self {
+            code,
+            reason,
+            message: message.into(),
+            details: None,
+        }
     }
 
     fn about(mut self, kind: &Kind, name: &str) -> Self {
-        self.details =
-            Some(Box::new(json!({"name": name, "group": kind.group, "kind": kind.plural})));
+        self.details = Some(Box::new(
+            json!({"name": name, "group": kind.group, "kind": kind.plural}),
+        ));
         self
     }
 
@@ -83,8 +89,7 @@ impl Status {
 
     /// 406: none of the accepted media types can be produced.
     pub(super) fn not_acceptable(supported: &str) -> Self {
-        let message =
-            format!("only the following media types are accepted: {supported}");
+        let message = format!("only the following media types are accepted: {supported}");
         Self::new(StatusCode::NOT_ACCEPTABLE, "NotAcceptable", message)
     }
 
@@ -116,18 +121,28 @@ impl Status {
     /// 413: the body is too large; `limit` in bytes.
     pub(super) fn too_large(limit: usize) -> Self {
         let message = format!("the request body is larger than the limit of {limit} bytes");
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", message)
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "RequestEntityTooLarge",
+            message,
+        )
     }
 
     /// 415: the body's media type is not understood.
     pub(super) fn unsupported_media_type(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType", message)
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "UnsupportedMediaType",
+            message,
+        )
     }
 
     /// 422: the object has faults; all of them are named.
     pub(super) fn invalid(kind: &Kind, name: &str, faults: &[FieldError]) -> Self {
-        let list: Vec<String> =
-            faults.iter().map(|fault| format!("{}: {}", fault.field, sentence(fault))).collect();
+        let list: Vec<String> = faults
+            .iter()
+            .map(|fault| format!("{}: {}", fault.field, sentence(fault)))
+            .collect();
         let list = match list.as_slice() {
             [one] => one.clone(),
             many => format!("[{}]", many.join(", ")),
@@ -139,8 +154,9 @@ impl Status {
         };
         let message = format!("{what} {name:?} is invalid: {list}");
         let mut status = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", message);
-        status.details =
-            Some(Box::new(json!({"name": name, "group": kind.group, "kind": kind.kind})));
+        status.details = Some(Box::new(
+            json!({"name": name, "group": kind.group, "kind": kind.kind}),
+        ));
         status.with_causes(faults.iter().map(cause).collect())
     }
 
@@ -160,7 +176,11 @@ impl Status {
 
     /// 503: a part that the request needs is not there.
     pub(super) fn unavailable(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", message)
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "ServiceUnavailable",
+            message,
+        )
     }
 
     /// 504: the wanted version lies in the future.
@@ -169,7 +189,9 @@ impl Status {
         let mut status = Self::new(StatusCode::GATEWAY_TIMEOUT, "Timeout", message);
         status.details = Some(Box::new(json!({"retryAfterSeconds": 1})));
         let cause = "Too large resource version";
-        status.with_causes(vec![json!({"reason": "ResourceVersionTooLarge", "message": cause})])
+        status.with_causes(vec![
+            json!({"reason": "ResourceVersionTooLarge", "message": cause}),
+        ])
     }
 
     /// What a failed write means to its client.

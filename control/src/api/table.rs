@@ -34,7 +34,9 @@ pub(super) fn table(
     include: IncludeObject,
     now: i64,
 ) -> Value {
-    let rows: Vec<Value> = objects.map(|object| row(kind, object, include, now)).collect();
+    let rows: Vec<Value> = objects
+        .map(|object| row(kind, object, include, now))
+        .collect();
     let columns: Vec<Value> = kind.columns.iter().map(column).collect();
     json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": list_metadata,
         "columnDefinitions": columns, "rows": rows})

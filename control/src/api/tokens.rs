@@ -84,7 +84,9 @@ impl Tokens {
             write_key(path, &key.serialize_pem()).map_err(TokenError::File)?;
         }
         let pem = fs::read_to_string(path).map_err(TokenError::File)?;
-        let public = KeyPair::from_pem(&pem).map_err(TokenError::Key)?.public_key_pem();
+        let public = KeyPair::from_pem(&pem)
+            .map_err(TokenError::Key)?
+            .public_key_pem();
         Ok(Self {
             encoding: EncodingKey::from_ec_pem(pem.as_bytes()).map_err(TokenError::Sign)?,
             decoding: DecodingKey::from_ec_pem(public.as_bytes()).map_err(TokenError::Sign)?,
@@ -134,7 +136,11 @@ fn write_key(path: &Path, pem: &str) -> std::io::Result<()> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent)?;
     }
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
     file.write_all(pem.as_bytes())?;
     file.sync_all()
 }
@@ -144,7 +150,10 @@ mod tests {
     use super::*;
 
     fn account() -> Account {
-        let bound = |name: &str| Bound { name: name.into(), uid: "u".into() };
+        let bound = |name: &str| Bound {
+            name: name.into(),
+            uid: "u".into(),
+        };
         Account {
             namespace: "shop".into(),
             serviceaccount: bound("default"),
@@ -161,7 +170,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let ours = Tokens::open(&dir.path().join("sa.key")).unwrap();
         let theirs = Tokens::open(&dir.path().join("other.key")).unwrap();
-        let token = ours.sign(account(), vec![ISSUER.into()], now(), 600).unwrap();
+        let token = ours
+            .sign(account(), vec![ISSUER.into()], now(), 600)
+            .unwrap();
         assert_eq!(ours.verify(&token), Some(account()));
         assert_eq!(theirs.verify(&token), None);
         let again = Tokens::open(&dir.path().join("sa.key")).unwrap();
@@ -172,8 +183,12 @@ mod tests {
     fn expired_tokens_and_other_audiences_do_not_count() {
         let dir = tempfile::tempdir().unwrap();
         let tokens = Tokens::open(&dir.path().join("sa.key")).unwrap();
-        let old = tokens.sign(account(), vec![ISSUER.into()], now() - 7200, 600).unwrap();
-        let other = tokens.sign(account(), vec!["vault".into()], now(), 600).unwrap();
+        let old = tokens
+            .sign(account(), vec![ISSUER.into()], now() - 7200, 600)
+            .unwrap();
+        let other = tokens
+            .sign(account(), vec!["vault".into()], now(), 600)
+            .unwrap();
         assert_eq!(tokens.verify(&old), None);
         assert_eq!(tokens.verify(&other), None);
     }

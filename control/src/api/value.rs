@@ -5,7 +5,10 @@ use serde_json::{Map, Value};
 
 /// The text under a JSON pointer, empty where there is none.
 pub(super) fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
-    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+    value
+        .pointer(pointer)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
 }
 
 /// The number under a JSON pointer.
@@ -15,7 +18,10 @@ pub(super) fn integer(value: &Value, pointer: &str) -> Option<i64> {
 
 /// The elements of the array under a JSON pointer.
 pub(super) fn items<'a>(value: &'a Value, pointer: &str) -> &'a [Value] {
-    value.pointer(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    value
+        .pointer(pointer)
+        .and_then(Value::as_array)
+        .map_or(&[], Vec::as_slice)
 }
 
 /// The object under `key`, made where it is missing or something else.
@@ -43,12 +49,17 @@ pub(super) fn namespace(value: &Value) -> &str {
 
 /// Finalizers of the object.
 pub(super) fn finalizers(value: &Value) -> Vec<&str> {
-    items(value, "/metadata/finalizers").iter().filter_map(Value::as_str).collect()
+    items(value, "/metadata/finalizers")
+        .iter()
+        .filter_map(Value::as_str)
+        .collect()
 }
 
 /// Whether the object is on its way out.
 pub(super) fn is_deleting(value: &Value) -> bool {
-    value.pointer("/metadata/deletionTimestamp").is_some_and(Value::is_string)
+    value
+        .pointer("/metadata/deletionTimestamp")
+        .is_some_and(Value::is_string)
 }
 
 /// A point in time as the API writes it: RFC 3339, whole seconds, UTC.

@@ -48,14 +48,24 @@ pub(super) fn watch(call: Call) -> Result<Reply> {
         let (snapshot, watcher) = store.snapshot_and_watch(call.target.resource);
         (Some(snapshot), Ok(watcher))
     } else {
-        (None, store.watch(call.target.resource, options.version.unwrap_or_default()))
+        (
+            None,
+            store.watch(call.target.resource, options.version.unwrap_or_default()),
+        )
     };
     // A client that wants events since "now" (no version, initial events declined) gets none first.
     let declined = call.query.get("sendInitialEvents") == Some("false");
     let initial = initial.filter(|_| !declined);
     let timeout = timeout(options.timeout.take());
     let filter = Filter::new(&call, options);
-    let stream = Stream::new(filter, shape, initial, watcher, timeout, call.server.stopping.clone());
+    let stream = Stream::new(
+        filter,
+        shape,
+        initial,
+        watcher,
+        timeout,
+        call.server.stopping.clone(),
+    );
     let frames = stream::unfold(stream, |mut stream| async move {
         let line = stream.next().await?;
         Some((Ok::<_, BoxError>(Frame::data(line)), stream))
@@ -91,8 +101,14 @@ impl Filter {
         let namespace = call.path.namespace.as_deref();
         Self {
             target: call.target,
-            prefix: namespace.map(|namespace| format!("{namespace}/")).unwrap_or_default(),
-            key: call.path.name.as_deref().map(|name| super::value::key(namespace, name)),
+            prefix: namespace
+                .map(|namespace| format!("{namespace}/"))
+                .unwrap_or_default(),
+            key: call
+                .path
+                .name
+                .as_deref()
+                .map(|name| super::value::key(namespace, name)),
             options,
             include: IncludeObject::parse(call.query.get("includeObject")),
         }
@@ -107,10 +123,12 @@ impl Filter {
 
     /// What the event is to somebody who sees only what the filter selects.
     fn seen_as(&self, event: &Event) -> Option<EventType> {
-        let now = event.event != EventType::Deleted
-            && self.matches(&event.key, &event.object.selectable);
-        let before =
-            event.before.as_ref().is_some_and(|before| self.matches(&event.key, before));
+        let now =
+            event.event != EventType::Deleted && self.matches(&event.key, &event.object.selectable);
+        let before = event
+            .before
+            .as_ref()
+            .is_some_and(|before| self.matches(&event.key, before));
         match (before, now) {
             (false, true) => Some(EventType::Added),
             (true, true) => Some(EventType::Modified),
@@ -191,7 +209,9 @@ impl Stream {
 
     /// Moves what there is from the log to the queue.
     fn read(&mut self) {
-        let Some(watcher) = &mut self.watcher else { return };
+        let Some(watcher) = &mut self.watcher else {
+            return;
+        };
         match watcher.poll() {
             Ok((events, complete)) => {
                 self.complete = complete;
@@ -211,7 +231,9 @@ impl Stream {
         let bookmarks = self.filter.options.bookmarks;
         let watcher = self.watcher.as_mut()?;
         // More than one reading's worth was there but nothing of it was selected.
-        let Some(complete) = self.complete else { return Some(()) };
+        let Some(complete) = self.complete else {
+            return Some(());
+        };
         tokio::select! {
             alive = watcher.changed() => alive.then_some(()),
             () = tokio::time::sleep_until(self.bookmark), if bookmarks => {
@@ -243,11 +265,18 @@ impl Stream {
         let metadata = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
         let now = jiff::Timestamp::now().as_second();
         let objects = std::iter::once(object);
-        table(self.filter.target.kind, metadata, objects, self.filter.include, now)
+        table(
+            self.filter.target.kind,
+            metadata,
+            objects,
+            self.filter.include,
+            now,
+        )
     }
 
     fn bookmark_line(&self, revision: u64, initial_end: bool) -> Bytes {
-        let mut metadata = json!({"resourceVersion": revision.to_string(), "creationTimestamp": null});
+        let mut metadata =
+            json!({"resourceVersion": revision.to_string(), "creationTimestamp": null});
         if initial_end {
             metadata["annotations"] = json!({INITIAL_END: "true"});
         }

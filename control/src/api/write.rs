@@ -43,7 +43,12 @@ pub(super) enum Plan {
 
 impl Server {
     /// Creates a stamped object and returns its JSON.
-    pub(super) async fn insert(&self, target: Target, mut object: Value, dry: bool) -> Result<Bytes> {
+    pub(super) async fn insert(
+        &self,
+        target: Target,
+        mut object: Value,
+        dry: bool,
+    ) -> Result<Bytes> {
         let kind = target.kind;
         (kind.default)(&mut object);
         admission::admit(self, target, &mut object)?;
@@ -55,9 +60,14 @@ impl Server {
         }
         let draft = self.store.draft(target.resource, &object);
         let key = key(Some(namespace(&object)), name(&object));
-        let written = self.store.write(target.resource, key.into(), Change::Create(draft)).await;
+        let written = self
+            .store
+            .write(target.resource, key.into(), Change::Create(draft))
+            .await;
         let written = written.map_err(|error| Status::of_write(error, kind, name(&object)))?;
-        reservation.into_iter().for_each(super::addresses::Reservation::keep);
+        reservation
+            .into_iter()
+            .for_each(super::addresses::Reservation::keep);
         Ok(written.json())
     }
 
@@ -101,9 +111,10 @@ impl Server {
         match plan {
             Plan::Unchanged => Ok(stored.json()),
             Plan::Remove(object) if dry => Ok(object.to_string().into()),
-            Plan::Remove(object) => {
-                self.remove(target, key, stored, &object).await.map_err(WriteFailure::Store)
-            }
+            Plan::Remove(object) => self
+                .remove(target, key, stored, &object)
+                .await
+                .map_err(WriteFailure::Store),
             Plan::Update(mut object) => {
                 let reserved = self.reserve(target, &mut object, Some(old));
                 let reserved = reserved.map_err(WriteFailure::Refused)?;
@@ -114,7 +125,9 @@ impl Server {
                 let change = Change::Update(draft, stored.revision);
                 let written = self.store.write(target.resource, key.into(), change).await;
                 let written = written.map_err(WriteFailure::Store)?;
-                reserved.into_iter().for_each(super::addresses::Reservation::keep);
+                reserved
+                    .into_iter()
+                    .for_each(super::addresses::Reservation::keep);
                 self.release(target, key, old, Some(&object));
                 Ok(written.json())
             }
@@ -131,7 +144,10 @@ impl Server {
     ) -> std::result::Result<Bytes, WriteError> {
         let draft = self.store.draft(target.resource, last);
         let change = Change::Delete(draft, stored.revision);
-        let gone = self.store.write(target.resource, key.into(), change).await?;
+        let gone = self
+            .store
+            .write(target.resource, key.into(), change)
+            .await?;
         self.release(target, key, last, None);
         Ok(gone.json())
     }
@@ -147,7 +163,9 @@ impl Server {
             return Ok(None);
         }
         let reserved = self.addresses.reserve(object, old);
-        reserved.map(Some).map_err(|faults| Status::invalid(target.kind, name(object), &faults))
+        reserved
+            .map(Some)
+            .map_err(|faults| Status::invalid(target.kind, name(object), &faults))
     }
 
     /// Frees the addresses of a Service that it no longer has.
@@ -182,7 +200,11 @@ pub(super) fn plan(target: Target, part: Part, old: &Value, candidate: Value) ->
         return Ok(Plan::Unchanged);
     }
     check(target, &new, Some(old))?;
-    Ok(if may_go(&new) { Plan::Remove(new) } else { Plan::Update(new) })
+    Ok(if may_go(&new) {
+        Plan::Remove(new)
+    } else {
+        Plan::Update(new)
+    })
 }
 
 /// Whether nothing holds back an object that is being deleted.
@@ -204,9 +226,8 @@ fn agrees(target: Target, old: &Value, candidate: &Value) -> Result<()> {
         return Err(Status::bad_request(why));
     }
     if let Some((have, want)) = differs("/metadata/uid") {
-        let why = format!(
-            "Precondition failed: UID in precondition: {want}, UID in object meta: {have}"
-        );
+        let why =
+            format!("Precondition failed: UID in precondition: {want}, UID in object meta: {have}");
         return Err(Status::conflict(target.kind, short, &why));
     }
     match differs("/metadata/resourceVersion") {
@@ -222,10 +243,15 @@ fn merge_part(part: Part, old: &Value, mut candidate: Value) -> Value {
         Part::Finalize => "spec",
     };
     let mut new = old.clone();
-    let written = candidate.as_object_mut().and_then(|object| object.remove(pointer));
+    let written = candidate
+        .as_object_mut()
+        .and_then(|object| object.remove(pointer));
     match written {
         Some(written) if part == Part::Finalize => {
-            let left = written.get("finalizers").cloned().unwrap_or(Value::Array(Vec::new()));
+            let left = written
+                .get("finalizers")
+                .cloned()
+                .unwrap_or(Value::Array(Vec::new()));
             super::value::object(&mut new, "spec").insert("finalizers".into(), left);
         }
         Some(written) => new[pointer] = written,
@@ -247,7 +273,9 @@ fn check(target: Target, new: &Value, old: Option<&Value>) -> Result<()> {
 
 fn new_finalizer(new: &Value, old: &Value) -> Option<FieldError> {
     let stored = finalizers(old);
-    let added = finalizers(new).into_iter().find(|finalizer| !stored.contains(finalizer))?;
+    let added = finalizers(new)
+        .into_iter()
+        .find(|finalizer| !stored.contains(finalizer))?;
     is_deleting(old).then(|| FieldError {
         field: "metadata.finalizers".into(),
         reason: FieldErrorReason::Forbidden,
@@ -279,7 +307,10 @@ mod tests {
     fn the_same_content_changes_nothing() {
         let candidate = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"a": "1"},
             "metadata": {"name": "x"}});
-        assert_eq!(plan(config_map(), Part::Whole, &stored(), candidate).unwrap(), Plan::Unchanged);
+        assert_eq!(
+            plan(config_map(), Part::Whole, &stored(), candidate).unwrap(),
+            Plan::Unchanged
+        );
     }
 
     #[test]
@@ -303,6 +334,11 @@ mod tests {
         assert!(matches!(planned, Plan::Remove(_)));
         let mut candidate = old.clone();
         candidate["metadata"]["finalizers"] = json!(["a/b", "c/d"]);
-        assert_eq!(plan(config_map(), Part::Whole, &old, candidate).unwrap_err().code, 422);
+        assert_eq!(
+            plan(config_map(), Part::Whole, &old, candidate)
+                .unwrap_err()
+                .code,
+            422
+        );
     }
 }

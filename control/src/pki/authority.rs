@@ -99,7 +99,10 @@ impl Authority {
         let key = KeyPair::from_pem(key).map_err(|source| refused("the authority", source))?;
         let issuer = Issuer::from_ca_cert_pem(&certificate, key)
             .map_err(|source| refused("the authority", source))?;
-        Ok(Self { certificate, issuer })
+        Ok(Self {
+            certificate,
+            issuer,
+        })
     }
 
     /// The authority's certificate, PEM.
@@ -117,7 +120,10 @@ impl Authority {
         let certificate = params
             .signed_by(&key, &self.issuer)
             .map_err(|source| refused(&subject.user, source))?;
-        Ok(Leaf { certificate: certificate.pem(), key: key.serialize_pem() })
+        Ok(Leaf {
+            certificate: certificate.pem(),
+            key: key.serialize_pem(),
+        })
     }
 }
 
@@ -125,7 +131,9 @@ fn make_authority() -> Result<Leaf, PkiError> {
     let key = KeyPair::generate().map_err(|source| refused("the authority", source))?;
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, "naru-ca");
+    params
+        .distinguished_name
+        .push(DnType::CommonName, "naru-ca");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![
         KeyUsagePurpose::DigitalSignature,
@@ -133,8 +141,13 @@ fn make_authority() -> Result<Leaf, PkiError> {
         KeyUsagePurpose::CrlSign,
     ];
     valid_for(&mut params, AUTHORITY_YEARS * 365);
-    let certificate = params.self_signed(&key).map_err(|source| refused("the authority", source))?;
-    Ok(Leaf { certificate: certificate.pem(), key: key.serialize_pem() })
+    let certificate = params
+        .self_signed(&key)
+        .map_err(|source| refused("the authority", source))?;
+    Ok(Leaf {
+        certificate: certificate.pem(),
+        key: key.serialize_pem(),
+    })
 }
 
 fn leaf_params(subject: &Subject) -> Result<CertificateParams, PkiError> {
@@ -142,20 +155,31 @@ fn leaf_params(subject: &Subject) -> Result<CertificateParams, PkiError> {
         .map_err(|source| refused(&subject.user, source))?;
     params.distinguished_name = DistinguishedName::new();
     if subject.groups.len() > MAX_GROUPS {
-        return Err(PkiError::Groups { name: subject.user.clone() });
+        return Err(PkiError::Groups {
+            name: subject.user.clone(),
+        });
     }
     // The library keeps one value per type; the second group goes under the same OID by number.
-    let types = [DnType::OrganizationName, DnType::CustomDnType(ORGANIZATION.to_vec())];
+    let types = [
+        DnType::OrganizationName,
+        DnType::CustomDnType(ORGANIZATION.to_vec()),
+    ];
     for (group, dn_type) in subject.groups.iter().zip(types) {
         params.distinguished_name.push(dn_type, group.as_str());
     }
-    params.distinguished_name.push(DnType::CommonName, subject.user.as_str());
-    params.subject_alt_names.extend(subject.addresses.iter().copied().map(SanType::IpAddress));
+    params
+        .distinguished_name
+        .push(DnType::CommonName, subject.user.as_str());
+    params
+        .subject_alt_names
+        .extend(subject.addresses.iter().copied().map(SanType::IpAddress));
     params.use_authority_key_identifier_extension = true;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
     if !params.subject_alt_names.is_empty() {
-        params.extended_key_usages.push(ExtendedKeyUsagePurpose::ServerAuth);
+        params
+            .extended_key_usages
+            .push(ExtendedKeyUsagePurpose::ServerAuth);
     }
     valid_for(&mut params, LEAF_DAYS);
     Ok(params)
@@ -172,11 +196,17 @@ fn valid_for(params: &mut CertificateParams, days: i64) {
 }
 
 fn refused(name: &str, source: rcgen::Error) -> PkiError {
-    PkiError::Certificate { name: name.to_owned(), source }
+    PkiError::Certificate {
+        name: name.to_owned(),
+        source,
+    }
 }
 
 fn file(path: &Path, source: std::io::Error) -> PkiError {
-    PkiError::File { path: path.to_owned(), source }
+    PkiError::File {
+        path: path.to_owned(),
+        source,
+    }
 }
 
 pub(super) fn read(path: &Path) -> Result<String, PkiError> {
@@ -197,9 +227,14 @@ pub(super) fn write_secret(path: &Path, text: &str) -> Result<(), PkiError> {
 fn write(path: &Path, text: &str, mode: u32) -> Result<(), PkiError> {
     let temporary = path.with_extension("new");
     let _ = fs::remove_file(&temporary);
-    let opened = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary);
+    let opened = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(&temporary);
     let mut out = opened.map_err(|source| file(&temporary, source))?;
-    out.write_all(text.as_bytes()).map_err(|source| file(&temporary, source))?;
+    out.write_all(text.as_bytes())
+        .map_err(|source| file(&temporary, source))?;
     out.sync_all().map_err(|source| file(&temporary, source))?;
     fs::rename(&temporary, path).map_err(|source| file(path, source))
 }

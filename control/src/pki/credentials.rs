@@ -24,20 +24,33 @@ pub struct NodeFiles<'a> {
 ///
 /// # Errors
 /// When a file cannot be written or the node's name is no DNS name.
-pub fn write_node_credentials(authority: &Authority, files: &NodeFiles<'_>) -> Result<(), PkiError> {
+pub fn write_node_credentials(
+    authority: &Authority,
+    files: &NodeFiles<'_>,
+) -> Result<(), PkiError> {
     let user = format!("system:node:{}", files.node);
     let groups = vec!["system:nodes".to_owned()];
-    let client = Subject { user: user.clone(), groups: groups.clone(), ..Subject::default() };
+    let client = Subject {
+        user: user.clone(),
+        groups: groups.clone(),
+        ..Subject::default()
+    };
     let serving = Subject {
         user: user.clone(),
         groups,
         names: vec![files.node.to_owned()],
         addresses: vec![files.address],
     };
-    let spec = KubeconfigSpec { server: files.server, user: &user };
+    let spec = KubeconfigSpec {
+        server: files.server,
+        user: &user,
+    };
     let config = kubeconfig(authority, &spec, &authority.sign(&client)?);
     let serving = authority.sign(&serving)?;
-    let source = |source| PkiError::File { path: files.out.to_owned(), source };
+    let source = |source| PkiError::File {
+        path: files.out.to_owned(),
+        source,
+    };
     fs::create_dir_all(files.out).map_err(source)?;
     write_secret(&files.out.join("kubeconfig"), &config)?;
     write_public(&files.out.join("serving.crt"), &serving.certificate)?;
@@ -55,7 +68,13 @@ pub fn write_kubeconfig(
     groups: &[String],
     out: &Path,
 ) -> Result<(), PkiError> {
-    let subject =
-        Subject { user: spec.user.to_owned(), groups: groups.to_vec(), ..Subject::default() };
-    write_secret(out, &kubeconfig(authority, spec, &authority.sign(&subject)?))
+    let subject = Subject {
+        user: spec.user.to_owned(),
+        groups: groups.to_vec(),
+        ..Subject::default()
+    };
+    write_secret(
+        out,
+        &kubeconfig(authority, spec, &authority.sign(&subject)?),
+    )
 }

@@ -34,7 +34,11 @@ pub(super) struct Committer {
 impl Committer {
     pub(super) fn new(backend: Box<dyn Backend>, shared: Arc<Shared>) -> Self {
         let names = shared.defs.iter().map(|def| def.row_name()).collect();
-        Self { backend, shared, names }
+        Self {
+            backend,
+            shared,
+            names,
+        }
     }
 
     /// Runs until every handle of the store is gone.
@@ -63,7 +67,13 @@ impl Committer {
         let mut revision = state.revision;
         let mut pending: HashMap<(Resource, Arc<str>), Option<Arc<Object>>> = HashMap::new();
         let mut accepted = Vec::with_capacity(batch.len());
-        for Write { resource, key, change, reply } in batch {
+        for Write {
+            resource,
+            key,
+            change,
+            reply,
+        } in batch
+        {
             let slot = (resource, key);
             let before = match pending.get(&slot) {
                 Some(object) => object.clone(),
@@ -77,8 +87,17 @@ impl Committer {
                     let key = slot.1.clone();
                     pending.insert(slot, alive.then(|| object.clone()));
                     let before = before.map(|before| before.selectable.clone());
-                    let event = Event { key, event, object, before };
-                    accepted.push(Accepted { resource, event, reply });
+                    let event = Event {
+                        key,
+                        event,
+                        object,
+                        before,
+                    };
+                    accepted.push(Accepted {
+                        resource,
+                        event,
+                        reply,
+                    });
                 }
                 Err(error) => drop(reply.send(Err(error))),
             }
@@ -87,7 +106,10 @@ impl Committer {
     }
 
     fn make_durable(&mut self, revision: u64, accepted: &[Accepted]) -> Result<(), BackendError> {
-        let json: Vec<_> = accepted.iter().map(|write| write.event.object.json()).collect();
+        let json: Vec<_> = accepted
+            .iter()
+            .map(|write| write.event.object.json())
+            .collect();
         let changes = accepted.iter().zip(&json).map(|(write, json)| RowChange {
             resource: &self.names[write.resource.0],
             key: &write.event.key,
@@ -103,7 +125,12 @@ impl Committer {
         let mut answers = Vec::with_capacity(accepted.len());
         {
             let mut state = self.shared.state.write();
-            for Accepted { resource, event, reply } in accepted {
+            for Accepted {
+                resource,
+                event,
+                reply,
+            } in accepted
+            {
                 touched.insert(resource.0);
                 answers.push((reply, event.object.clone()));
                 state.apply(resource, event);
@@ -128,7 +155,9 @@ fn decide(
     let expected = |before: Option<&Arc<Object>>, expect: u64| match before {
         None => Err(WriteError::Missing),
         Some(before) if before.revision == expect => Ok(()),
-        Some(before) => Err(WriteError::Conflict { current: before.revision }),
+        Some(before) => Err(WriteError::Conflict {
+            current: before.revision,
+        }),
     };
     let (event, draft) = match change {
         Change::Create(_) if before.is_some() => return Err(WriteError::Exists),

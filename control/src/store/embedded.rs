@@ -29,7 +29,11 @@ impl Embedded {
     pub(super) fn open(path: &Path) -> Result<Self, BackendError> {
         let database = open(path)?;
         let revision = stored_revision(&database)?;
-        Ok(Self { path: path.to_owned(), database: Some(database), revision })
+        Ok(Self {
+            path: path.to_owned(),
+            database: Some(database),
+            revision,
+        })
     }
 
     /// The database, opened again if an error closed it.
@@ -38,18 +42,17 @@ impl Embedded {
             let database = open(&self.path)?;
             let disk = stored_revision(&database)?;
             if disk != self.revision {
-                return Err(BackendError::Diverged { disk, memory: self.revision });
+                return Err(BackendError::Diverged {
+                    disk,
+                    memory: self.revision,
+                });
             }
             self.database = Some(database);
         }
         Ok(self.database.as_ref().expect("opened above"))
     }
 
-    fn try_commit(
-        &mut self,
-        revision: u64,
-        changes: &[RowChange<'_>],
-    ) -> Result<(), BackendError> {
+    fn try_commit(&mut self, revision: u64, changes: &[RowChange<'_>]) -> Result<(), BackendError> {
         let transaction = self.database()?.begin_write().map_err(failed)?;
         {
             let mut objects = transaction.open_table(OBJECTS).map_err(failed)?;
@@ -61,7 +64,9 @@ impl Embedded {
                     None => objects.remove(key.as_str()),
                 }
                 .map_err(failed)?;
-                revisions.insert(change.resource, change.revision).map_err(failed)?;
+                revisions
+                    .insert(change.resource, change.revision)
+                    .map_err(failed)?;
             }
             revisions.insert("", revision).map_err(failed)?;
         }
@@ -77,7 +82,10 @@ impl Backend for Embedded {
     fn last_change(&mut self, resource: &str) -> Result<u64, BackendError> {
         let transaction = self.database()?.begin_read().map_err(failed)?;
         let table = transaction.open_table(REVISIONS).map_err(failed)?;
-        Ok(table.get(resource).map_err(failed)?.map_or(0, |revision| revision.value()))
+        Ok(table
+            .get(resource)
+            .map_err(failed)?
+            .map_or(0, |revision| revision.value()))
     }
 
     fn scan(
@@ -90,9 +98,15 @@ impl Backend for Embedded {
         let prefix = row_key(resource, "");
         for entry in table.range(prefix.as_str()..).map_err(failed)? {
             let (key, value) = entry.map_err(failed)?;
-            let Some(key) = key.value().strip_prefix(&prefix) else { break };
+            let Some(key) = key.value().strip_prefix(&prefix) else {
+                break;
+            };
             let (revision, json) = value.value();
-            each(Row { key, revision, json })?;
+            each(Row {
+                key,
+                revision,
+                json,
+            })?;
         }
         Ok(())
     }
@@ -113,7 +127,10 @@ fn row_key(resource: &str, key: &str) -> String {
 
 fn open(path: &Path) -> Result<Database, BackendError> {
     let mut builder = Database::builder();
-    let database = builder.set_cache_size(CACHE_BYTES).create(path).map_err(failed)?;
+    let database = builder
+        .set_cache_size(CACHE_BYTES)
+        .create(path)
+        .map_err(failed)?;
     let transaction = database.begin_write().map_err(failed)?;
     transaction.open_table(OBJECTS).map_err(failed)?;
     transaction.open_table(REVISIONS).map_err(failed)?;
@@ -124,7 +141,10 @@ fn open(path: &Path) -> Result<Database, BackendError> {
 fn stored_revision(database: &Database) -> Result<u64, BackendError> {
     let transaction = database.begin_read().map_err(failed)?;
     let table = transaction.open_table(REVISIONS).map_err(failed)?;
-    Ok(table.get("").map_err(failed)?.map_or(0, |revision| revision.value()))
+    Ok(table
+        .get("")
+        .map_err(failed)?
+        .map_or(0, |revision| revision.value()))
 }
 
 fn failed(error: impl Into<redb::Error>) -> BackendError {
@@ -136,5 +156,8 @@ fn failed(error: impl Into<redb::Error>) -> BackendError {
 }
 
 fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
 }

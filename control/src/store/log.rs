@@ -86,7 +86,10 @@ pub(super) struct Log {
 impl Log {
     /// An empty log of a resource whose last change was at `floor`.
     pub(super) fn starting_at(floor: u64) -> Self {
-        Self { floor, ..Self::default() }
+        Self {
+            floor,
+            ..Self::default()
+        }
     }
 
     pub(super) fn push(&mut self, event: Event) {
@@ -110,19 +113,33 @@ impl Log {
     /// Sequence number of the first event after `revision`.
     fn position(&self, revision: u64) -> Result<u64, Expired> {
         if revision < self.floor {
-            return Err(Expired { wanted: revision, oldest: self.floor });
+            return Err(Expired {
+                wanted: revision,
+                oldest: self.floor,
+            });
         }
-        let index = self.events.partition_point(|event| event.object.revision <= revision);
+        let index = self
+            .events
+            .partition_point(|event| event.object.revision <= revision);
         Ok(self.first + index as u64)
     }
 
     /// At most `limit` events from sequence number `from` on.
     fn read(&self, from: u64, limit: usize) -> Result<Vec<Event>, Expired> {
         let Some(index) = from.checked_sub(self.first) else {
-            return Err(Expired { wanted: from, oldest: self.floor });
+            return Err(Expired {
+                wanted: from,
+                oldest: self.floor,
+            });
         };
         let index = usize::try_from(index).unwrap_or(usize::MAX);
-        Ok(self.events.iter().skip(index).take(limit).cloned().collect())
+        Ok(self
+            .events
+            .iter()
+            .skip(index)
+            .take(limit)
+            .cloned()
+            .collect())
     }
 }
 
@@ -144,8 +161,15 @@ impl Watcher {
         revision: u64,
     ) -> Result<Self, Expired> {
         let wake = shared.wake[resource.0].subscribe();
-        let next = shared.state.read().kinds[resource.0].log.position(revision)?;
-        Ok(Self { shared, resource, next, wake })
+        let next = shared.state.read().kinds[resource.0]
+            .log
+            .position(revision)?;
+        Ok(Self {
+            shared,
+            resource,
+            next,
+            wake,
+        })
     }
 
     /// Starts right after a snapshot that was just taken.
@@ -156,7 +180,12 @@ impl Watcher {
             let log = &state.kinds[resource.0].log;
             log.position(revision).unwrap_or(log.first)
         };
-        Self { shared, resource, next, wake }
+        Self {
+            shared,
+            resource,
+            next,
+            wake,
+        }
     }
 
     /// What is there now, and the revision up to which nothing is missing once it is delivered
@@ -167,7 +196,9 @@ impl Watcher {
     pub fn poll(&mut self) -> Result<(Vec<Event>, Option<u64>), Expired> {
         self.wake.borrow_and_update();
         let state = self.shared.state.read();
-        let events = state.kinds[self.resource.0].log.read(self.next, READ_LIMIT)?;
+        let events = state.kinds[self.resource.0]
+            .log
+            .read(self.next, READ_LIMIT)?;
         self.next += events.len() as u64;
         let complete = (events.len() < READ_LIMIT).then_some(state.revision);
         Ok((events, complete))
@@ -189,17 +220,27 @@ mod tests {
     fn event(revision: u64) -> Event {
         let draft = Draft::new(&json!({"metadata": {"name": "x"}}), &[]);
         let object = Arc::new(draft.finish(revision, EventType::Modified, None));
-        Event { key: "x".into(), event: EventType::Modified, object, before: None }
+        Event {
+            key: "x".into(),
+            event: EventType::Modified,
+            object,
+            before: None,
+        }
     }
 
     #[test]
     fn a_watch_starts_after_the_given_revision() {
         let mut log = Log::starting_at(10);
-        [11, 13, 17].into_iter().for_each(|revision| log.push(event(revision)));
+        [11, 13, 17]
+            .into_iter()
+            .for_each(|revision| log.push(event(revision)));
         let read = |revision| {
             let from = log.position(revision).unwrap();
             let events = log.read(from, 10).unwrap();
-            events.iter().map(|event| event.object.revision).collect::<Vec<_>>()
+            events
+                .iter()
+                .map(|event| event.object.revision)
+                .collect::<Vec<_>>()
         };
         assert_eq!(read(10), [11, 13, 17]);
         assert_eq!(read(12), [13, 17]);

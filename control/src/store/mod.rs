@@ -140,14 +140,22 @@ impl Store {
         change: Change,
     ) -> Result<Arc<Object>, WriteError> {
         let (reply, answer) = oneshot::channel();
-        let write = Write { resource, key, change, reply };
+        let write = Write {
+            resource,
+            key,
+            change,
+            reply,
+        };
         self.writes.send(write).map_err(|_| WriteError::Closed)?;
         answer.await.map_err(|_| WriteError::Closed)?
     }
 
     /// The object under `key`, `namespace/name` or `name`.
     pub fn get(&self, resource: Resource, key: &str) -> Option<Arc<Object>> {
-        self.shared.state.read().kinds[resource.0].objects.get(key).cloned()
+        self.shared.state.read().kinds[resource.0]
+            .objects
+            .get(key)
+            .cloned()
     }
 
     /// The newest revision that readers see.

@@ -24,19 +24,27 @@ pub struct Selectable {
 
 impl Selectable {
     fn of(object: &Value, fields: &[(&'static str, FieldReader)]) -> Self {
-        let labels = object.pointer("/metadata/labels").and_then(Value::as_object);
-        let labels = labels.into_iter().flatten().filter_map(|(key, value)| {
-            Some((key.as_str().into(), value.as_str()?.into()))
-        });
+        let labels = object
+            .pointer("/metadata/labels")
+            .and_then(Value::as_object);
+        let labels = labels
+            .into_iter()
+            .flatten()
+            .filter_map(|(key, value)| Some((key.as_str().into(), value.as_str()?.into())));
         let mut labels: Vec<(Box<str>, Box<str>)> = labels.collect();
         labels.sort();
         let fields = fields.iter().map(|(_, read)| read(object).into_boxed_str());
-        Self { labels: labels.into(), fields: fields.collect() }
+        Self {
+            labels: labels.into(),
+            fields: fields.collect(),
+        }
     }
 
     /// The value of a label.
     pub fn label(&self, key: &str) -> Option<&str> {
-        let found = self.labels.binary_search_by(|(have, _)| have.as_ref().cmp(key));
+        let found = self
+            .labels
+            .binary_search_by(|(have, _)| have.as_ref().cmp(key));
         found.ok().map(|index| self.labels[index].1.as_ref())
     }
 }
@@ -55,7 +63,8 @@ pub struct Object {
 impl Object {
     /// The object as JSON.
     pub fn json(&self) -> Bytes {
-        self.line.slice(self.event.prefix().len()..self.line.len() - TAIL.len())
+        self.line
+            .slice(self.event.prefix().len()..self.line.len() - TAIL.len())
     }
 
     /// The object, decoded.
@@ -115,7 +124,11 @@ impl Draft {
         let empty = Map::new();
         let object_map = object.as_object().unwrap_or(&empty);
         let (head, tail) = halves(object_map);
-        Self { head, tail, selectable: Selectable::of(object, fields) }
+        Self {
+            head,
+            tail,
+            selectable: Selectable::of(object, fields),
+        }
     }
 
     /// The finished object; shares `before`'s selectable part where nothing changed in it.
@@ -126,7 +139,12 @@ impl Draft {
             Some(before) if *before.selectable == self.selectable => before.selectable.clone(),
             _ => Arc::new(self.selectable),
         };
-        Object { revision, selectable, line, event }
+        Object {
+            revision,
+            selectable,
+            line,
+            event,
+        }
     }
 }
 

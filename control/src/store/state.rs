@@ -39,7 +39,9 @@ impl Snapshot {
         };
         let range = self.objects.range::<_, Arc<str>>((start, Bound::Unbounded));
         range.take_while(move |(key, _)| {
-            prefix.as_deref().is_none_or(|prefix| key.starts_with(prefix))
+            prefix
+                .as_deref()
+                .is_none_or(|prefix| key.starts_with(prefix))
         })
     }
 }
@@ -56,7 +58,10 @@ pub(super) struct State {
 
 impl State {
     pub(super) fn snapshot(&self, resource: Resource) -> Snapshot {
-        Snapshot { revision: self.revision, objects: self.kinds[resource.0].objects.clone() }
+        Snapshot {
+            revision: self.revision,
+            objects: self.kinds[resource.0].objects.clone(),
+        }
     }
 
     /// Shows one committed change.
@@ -81,7 +86,11 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn new(state: State, defs: Vec<ResourceDef>) -> Self {
         let wake = defs.iter().map(|_| watch::Sender::new(0)).collect();
-        Self { state: RwLock::new(state), wake, defs }
+        Self {
+            state: RwLock::new(state),
+            wake,
+            defs,
+        }
     }
 }
 
@@ -95,13 +104,20 @@ pub(super) fn load(
         let mut objects = Objects::new();
         let name = def.row_name();
         backend.scan(&name, &mut |row: Row<'_>| {
-            let object = Object::load(row.revision, row.json, def.fields)
-                .map_err(|source| BackendError::Row { key: row.key.to_owned(), source })?;
+            let object = Object::load(row.revision, row.json, def.fields).map_err(|source| {
+                BackendError::Row {
+                    key: row.key.to_owned(),
+                    source,
+                }
+            })?;
             objects.insert(row.key.into(), Arc::new(object));
             Ok(())
         })?;
         let log = Log::starting_at(backend.last_change(&name)?);
         kinds.push(KindState { objects, log });
     }
-    Ok(State { revision: backend.revision()?.max(1), kinds })
+    Ok(State {
+        revision: backend.revision()?.max(1),
+        kinds,
+    })
 }

@@ -12,7 +12,9 @@ pub(super) fn admit(server: &Server, target: Target, object: &Value) -> Result<(
         return Ok(());
     }
     let place = namespace(object);
-    let Some(namespaces) = server.core("namespaces") else { return Ok(()) };
+    let Some(namespaces) = server.core("namespaces") else {
+        return Ok(());
+    };
     match server.stored("namespaces", None, place) {
         None => Err(Status::not_found(namespaces.kind, place)),
         // Events tell how the deletion goes.

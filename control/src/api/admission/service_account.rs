@@ -32,19 +32,24 @@ fn wants_token(pod: &Value, account: Option<&Value>) -> bool {
     let flag = |value: Option<&Value>| value.and_then(Value::as_bool);
     let of_pod = flag(pod.pointer("/spec/automountServiceAccountToken"));
     let of_account = flag(account.and_then(|it| it.get("automountServiceAccountToken")));
-    let mirror = pod.pointer("/metadata/annotations/kubernetes.io~1config.mirror").is_some();
+    let mirror = pod
+        .pointer("/metadata/annotations/kubernetes.io~1config.mirror")
+        .is_some();
     !mirror && of_pod.or(of_account).unwrap_or(true)
 }
 
 fn mount_token(pod: &mut Value) {
     let existing = items(pod, "/spec/volumes").iter().find_map(|volume| {
         let name = text(volume, "/name");
-        name.starts_with("kube-api-access-").then(|| name.to_owned())
+        name.starts_with("kube-api-access-")
+            .then(|| name.to_owned())
     });
     let volume = existing.clone().unwrap_or_else(volume_name);
     let mut used = false;
     for containers in ["containers", "initContainers"] {
-        let list = pod["spec"].get_mut(containers).and_then(Value::as_array_mut);
+        let list = pod["spec"]
+            .get_mut(containers)
+            .and_then(Value::as_array_mut);
         for container in list.into_iter().flatten() {
             used |= mount(container, &volume);
         }
@@ -61,11 +66,18 @@ fn mount_token(pod: &mut Value) {
 /// Mounts the volume unless the container has something else at that path.
 fn mount(container: &mut Value, volume: &str) -> bool {
     let taken = items(container, "/volumeMounts").iter();
-    if taken.clone().any(|mount| text(mount, "/mountPath") == MOUNT_PATH) || !container.is_object() {
+    if taken
+        .clone()
+        .any(|mount| text(mount, "/mountPath") == MOUNT_PATH)
+        || !container.is_object()
+    {
         return false;
     }
     let mount = json!({"name": volume, "mountPath": MOUNT_PATH, "readOnly": true});
-    match container.get_mut("volumeMounts").and_then(Value::as_array_mut) {
+    match container
+        .get_mut("volumeMounts")
+        .and_then(Value::as_array_mut)
+    {
         Some(mounts) => mounts.push(mount),
         None => container["volumeMounts"] = json!([mount]),
     }
@@ -99,7 +111,11 @@ mod tests {
         mount_token(&mut pod);
         assert_eq!(pod, once);
         assert_eq!(items(&pod, "/spec/volumes").len(), 1);
-        for container in ["/spec/containers/0", "/spec/containers/1", "/spec/initContainers/0"] {
+        for container in [
+            "/spec/containers/0",
+            "/spec/containers/1",
+            "/spec/initContainers/0",
+        ] {
             let path = text(&pod, &format!("{container}/volumeMounts/0/mountPath"));
             assert_eq!(path, MOUNT_PATH);
         }

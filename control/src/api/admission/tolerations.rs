@@ -10,13 +10,17 @@ const SECONDS: i64 = 300;
 
 pub(super) fn complete(pod: &mut Value) {
     for taint in [taints::NOT_READY, taints::UNREACHABLE] {
-        let covered = items(pod, "/spec/tolerations").iter().any(|have| covers(have, taint));
+        let covered = items(pod, "/spec/tolerations")
+            .iter()
+            .any(|have| covers(have, taint));
         if covered {
             continue;
         }
         let toleration = json!({"key": taint, "operator": "Exists", "effect": "NoExecute",
             "tolerationSeconds": SECONDS});
-        let list = object(pod, "spec").entry("tolerations").or_insert_with(|| json!([]));
+        let list = object(pod, "spec")
+            .entry("tolerations")
+            .or_insert_with(|| json!([]));
         if let Some(list) = list.as_array_mut() {
             list.push(toleration);
         }

@@ -18,7 +18,10 @@ pub(super) async fn bind(call: &Call, body: Body) -> Result<Reply> {
     let node = text(&binding, "/target/name").to_owned();
     let kind = text(&binding, "/target/kind");
     if node.is_empty() || !matches!(kind, "" | "Node") {
-        return Err(Status::invalid_parameter("target", "Required value: must name a Node"));
+        return Err(Status::invalid_parameter(
+            "target",
+            "Required value: must name a Node",
+        ));
     }
     let pod = match call.path.name.as_deref() {
         Some(pod) => pod,
@@ -26,7 +29,9 @@ pub(super) async fn bind(call: &Call, body: Body) -> Result<Reply> {
     };
     let key = value::key(call.path.namespace.as_deref(), pod);
     let candidate = |old: &Value| bound(call, old, &binding, &node);
-    call.server.modify(call.target, &key, Part::Raw, options.dry_run, &candidate).await?;
+    call.server
+        .modify(call.target, &key, Part::Raw, options.dry_run, &candidate)
+        .await?;
     let done = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"});
     Ok(json_reply(StatusCode::CREATED, &done))
 }
@@ -44,13 +49,21 @@ fn bound(call: &Call, old: &Value, binding: &Value, node: &str) -> Result<Value>
         return Err(Status::conflict(kind, name(old), &why));
     }
     if is_deleting(old) {
-        let why = format!("pod {} is being deleted, cannot be assigned to a host", name(old));
+        let why = format!(
+            "pod {} is being deleted, cannot be assigned to a host",
+            name(old)
+        );
         return Err(Status::conflict(kind, name(old), &why));
     }
     let mut new = old.clone();
     new["spec"]["nodeName"] = node.into();
-    if let Some(extra) = binding.pointer("/metadata/annotations").and_then(Value::as_object) {
-        let annotations = metadata(&mut new).entry("annotations").or_insert_with(|| json!({}));
+    if let Some(extra) = binding
+        .pointer("/metadata/annotations")
+        .and_then(Value::as_object)
+    {
+        let annotations = metadata(&mut new)
+            .entry("annotations")
+            .or_insert_with(|| json!({}));
         if let Some(annotations) = annotations.as_object_mut() {
             annotations.extend(extra.clone());
         }
@@ -62,9 +75,13 @@ fn bound(call: &Call, old: &Value, binding: &Value, node: &str) -> Result<Value>
 fn set_scheduled(pod: &mut Value) {
     let now = value::timestamp(jiff::Timestamp::now());
     let others = items(pod, "/status/conditions").iter();
-    let others = others.filter(|condition| text(condition, "/type") != "PodScheduled").cloned();
+    let others = others
+        .filter(|condition| text(condition, "/type") != "PodScheduled")
+        .cloned();
     let mut conditions: Vec<Value> = others.collect();
-    conditions.push(json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null,
-        "lastTransitionTime": now}));
+    conditions.push(
+        json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null,
+        "lastTransitionTime": now}),
+    );
     value::object(pod, "status").insert("conditions".into(), conditions.into());
 }

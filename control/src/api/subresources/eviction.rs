@@ -16,9 +16,13 @@ pub(super) async fn evict(call: &Call, body: Body) -> Result<Reply> {
     let pod = call.path.name.as_deref().unwrap_or_default();
     let named = name(&eviction);
     if !named.is_empty() && named != pod {
-        return Err(Status::bad_request("name in URL does not match name in Eviction object"));
+        return Err(Status::bad_request(
+            "name in URL does not match name in Eviction object",
+        ));
     }
-    let options = eviction.get("deleteOptions").filter(|options| !options.is_null());
+    let options = eviction
+        .get("deleteOptions")
+        .filter(|options| !options.is_null());
     let options = DeleteOptions::parse(&call.query, options.map(|options: &Value| options))?;
     let key = key(call.path.namespace.as_deref(), pod);
     delete_one(&call.server, call.target, &key, &options).await?;

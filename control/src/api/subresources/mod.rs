@@ -66,5 +66,9 @@ pub(super) async fn bind_by_body(call: Call, verb: &str, body: Body) -> Result<R
 }
 
 fn creation(verb: &str) -> Result<()> {
-    if verb == "create" { Ok(()) } else { Err(Status::method_not_allowed()) }
+    if verb == "create" {
+        Ok(())
+    } else {
+        Err(Status::method_not_allowed())
+    }
 }

@@ -12,14 +12,22 @@ use crate::api::verbs::Call;
 /// Forwards a pod's subresource under the path that a kubelet knows.
 pub(super) async fn pod(call: &Call, subresource: &str, request: Request<Body>) -> Result<Reply> {
     let short = call.path.name.as_deref().unwrap_or_default();
-    let pod = call.server.stored("pods", call.path.namespace.as_deref(), short);
+    let pod = call
+        .server
+        .stored("pods", call.path.namespace.as_deref(), short);
     let pod = pod.ok_or_else(|| Status::not_found(call.target.kind, short))?;
     let node = text(&pod, "/spec/nodeName");
     if node.is_empty() {
-        return Err(Status::bad_request(format!("pod {short} does not have a host assigned")));
+        return Err(Status::bad_request(format!(
+            "pod {short} does not have a host assigned"
+        )));
     }
     let path = kubelet_path(&pod, subresource, call.query.get("container"))?;
-    let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
+    let query = request
+        .uri()
+        .query()
+        .map(|query| format!("?{query}"))
+        .unwrap_or_default();
     send(call, node, &format!("{path}{query}"), request).await
 }
 
@@ -27,14 +35,26 @@ pub(super) async fn pod(call: &Call, subresource: &str, request: Request<Body>) 
 pub(super) async fn proxy(call: &Call, request: Request<Body>) -> Result<Reply> {
     let node = call.path.name.as_deref().unwrap_or_default();
     // "", "api", "v1", "nodes", NAME, "proxy", PATH
-    let rest = request.uri().path().splitn(7, '/').nth(6).unwrap_or_default();
-    let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
+    let rest = request
+        .uri()
+        .path()
+        .splitn(7, '/')
+        .nth(6)
+        .unwrap_or_default();
+    let query = request
+        .uri()
+        .query()
+        .map(|query| format!("?{query}"))
+        .unwrap_or_default();
     let path = format!("/{rest}{query}");
     send(call, node, &path, request).await
 }
 
 async fn send(call: &Call, node: &str, path: &str, request: Request<Body>) -> Result<Reply> {
-    let nodes = call.server.core("nodes").ok_or_else(Status::no_such_resource)?;
+    let nodes = call
+        .server
+        .core("nodes")
+        .ok_or_else(Status::no_such_resource)?;
     let stored = call.server.stored("nodes", None, node);
     let stored = stored.ok_or_else(|| Status::not_found(nodes.kind, node))?;
     let address = node_address(&stored);
@@ -51,25 +71,39 @@ fn kubelet_path(pod: &Value, subresource: &str, container: Option<&str>) -> Resu
         "attach" => "attach",
         _ => "exec",
     };
-    Ok(format!("/{root}/{place}/{short}/{}", container_of(pod, container)?))
+    Ok(format!(
+        "/{root}/{place}/{short}/{}",
+        container_of(pod, container)?
+    ))
 }
 
 /// The named container, the pod's only one, or the one that an annotation makes the default.
 fn container_of<'a>(pod: &'a Value, wanted: Option<&str>) -> Result<&'a str> {
     let lists = ["containers", "initContainers", "ephemeralContainers"];
-    let all = lists.iter().flat_map(|list| items(pod, &format!("/spec/{list}")));
+    let all = lists
+        .iter()
+        .flat_map(|list| items(pod, &format!("/spec/{list}")));
     let mut all = all.map(|container| text(container, "/name"));
-    let default = text(pod, "/metadata/annotations/kubectl.kubernetes.io~1default-container");
+    let default = text(
+        pod,
+        "/metadata/annotations/kubectl.kubernetes.io~1default-container",
+    );
     let wanted = wanted.or(Some(default).filter(|name| !name.is_empty()));
     if let Some(wanted) = wanted {
         return all.find(|name| *name == wanted).ok_or_else(|| {
-            Status::bad_request(format!("container {wanted} is not valid for pod {}", name(pod)))
+            Status::bad_request(format!(
+                "container {wanted} is not valid for pod {}",
+                name(pod)
+            ))
         });
     }
     match items(pod, "/spec/containers") {
         [only] => Ok(text(only, "/name")),
         many => {
-            let names: Vec<_> = many.iter().map(|container| text(container, "/name")).collect();
+            let names: Vec<_> = many
+                .iter()
+                .map(|container| text(container, "/name"))
+                .collect();
             Err(Status::bad_request(format!(
                 "a container name must be specified for pod {}, choose one of: [{}]",
                 name(pod),
@@ -86,7 +120,10 @@ mod tests {
     use super::*;
 
     fn pod(containers: &[&str]) -> Value {
-        let containers: Vec<_> = containers.iter().map(|name| json!({"name": name})).collect();
+        let containers: Vec<_> = containers
+            .iter()
+            .map(|name| json!({"name": name}))
+            .collect();
         json!({"metadata": {"name": "web", "namespace": "shop"}, "spec": {"containers": containers,
             "initContainers": [{"name": "init"}]}})
     }
@@ -94,9 +131,18 @@ mod tests {
     #[test]
     fn the_only_container_needs_no_name() {
         let path = |pod, container| kubelet_path(&pod, "log", container);
-        assert_eq!(path(pod(&["a"]), None).unwrap(), "/containerLogs/shop/web/a");
-        assert_eq!(path(pod(&["a", "b"]), Some("b")).unwrap(), "/containerLogs/shop/web/b");
-        assert_eq!(path(pod(&["a"]), Some("init")).unwrap(), "/containerLogs/shop/web/init");
+        assert_eq!(
+            path(pod(&["a"]), None).unwrap(),
+            "/containerLogs/shop/web/a"
+        );
+        assert_eq!(
+            path(pod(&["a", "b"]), Some("b")).unwrap(),
+            "/containerLogs/shop/web/b"
+        );
+        assert_eq!(
+            path(pod(&["a"]), Some("init")).unwrap(),
+            "/containerLogs/shop/web/init"
+        );
         assert_eq!(path(pod(&["a", "b"]), None).unwrap_err().code, 400);
         assert_eq!(path(pod(&["a"]), Some("x")).unwrap_err().code, 400);
     }

@@ -21,7 +21,10 @@ pub(super) async fn run(call: &Call, verb: &str, body: Body) -> Result<Reply> {
     if verb == "get" {
         let stored = call.server.store.get(call.target.resource, &key);
         let stored = stored.ok_or_else(|| Status::not_found(kind, name))?;
-        return Ok(json_reply(StatusCode::OK, &scale_of(paths, &stored.value())));
+        return Ok(json_reply(
+            StatusCode::OK,
+            &scale_of(paths, &stored.value()),
+        ));
     }
     let options = WriteOptions::parse(&call.query)?;
     let content_type = negotiate::content_type(&call.headers);
@@ -32,7 +35,10 @@ pub(super) async fn run(call: &Call, verb: &str, body: Body) -> Result<Reply> {
         _ => return Err(Status::method_not_allowed()),
     };
     let candidate = |old: &Value| change.apply(kind, paths, old);
-    let done = call.server.modify(call.target, &key, Part::Whole, options.dry_run, &candidate).await?;
+    let done = call
+        .server
+        .modify(call.target, &key, Part::Whole, options.dry_run, &candidate)
+        .await?;
     let done: Value =
         serde_json::from_slice(&done).map_err(|error| Status::internal(error.to_string()))?;
     Ok(json_reply(StatusCode::OK, &scale_of(paths, &done)))
@@ -53,7 +59,9 @@ impl Scaling {
         };
         let replicas = match scale.pointer("/spec/replicas") {
             None | Some(Value::Null) => Some(0),
-            Some(number) => number.as_i64().filter(|number| (0..=i64::from(i32::MAX)).contains(number)),
+            Some(number) => number
+                .as_i64()
+                .filter(|number| (0..=i64::from(i32::MAX)).contains(number)),
         };
         let replicas = replicas.ok_or_else(|| {
             let why = "Invalid value: must be an integer greater than or equal to 0";
@@ -78,12 +86,21 @@ impl Scaling {
 /// The object's `autoscaling/v1 Scale`.
 fn scale_of(paths: &ScalePaths, object: &Value) -> Value {
     let replicas = |pointer| integer(object, pointer).unwrap_or(0);
-    let metadata: Value = ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"]
-        .iter()
-        .filter_map(|key| Some(((*key).to_owned(), object["metadata"].get(key)?.clone())))
-        .collect::<serde_json::Map<_, _>>()
-        .into();
-    let selector = object.pointer(paths.selector).map(selector_text).unwrap_or_default();
+    let metadata: Value = [
+        "name",
+        "namespace",
+        "uid",
+        "resourceVersion",
+        "creationTimestamp",
+    ]
+    .iter()
+    .filter_map(|key| Some(((*key).to_owned(), object["metadata"].get(key)?.clone())))
+    .collect::<serde_json::Map<_, _>>()
+    .into();
+    let selector = object
+        .pointer(paths.selector)
+        .map(selector_text)
+        .unwrap_or_default();
     json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata,
         "spec": {"replicas": replicas(paths.spec_replicas)},
         "status": {"replicas": replicas(paths.status_replicas), "selector": selector}})
@@ -94,13 +111,17 @@ fn selector_text(selector: &Value) -> String {
     let labels = selector.get("matchLabels").and_then(Value::as_object);
     let labels = labels.into_iter().flatten();
     let labels = labels.map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()));
-    let expressions = items(selector, "/matchExpressions").iter().map(expression_text);
+    let expressions = items(selector, "/matchExpressions")
+        .iter()
+        .map(expression_text);
     labels.chain(expressions).collect::<Vec<_>>().join(",")
 }
 
 fn expression_text(expression: &Value) -> String {
     let key = text(expression, "/key");
-    let values = items(expression, "/values").iter().filter_map(Value::as_str);
+    let values = items(expression, "/values")
+        .iter()
+        .filter_map(Value::as_str);
     let values = values.collect::<Vec<_>>().join(",");
     match text(expression, "/operator") {
         "In" => format!("{key} in ({values})"),
@@ -141,7 +162,10 @@ mod tests {
         assert_eq!(scaling.apply(kind, paths, &deployment()).unwrap(), expected);
         for bad in [json!(-1), json!("3"), json!(1.5), json!(5_000_000_000_i64)] {
             let scaling = Scaling::Whole(json!({"spec": {"replicas": bad}}));
-            assert_eq!(scaling.apply(kind, paths, &deployment()).unwrap_err().code, 422);
+            assert_eq!(
+                scaling.apply(kind, paths, &deployment()).unwrap_err().code,
+                422
+            );
         }
     }
 }

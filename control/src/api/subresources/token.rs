@@ -27,10 +27,13 @@ pub(super) async fn request(call: &Call, body: Body) -> Result<Reply> {
     let stored = stored.ok_or_else(|| Status::not_found(call.target.kind, name))?;
     let seconds = integer(&request, "/spec/expirationSeconds").unwrap_or(DEFAULT);
     if !(SHORTEST..=LONGEST).contains(&seconds) {
-        let why = format!("Invalid value: {seconds}: must be between {SHORTEST} and {LONGEST} seconds");
+        let why =
+            format!("Invalid value: {seconds}: must be between {SHORTEST} and {LONGEST} seconds");
         return Err(Status::invalid_parameter("spec.expirationSeconds", &why));
     }
-    let audiences = items(&request, "/spec/audiences").iter().filter_map(Value::as_str);
+    let audiences = items(&request, "/spec/audiences")
+        .iter()
+        .filter_map(Value::as_str);
     let mut audiences: Vec<String> = audiences.map(str::to_owned).collect();
     if audiences.is_empty() {
         audiences.push(ISSUER.to_owned());
@@ -41,7 +44,10 @@ pub(super) async fn request(call: &Call, body: Body) -> Result<Reply> {
         serviceaccount: bound(&stored),
         pod: pod_of(call, &request, name)?,
     };
-    let token = call.server.tokens.sign(account, audiences.clone(), now.as_second(), seconds);
+    let token = call
+        .server
+        .tokens
+        .sign(account, audiences.clone(), now.as_second(), seconds);
     let token = token.map_err(|error| Status::internal(error.to_string()))?;
     request["apiVersion"] = "authentication.k8s.io/v1".into();
     request["kind"] = "TokenRequest".into();
@@ -55,7 +61,10 @@ pub(super) async fn request(call: &Call, body: Body) -> Result<Reply> {
 }
 
 fn bound(object: &Value) -> Bound {
-    Bound { name: name(object).to_owned(), uid: text(object, "/metadata/uid").to_owned() }
+    Bound {
+        name: name(object).to_owned(),
+        uid: text(object, "/metadata/uid").to_owned(),
+    }
 }
 
 /// The pod that the token shall die with; it must run as this account.
@@ -70,12 +79,19 @@ fn pod_of(call: &Call, request: &Value, account: &str) -> Result<Option<Bound>> 
     }
     let wanted = text(reference, "/name");
     let place = call.path.namespace.as_deref();
-    let pods = call.server.core("pods").ok_or_else(Status::no_such_resource)?;
+    let pods = call
+        .server
+        .core("pods")
+        .ok_or_else(Status::no_such_resource)?;
     let pod = call.server.stored("pods", place, wanted);
     let pod = pod.ok_or_else(|| Status::not_found(pods.kind, wanted))?;
     let uid = text(reference, "/uid");
     if !uid.is_empty() && uid != text(&pod, "/metadata/uid") {
-        return Err(Status::conflict(pods.kind, wanted, "the pod has another uid"));
+        return Err(Status::conflict(
+            pods.kind,
+            wanted,
+            "the pod has another uid",
+        ));
     }
     if text(&pod, "/spec/serviceAccountName") != account {
         return refuse("Invalid value: the pod runs as another service account");

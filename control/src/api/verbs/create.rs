@@ -26,13 +26,24 @@ pub(super) async fn create(call: &Call, body: Body) -> Result<Reply> {
         let mut object = object.clone();
         object["apiVersion"] = call.target.api_version().into();
         object["kind"] = call.target.kind.kind.into();
-        meta::stamp(&mut object, call.path.namespace.as_deref(), Timestamp::now());
-        match call.server.insert(call.target, object, options.dry_run).await {
+        meta::stamp(
+            &mut object,
+            call.path.namespace.as_deref(),
+            Timestamp::now(),
+        );
+        match call
+            .server
+            .insert(call.target, object, options.dry_run)
+            .await
+        {
             Err(status) if generated && status.code == 409 && attempt < ATTEMPTS => attempt += 1,
             other => break other?,
         }
     };
-    Ok(fields::warn(call.answer(StatusCode::CREATED, json)?, &warnings))
+    Ok(fields::warn(
+        call.answer(StatusCode::CREATED, json)?,
+        &warnings,
+    ))
 }
 
 /// Whether the body is what the path says.
@@ -54,7 +65,10 @@ pub(super) fn agrees(call: &Call, object: &Value) -> Result<()> {
             "the namespace of the provided object does not match the namespace sent on the request",
         ));
     }
-    if !object.get("metadata").is_none_or(|metadata| metadata.is_object() || metadata.is_null()) {
+    if !object
+        .get("metadata")
+        .is_none_or(|metadata| metadata.is_object() || metadata.is_null())
+    {
         return Err(Status::bad_request("metadata must be an object"));
     }
     Ok(())

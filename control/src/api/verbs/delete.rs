@@ -11,7 +11,7 @@ use crate::api::meta::{mark_deleted, set_finalizer};
 use crate::api::options::{DeleteOptions, Propagation};
 use crate::api::server::Server;
 use crate::api::status::{Result, Status, deleted};
-use crate::api::value::{is_deleting, integer, name, text};
+use crate::api::value::{integer, is_deleting, name, text};
 use crate::api::write::may_go;
 use crate::api::{decode, negotiate};
 use crate::store::{Change, WriteError};
@@ -37,7 +37,11 @@ pub(super) async fn delete(call: &Call, body: Body) -> Result<Reply> {
         }
         Outcome::Marked(object) => {
             let foreground = options.propagation == Some(Propagation::Foreground);
-            let code = if foreground { StatusCode::ACCEPTED } else { StatusCode::OK };
+            let code = if foreground {
+                StatusCode::ACCEPTED
+            } else {
+                StatusCode::OK
+            };
             call.answer(code, object.to_string().into())
         }
     }
@@ -49,7 +53,10 @@ pub(super) async fn read_options(call: &Call, body: Body) -> Result<DeleteOption
     let body = if bytes.is_empty() {
         None
     } else {
-        Some(decode::object(&bytes, &negotiate::content_type(&call.headers))?)
+        Some(decode::object(
+            &bytes,
+            &negotiate::content_type(&call.headers),
+        )?)
     };
     DeleteOptions::parse(&call.query, body.as_ref())
 }
@@ -70,19 +77,31 @@ pub(in crate::api) async fn delete_one(
         let new = plan(target, old.clone(), options, Timestamp::now());
         let gone = may_go(&new);
         if options.dry_run || (!gone && new == old) {
-            return Ok(if gone { Outcome::Gone(new) } else { Outcome::Marked(new) });
+            return Ok(if gone {
+                Outcome::Gone(new)
+            } else {
+                Outcome::Marked(new)
+            });
         }
         let written = if gone {
             server.remove(target, key, &stored, &new).await
         } else {
             let draft = server.store.draft(target.resource, &new);
             let change = Change::Update(draft, stored.revision);
-            server.store.write(target.resource, key.into(), change).await.map(|new| new.json())
+            server
+                .store
+                .write(target.resource, key.into(), change)
+                .await
+                .map(|new| new.json())
         };
         match written {
             Ok(json) => {
                 let last = serde_json::from_slice(&json).unwrap_or(new);
-                return Ok(if gone { Outcome::Gone(last) } else { Outcome::Marked(last) });
+                return Ok(if gone {
+                    Outcome::Gone(last)
+                } else {
+                    Outcome::Marked(last)
+                });
             }
             Err(WriteError::Conflict { .. }) => {}
             Err(error) => return Err(Status::of_write(error, target.kind, short)),
@@ -94,7 +113,11 @@ pub(in crate::api) async fn delete_one(
 fn check_preconditions(target: Target, old: &Value, options: &DeleteOptions) -> Result<()> {
     let checks = [
         ("UID", "/metadata/uid", &options.uid),
-        ("ResourceVersion", "/metadata/resourceVersion", &options.resource_version),
+        (
+            "ResourceVersion",
+            "/metadata/resourceVersion",
+            &options.resource_version,
+        ),
     ];
     for (what, pointer, wanted) in checks {
         let have = text(old, pointer);
@@ -112,7 +135,11 @@ fn check_preconditions(target: Target, old: &Value, options: &DeleteOptions) -> 
 /// at once when nothing holds it back (see [`may_go`]).
 fn plan(target: Target, mut object: Value, options: &DeleteOptions, now: Timestamp) -> Value {
     let kind = (target.kind.group, target.kind.plural);
-    let grace = if kind == ("", "pods") { grace_of_pod(&object, options.grace) } else { 0 };
+    let grace = if kind == ("", "pods") {
+        grace_of_pod(&object, options.grace)
+    } else {
+        0
+    };
     propagate(&mut object, options.propagation);
     if is_deleting(&object) {
         shorten(&mut object, grace, now);
@@ -152,9 +179,13 @@ fn shorten(object: &mut Value, grace: i64, now: Timestamp) {
 }
 
 fn propagate(object: &mut Value, propagation: Option<Propagation>) {
-    let Some(propagation) = propagation else { return };
-    let (orphan, foreground) =
-        (propagation == Propagation::Orphan, propagation == Propagation::Foreground);
+    let Some(propagation) = propagation else {
+        return;
+    };
+    let (orphan, foreground) = (
+        propagation == Propagation::Orphan,
+        propagation == Propagation::Foreground,
+    );
     set_finalizer(object, "orphan", orphan);
     set_finalizer(object, "foregroundDeletion", foreground);
 }
@@ -180,7 +211,10 @@ mod tests {
     fn a_running_pod_gets_its_grace_period() {
         let marked = plan_of("pods", pod(), &DeleteOptions::default());
         assert_eq!(marked["metadata"]["deletionGracePeriodSeconds"], 30);
-        assert_eq!(marked["metadata"]["deletionTimestamp"], "1970-01-01T00:00:30Z");
+        assert_eq!(
+            marked["metadata"]["deletionTimestamp"],
+            "1970-01-01T00:00:30Z"
+        );
         assert!(!may_go(&marked));
     }
 
@@ -188,31 +222,52 @@ mod tests {
     fn an_unscheduled_or_finished_pod_goes_at_once() {
         let mut unscheduled = pod();
         unscheduled["spec"] = json!({});
-        assert!(may_go(&plan_of("pods", unscheduled, &DeleteOptions::default())));
+        assert!(may_go(&plan_of(
+            "pods",
+            unscheduled,
+            &DeleteOptions::default()
+        )));
         let mut finished = pod();
         finished["status"] = json!({"phase": "Failed"});
-        assert!(may_go(&plan_of("pods", finished, &DeleteOptions::default())));
+        assert!(may_go(&plan_of(
+            "pods",
+            finished,
+            &DeleteOptions::default()
+        )));
     }
 
     #[test]
     fn the_nodes_last_word_removes_the_pod_and_nothing_lengthens_the_wait() {
         let marked = plan_of("pods", pod(), &DeleteOptions::default());
-        let longer = DeleteOptions { grace: Some(90), ..DeleteOptions::default() };
+        let longer = DeleteOptions {
+            grace: Some(90),
+            ..DeleteOptions::default()
+        };
         assert_eq!(plan_of("pods", marked.clone(), &longer), marked);
-        let last = DeleteOptions { grace: Some(0), ..DeleteOptions::default() };
+        let last = DeleteOptions {
+            grace: Some(0),
+            ..DeleteOptions::default()
+        };
         assert!(may_go(&plan_of("pods", marked, &last)));
     }
 
     #[test]
     fn finalizers_and_propagation_hold_the_object() {
-        let foreground =
-            DeleteOptions { propagation: Some(Propagation::Foreground), ..DeleteOptions::default() };
+        let foreground = DeleteOptions {
+            propagation: Some(Propagation::Foreground),
+            ..DeleteOptions::default()
+        };
         let object = json!({"metadata": {"name": "c"}});
         let marked = plan_of("configmaps", object.clone(), &foreground);
-        assert_eq!(marked["metadata"]["finalizers"], json!(["foregroundDeletion"]));
+        assert_eq!(
+            marked["metadata"]["finalizers"],
+            json!(["foregroundDeletion"])
+        );
         assert!(!may_go(&marked));
-        let background =
-            DeleteOptions { propagation: Some(Propagation::Background), ..DeleteOptions::default() };
+        let background = DeleteOptions {
+            propagation: Some(Propagation::Background),
+            ..DeleteOptions::default()
+        };
         assert!(may_go(&plan_of("configmaps", object, &background)));
     }
 

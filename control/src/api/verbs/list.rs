@@ -40,7 +40,9 @@ pub(super) fn list(call: &Call) -> Result<Reply> {
             json_reply(StatusCode::OK, &table)
         }
         Shape::Metadata => {
-            let items: Vec<Value> = objects.map(|object| metadata_only(&object.value())).collect();
+            let items: Vec<Value> = objects
+                .map(|object| metadata_only(&object.value()))
+                .collect();
             let list = json!({"kind": "PartialObjectMetadataList",
                 "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "items": items});
             json_reply(StatusCode::OK, &list)
@@ -57,8 +59,10 @@ fn snapshot(call: &Call, options: &ListOptions) -> Result<(Snapshot, Option<Stri
         let token = token.ok_or_else(|| Status::bad_request("continue key is not valid"))?;
         let page = server.pages.find(resource, token.revision, Instant::now());
         let page = page.ok_or_else(|| {
-            Status::expired("The provided continue parameter is too old to display a consistent \
-                list result. You must start a new list without the continue parameter.")
+            Status::expired(
+                "The provided continue parameter is too old to display a consistent \
+                list result. You must start a new list without the continue parameter.",
+            )
         })?;
         return Ok((page, Some(token.after)));
     }
@@ -70,7 +74,9 @@ fn snapshot(call: &Call, options: &ListOptions) -> Result<(Snapshot, Option<Stri
         (Some(wanted), Some(VersionMatch::Exact)) if wanted < latest.revision => {
             let kept = server.pages.find(resource, wanted, Instant::now());
             let kept = kept.ok_or_else(|| {
-                Status::expired(format!("The provided resource version is too old: {wanted}"))
+                Status::expired(format!(
+                    "The provided resource version is too old: {wanted}"
+                ))
             })?;
             Ok((kept, None))
         }
@@ -97,11 +103,22 @@ pub(super) fn select(
     limit: usize,
 ) -> Page {
     let namespace = call.path.namespace.as_deref();
-    let mut page = Page { selected: Vec::new(), next: None, remaining: None };
-    if let (Some(name), true) = (options.fields.name(), namespace.is_some() || !call.target.kind.namespaced) {
+    let mut page = Page {
+        selected: Vec::new(),
+        next: None,
+        remaining: None,
+    };
+    if let (Some(name), true) = (
+        options.fields.name(),
+        namespace.is_some() || !call.target.kind.namespaced,
+    ) {
         let key: Arc<str> = crate::api::value::key(namespace, name).into();
-        let found = snapshot.objects.get(&key).filter(|object| wanted(options, &key, object));
-        page.selected.extend(found.map(|object| (key, object.clone())));
+        let found = snapshot
+            .objects
+            .get(&key)
+            .filter(|object| wanted(options, &key, object));
+        page.selected
+            .extend(found.map(|object| (key, object.clone())));
         return page;
     }
     let mut range = snapshot.range(namespace, after);
@@ -129,8 +146,13 @@ fn wanted(options: &ListOptions, key: &str, object: &Object) -> bool {
 fn list_metadata(call: &Call, options: &ListOptions, snapshot: &Snapshot, page: &Page) -> Value {
     let mut metadata = json!({"resourceVersion": snapshot.revision.to_string()});
     if let (Some(next), true) = (&page.next, options.limit.is_some()) {
-        call.server.pages.keep(call.target.resource, snapshot, Instant::now());
-        let token = Token { revision: snapshot.revision, after: next.to_string() };
+        call.server
+            .pages
+            .keep(call.target.resource, snapshot, Instant::now());
+        let token = Token {
+            revision: snapshot.revision,
+            after: next.to_string(),
+        };
         metadata["continue"] = token.encode().into();
         if let Some(remaining) = page.remaining {
             metadata["remainingItemCount"] = remaining.into();
@@ -146,10 +168,18 @@ fn stream_list(call: &Call, metadata: &Value, objects: Vec<Arc<Object>>) -> Repl
     let head = format!(
         r#"{{"kind":"{kind}List","apiVersion":"{version}","metadata":{metadata},"items":["#
     );
-    let mut pieces = Pieces { head: Some(head.into()), objects: objects.into_iter(), first: true };
+    let mut pieces = Pieces {
+        head: Some(head.into()),
+        objects: objects.into_iter(),
+        first: true,
+    };
     let first = pieces.next().unwrap_or_default();
     if pieces.objects.len() == 0 && pieces.head.is_none() && first.ends_with(b"]}") {
-        return reply(StatusCode::OK, "application/json", crate::api::body::full(first));
+        return reply(
+            StatusCode::OK,
+            "application/json",
+            crate::api::body::full(first),
+        );
     }
     let pieces = std::iter::once(first).chain(pieces);
     let frames = pieces.map(|piece| Ok::<_, BoxError>(Frame::data(piece)));
@@ -203,7 +233,11 @@ mod tests {
         };
         let objects: Vec<_> = (0..count).map(object).collect();
         let head = Some(Bytes::from_static(b"{\"items\":["));
-        let pieces = Pieces { head, objects: objects.into_iter(), first: true };
+        let pieces = Pieces {
+            head,
+            objects: objects.into_iter(),
+            first: true,
+        };
         let all: Vec<Bytes> = pieces.collect();
         (all.len(), serde_json::from_slice(&all.concat()).unwrap())
     }

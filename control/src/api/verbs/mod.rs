@@ -65,7 +65,13 @@ impl Call {
                 let metadata = serde_json::json!({"resourceVersion": version});
                 let include = IncludeObject::parse(self.query.get("includeObject"));
                 let now = jiff::Timestamp::now().as_second();
-                table(self.target.kind, metadata, std::iter::once(object), include, now)
+                table(
+                    self.target.kind,
+                    metadata,
+                    std::iter::once(object),
+                    include,
+                    now,
+                )
             }
         }
     }

@@ -24,7 +24,12 @@ pub(super) async fn patch(call: &Call, part: Part, body: Body) -> Result<Reply> 
         *warnings.lock() = fields::check(call.target, &new, options.validation)?;
         Ok(new)
     };
-    let modified =
-        call.server.modify(call.target, &call.key(), part, options.dry_run, &candidate).await?;
-    Ok(fields::warn(call.answer(StatusCode::OK, modified)?, &warnings.into_inner()))
+    let modified = call
+        .server
+        .modify(call.target, &call.key(), part, options.dry_run, &candidate)
+        .await?;
+    Ok(fields::warn(
+        call.answer(StatusCode::OK, modified)?,
+        &warnings.into_inner(),
+    ))
 }

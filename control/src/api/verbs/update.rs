@@ -27,7 +27,12 @@ pub(super) async fn update(call: &Call, part: Part, body: Body) -> Result<Reply>
     object["apiVersion"] = call.target.api_version().into();
     object["kind"] = call.target.kind.kind.into();
     let candidate = |_: &Value| Ok(object.clone());
-    let modified =
-        call.server.modify(call.target, &call.key(), part, options.dry_run, &candidate).await?;
-    Ok(fields::warn(call.answer(StatusCode::OK, modified)?, &warnings))
+    let modified = call
+        .server
+        .modify(call.target, &call.key(), part, options.dry_run, &candidate)
+        .await?;
+    Ok(fields::warn(
+        call.answer(StatusCode::OK, modified)?,
+        &warnings,
+    ))
 }
