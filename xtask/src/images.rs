@@ -111,6 +111,8 @@ fn busybox_root(root: &Path, busybox: &Path) -> Result<PathBuf> {
     {
         symlink("busybox", root.join("bin").join(applet))?;
     }
+    // Without it the static C library looks for plug-ins that the image does not have, and crashes.
+    fs::write(root.join("etc/nsswitch.conf"), "hosts: files dns\n")?;
     fs::write(
         root.join("etc/passwd"),
         "root:x:0:0:root:/:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n",

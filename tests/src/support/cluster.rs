@@ -118,7 +118,10 @@ impl Cluster {
             processes: Vec::new(),
         };
         let cluster = Self::of(layout, ledger, spec.kubectl.clone())?;
-        std::fs::create_dir_all(cluster.layout.root().join("logs"))?;
+        // The logs of an earlier cluster would be read as those of this one.
+        let logs = cluster.layout.root().join("logs");
+        std::fs::remove_dir_all(&logs).ok();
+        std::fs::create_dir_all(&logs)?;
         network::create(&cluster.layout, spec.nodes)?;
         mounts::bpffs(&cluster.layout.bpffs())?;
         cluster.ledger().save(&cluster.layout.ledger())?;
