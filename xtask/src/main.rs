@@ -33,7 +33,7 @@ enum Task {
     /// Install what is missing, build everything, start a cluster with the demo shop.
     Up(up::UpArgs),
     /// End a cluster and leave nothing behind.
-    Down(up::Which),
+    Down(up::DownArgs),
     /// Run a command on a node: in its network namespace and cgroup.
     Node(up::NodeArgs),
     /// Run every test, or those whose name contains FILTER.
@@ -66,7 +66,7 @@ fn main() -> ExitCode {
 fn dispatch(task: Task) -> anyhow::Result<ExitCode> {
     match task {
         Task::Up(args) => up::up(&args)?,
-        Task::Down(which) => up::down(&which)?,
+        Task::Down(args) => up::down(&args)?,
         Task::Node(args) => return up::node(&args),
         Task::Test(args) => return test::run(&args),
         Task::Bench(args) => bench::run(&args)?,

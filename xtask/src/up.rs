@@ -36,6 +36,16 @@ pub(crate) struct UpArgs {
     no_build: bool,
 }
 
+/// Arguments of `cargo xtask down`.
+#[derive(Debug, Args)]
+pub(crate) struct DownArgs {
+    #[command(flatten)]
+    which: Which,
+    /// End it even if another checkout started it.
+    #[arg(long)]
+    force: bool,
+}
+
 /// Arguments of `cargo xtask node`.
 #[derive(Debug, Args)]
 pub(crate) struct NodeArgs {
@@ -74,9 +84,13 @@ pub(crate) fn up(args: &UpArgs) -> Result<()> {
 }
 
 /// Ends a cluster.
-pub(crate) fn down(which: &Which) -> Result<()> {
+pub(crate) fn down(args: &DownArgs) -> Result<()> {
     require_root()?;
+    let which = &args.which;
     let layout = Layout::of_checkout(&which.cluster)?;
+    if !args.force {
+        fixture_down::ensure_ours(&layout)?;
+    }
     fixture_down::down(&layout)?;
     let left = leaks::find(&layout)?;
     ensure!(left.is_empty(), "left behind: {}", left.join("; "));

@@ -14,11 +14,12 @@ mod stream;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: landing serve|udp-echo|pause|load|stream|measure-server|measure [--flag value]...
+const USAGE: &str = "usage: landing serve|udp-echo|udp-ask|pause|load|stream|measure-server|measure [--flag value]...
   serve    [--port 8080]                        HTTP: / /env/NAME /file/PATH /delay/MS /status/CODE /health
                                                 /fail /recover /exit/CODE /headers /echo /stream
                                                 /call/HOST:PORT/PATH; /api/PATH asks $UPSTREAM
   udp-echo [--port 5353]                        sends datagrams back
+  udp-ask  --target ADDR:PORT                   prints the answer to one datagram
   pause                                         waits for SIGTERM
   load     --target ADDR:PORT [--path /ping] [--host H] [--seconds 5] [--keep-alive true] [--until-stdin-closes true]
   stream   --target ADDR:PORT [--seconds 5] [--until-stdin-closes true]
@@ -42,6 +43,7 @@ fn run(args: &[String]) -> Result<(), String> {
     match verb.as_str() {
         "serve" => serve::run(&flags),
         "udp-echo" => echo::run(&flags),
+        "udp-ask" => echo::ask(&flags),
         "pause" => pause::run(),
         "load" => load::run(&flags),
         "stream" => stream::run(&flags),

@@ -94,7 +94,7 @@ impl Cluster {
         })
     }
 
-    /// The record is written last, so a cluster without one is half made and starts afresh.
+    /// A cluster that lacks a namespace is half made and starts afresh.
     fn adopt_or_create(layout: Layout, spec: &Spec) -> Result<Self> {
         if let Some(ledger) = Ledger::load(&layout.ledger())? {
             let whole =
@@ -105,6 +105,7 @@ impl Cluster {
                 return Ok(cluster);
             }
         }
+        down::ensure_ours(&layout)?;
         down::down(&layout).context("clear away an earlier cluster")?;
         Self::create(layout, spec)
     }
@@ -122,9 +123,10 @@ impl Cluster {
         let logs = cluster.layout.root().join("logs");
         std::fs::remove_dir_all(&logs).ok();
         std::fs::create_dir_all(&logs)?;
-        network::create(&cluster.layout, spec.nodes)?;
-        mounts::bpffs(&cluster.layout.bpffs())?;
+        // The record comes first: what is half made must be known as ours.
         cluster.ledger().save(&cluster.layout.ledger())?;
+        mounts::bpffs(&cluster.layout.bpffs())?;
+        network::create(&cluster.layout, spec.nodes)?;
         cluster.say("namespaces and links are made");
         Ok(cluster)
     }

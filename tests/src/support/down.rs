@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 
 use super::cgroup::CgroupTree;
@@ -30,6 +30,22 @@ pub fn down(layout: &Layout) -> Result<()> {
     cgroups.remove()?;
     network::remove(layout)?;
     remove_state(layout)
+}
+
+/// Fails when a cluster of this name runs that this checkout has no record of.
+///
+/// # Errors
+/// Names and cgroups are the machine's: ending by name would end another checkout's cluster.
+pub fn ensure_ours(layout: &Layout) -> Result<()> {
+    let known = layout.ledger().exists();
+    ensure!(
+        known || network::present(layout)?.is_empty(),
+        "a cluster called {:?} runs, but {} does not know it: another checkout started it (choose a \
+         name with --cluster), or its record was deleted (`cargo xtask down --force` ends it)",
+        layout.cluster,
+        layout.root().display()
+    );
+    Ok(())
 }
 
 /// The front door stands in a cgroup of the cluster like all others, but the record may be all

@@ -102,6 +102,7 @@ fn on_a_cluster(chosen: &[&Case], tally: &mut Tally) {
     drop(world);
     tally.judge(END, None, || {
         let layout = Layout::of_checkout("e2e")?;
+        down::ensure_ours(&layout)?;
         down::down(&layout)?;
         let left = leaks::find(&layout)?;
         ensure!(left.is_empty(), "left behind: {left:#?}");
