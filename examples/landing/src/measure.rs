@@ -23,11 +23,9 @@ pub(crate) fn serve(flags: &Flags) -> Result<(), String> {
     let listener =
         TcpListener::bind(("0.0.0.0", port)).map_err(|e| format!("listening on {port}: {e}"))?;
     let mut block = vec![0; BLOCK];
-    for connection in listener.incoming() {
+    for stream in listener.incoming().flatten() {
         // A client that resets its connection ends it, not the server.
-        if let Ok(stream) = connection {
-            let _ = answer(stream, &mut block);
-        }
+        let _ = answer(stream, &mut block);
     }
     Ok(())
 }

@@ -30,7 +30,7 @@ pub enum Job {
     /// A stop.
     Stop(StopJob),
     /// Any other action on the pod.
-    Other(OtherJob),
+    Other(Box<OtherJob>),
 }
 
 /// An action that needs the pod and what it refers to.

@@ -48,11 +48,14 @@ impl<K> Drop for Followed<K> {
     }
 }
 
+/// Namespace and name.
+type Key = (String, String);
+
 /// All objects of one kind that are followed.
 pub struct Cache<K> {
     kind: &'static str,
     client: Client,
-    followed: Mutex<HashMap<(String, String), Weak<Followed<K>>>>,
+    followed: Mutex<HashMap<Key, Weak<Followed<K>>>>,
 }
 
 impl<K> Cache<K>

@@ -115,11 +115,14 @@ async fn look(cri: &Cri) -> Result<Vec<(News, Fingerprint)>, naru_cri::Error> {
     Ok(fingerprints(&sandboxes.items, &containers.containers))
 }
 
+/// The grace period that a pod's sandbox carries, and the state of each of its parts by id.
+type PodStates<'a> = (Option<i64>, Vec<(&'a str, i32)>);
+
 fn fingerprints(
     sandboxes: &[v1::PodSandbox],
     containers: &[v1::Container],
 ) -> Vec<(News, Fingerprint)> {
-    let mut states: HashMap<PodId, (Option<i64>, Vec<(&str, i32)>)> = HashMap::new();
+    let mut states: HashMap<PodId, PodStates<'_>> = HashMap::new();
     for sandbox in sandboxes {
         let Some(pod) = PodId::from_labels(&sandbox.labels) else {
             continue;

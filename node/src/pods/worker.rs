@@ -256,14 +256,14 @@ impl Worker {
                 ips,
                 repeated: self.is_stopping(id),
             }),
-            other => Job::Other(OtherJob {
+            other => Job::Other(Box::new(OtherJob {
                 action: other.clone(),
                 pod,
                 ips,
                 sources: Arc::clone(&self.sources),
                 tokens: Arc::clone(&self.tokens),
                 status: self.reported.clone(),
-            }),
+            })),
         }
     }
 

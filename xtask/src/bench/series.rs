@@ -74,7 +74,8 @@ impl Case {
         mut ours: impl FnMut() -> Result<f64>,
         mut theirs: impl FnMut() -> Result<f64>,
     ) -> Result<Self> {
-        (ours()?, theirs()?);
+        ours()?;
+        theirs()?;
         let mut runs = Vec::with_capacity(pairs);
         for _ in 0..pairs {
             runs.push((ours()?, theirs()?));
