@@ -6,7 +6,9 @@
 use std::sync::Arc;
 
 use http::uri::{Authority, Scheme};
-use http::{HeaderName, HeaderValue, Request, Response, Uri};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri};
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use kube::client::ConfigExt as _;
@@ -19,11 +21,13 @@ use tower::util::BoxCloneSyncService;
 use tower::{BoxError, Layer as _, ServiceExt as _};
 
 /// What a gRPC client of ours sends its requests to.
-pub(crate) type Channel =
-    BoxCloneSyncService<Request<Body>, Response<hyper::body::Incoming>, BoxError>;
+pub(crate) type Channel = BoxCloneSyncService<Request<Body>, Response<Incoming>, BoxError>;
 
 /// Silence after which the connection is probed, so that a dead one ends a `--follow`.
 const KEEP_ALIVE: std::time::Duration = std::time::Duration::from_secs(20);
+
+/// Longest error page that is read.
+const MAX_ERROR: usize = 64 << 10;
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -130,7 +134,7 @@ fn layered(config: &kube::Config, sender: SendRequest<Body>) -> Result<Channel, 
         let mut sender = sender.clone();
         async move {
             sender.ready().await?;
-            sender.send_request(request).await.map_err(BoxError::from)
+            grpc(sender.send_request(request).await?).await
         }
     });
     let headers = extra_headers(config);
@@ -142,6 +146,32 @@ fn layered(config: &kube::Config, sender: SendRequest<Body>) -> Result<Channel, 
         Some(auth) => BoxCloneSyncService::new(auth.layer(plain)),
         None => BoxCloneSyncService::new(plain),
     })
+}
+
+/// Passes gRPC on. Anything else comes from a server on the way, most likely a Kubernetes `Status`
+/// of the API server, and becomes the error that it describes.
+async fn grpc(response: Response<Incoming>) -> Result<Response<Incoming>, BoxError> {
+    let kind = response.headers().get(http::header::CONTENT_TYPE);
+    if kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc")) {
+        return Ok(response);
+    }
+    let code = response.status();
+    let body = Limited::new(response.into_body(), MAX_ERROR)
+        .collect()
+        .await?;
+    let message = status_message(&body.to_bytes()).unwrap_or_else(|| code.to_string());
+    Err(Box::new(match code {
+        StatusCode::UNAUTHORIZED => tonic::Status::unauthenticated(message),
+        StatusCode::FORBIDDEN => tonic::Status::permission_denied(message),
+        _ => tonic::Status::unavailable(message),
+    }))
+}
+
+/// The message of a Kubernetes `Status`.
+fn status_message(body: &[u8]) -> Option<String> {
+    let status: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let message = status.get("message")?.as_str()?;
+    Some(message.to_owned()).filter(|message| !message.is_empty())
 }
 
 /// Headers of every request: impersonation and what else the kubeconfig adds.
@@ -176,6 +206,14 @@ pub(crate) fn node_uri(cluster: &Uri, node: &str) -> Option<Uri> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_message_of_a_kubernetes_status_is_found() {
+        let body = br#"{"kind": "Status", "message": "no such node"}"#;
+        assert_eq!(status_message(body).as_deref(), Some("no such node"));
+        assert_eq!(status_message(b"<html>"), None);
+        assert_eq!(status_message(br#"{"message": ""}"#), None);
+    }
 
     #[test]
     fn a_nodes_uri_keeps_the_clusters_path() {

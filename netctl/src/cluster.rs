@@ -66,6 +66,9 @@ impl Cluster {
             .context("the API server does not answer")?
             .context("list nodes")?
             .items;
+        if nodes.is_empty() {
+            bail!("the cluster has no nodes");
+        }
         if let Some(wanted) = &self.node {
             nodes.retain(|node| node.name_any() == *wanted);
             if nodes.is_empty() {

@@ -62,6 +62,7 @@ fn render(answers: &[Answer<DropsResponse>], now: Timestamp) -> String {
         .collect();
     drops.sort_by_key(|(_, drop)| std::cmp::Reverse(drop.packets));
     let mut text = match drops.is_empty() {
+        true if all().next().is_none() => String::new(),
         true => "no drop is on record\n".to_owned(),
         false => causes(&drops, now),
     };
@@ -235,6 +236,12 @@ mod tests {
             text.contains("BAD_SOURCE    node1  from_pod  3        180\n"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn nobody_that_answers_is_not_the_same_as_no_drop() {
+        let away = [("node3".into(), Err("away".into()))];
+        assert_eq!(render(&away, Timestamp::UNIX_EPOCH), "");
     }
 
     #[test]

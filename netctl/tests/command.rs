@@ -102,7 +102,10 @@ async fn api_server() -> SocketAddr {
     let nodes = json!({"apiVersion": "v1", "kind": "NodeList", "metadata": {}, "items": [node("node2"), node("node1"), node("node3")]});
     let grpc = tonic::service::Routes::new(FlowsServer::new(Node)).into_axum_router();
     let never = axum::routing::any(std::future::pending::<()>);
-    let refused = axum::routing::any(|| async { StatusCode::BAD_GATEWAY });
+    let refused = axum::routing::any(|| async {
+        let status = json!({"kind": "Status", "message": "node3 refused the connection"});
+        (StatusCode::BAD_GATEWAY, Json(status))
+    });
     let router = axum::Router::new()
         .route("/api/v1/nodes", get(move || async move { Json(nodes) }))
         .route("/api/v1/namespaces/{namespace}/{kind}/{name}", get(object))
@@ -158,7 +161,10 @@ async fn status_names_the_nodes_that_do_not_answer_and_shows_the_rest() {
         out.contains("node2: does not answer: no answer within 500ms"),
         "{out}"
     );
-    assert!(out.contains("node3: does not answer: "), "{out}");
+    assert!(
+        out.contains("node3: does not answer: node3 refused the connection\n"),
+        "{out}"
+    );
     assert!(!out.contains('\u{1b}'), "{out}");
     let (code, out, _) = netctl(&setup, &["status", "--node", "node1"]).await;
     assert_eq!(code, Some(0));
