@@ -17,6 +17,14 @@ pub(crate) fn everything() -> Result<()> {
     packages::ensure_all()?;
     bpf::run()?;
     programs()?;
+    test_images()
+}
+
+/// The images that tests and demo run.
+///
+/// # Errors
+/// As [`everything`].
+pub(crate) fn test_images() -> Result<()> {
     images::pack(&landing()?)
 }
 

@@ -44,6 +44,8 @@ enum Task {
     Build,
     /// Build the eBPF objects into target/bpf.
     Bpf,
+    /// Pack the test images only.
+    Images,
     /// Check what the repository promises about itself.
     Tidy,
     /// Regenerate the field table of the Kubernetes API from a reference file.
@@ -72,6 +74,7 @@ fn dispatch(task: Task) -> anyhow::Result<ExitCode> {
         Task::Bench(args) => bench::run(&args)?,
         Task::Build => compile::everything()?,
         Task::Bpf => bpf::run()?,
+        Task::Images => compile::test_images()?,
         Task::Tidy => tidy::run()?,
         Task::Schema(args) => schema::generate(&args)?,
         Task::Door(args) => args.serve()?,
