@@ -4,7 +4,30 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
+use crate::Flags;
+
 const LIMIT: Duration = Duration::from_secs(2);
+
+/// Asks for a URL and prints the body; fails for any status but success.
+pub(crate) fn run(flags: &Flags) -> Result<(), String> {
+    let url = flags.required("url")?;
+    let rest = url
+        .strip_prefix("http://")
+        .ok_or(format!("{url}: http://HOST[:PORT]/PATH"))?;
+    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let address = if host.contains(':') {
+        host.to_owned()
+    } else {
+        format!("{host}:80")
+    };
+    let (code, body) = get(&address, &format!("/{path}")).map_err(|e| format!("{url}: {e}"))?;
+    print!("{}", String::from_utf8_lossy(&body));
+    if (200..300).contains(&code) {
+        Ok(())
+    } else {
+        Err(format!("{url}: status {code}"))
+    }
+}
 
 /// Asks `address` (`HOST:PORT`) for `path`; returns status code and body.
 pub(crate) fn get(address: &str, path: &str) -> io::Result<(u16, Vec<u8>)> {

@@ -14,13 +14,14 @@ mod stream;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: landing serve|udp-echo|udp-ask|pause|load|stream|measure-server|measure [--flag value]...
+const USAGE: &str = "usage: landing serve|udp-echo|udp-ask|pause|get|load|stream|measure-server|measure [--flag value]...
   serve    [--port 8080]                        HTTP: / /env/NAME /file/PATH /delay/MS /status/CODE /health
                                                 /fail /recover /exit/CODE /headers /echo /stream
                                                 /call/HOST:PORT/PATH; /api/PATH asks $UPSTREAM
   udp-echo [--port 5353]                        sends datagrams back
   udp-ask  --target ADDR:PORT                   prints the answer to one datagram
   pause                                         waits for SIGTERM
+  get      --url http://HOST[:PORT]/PATH        prints the body
   load     --target ADDR:PORT [--path /ping] [--host H] [--seconds 5] [--keep-alive true] [--until-stdin-closes true]
   stream   --target ADDR:PORT [--seconds 5] [--until-stdin-closes true]
   measure-server [--port 9000]                  the far end of the network benchmarks
@@ -45,6 +46,7 @@ fn run(args: &[String]) -> Result<(), String> {
         "udp-echo" => echo::run(&flags),
         "udp-ask" => echo::ask(&flags),
         "pause" => pause::run(),
+        "get" => call::run(&flags),
         "load" => load::run(&flags),
         "stream" => stream::run(&flags),
         "measure-server" => measure::serve(&flags),

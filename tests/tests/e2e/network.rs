@@ -57,7 +57,7 @@ fn a_service_spreads_connections_over_its_pods(world: &World) -> Result<()> {
     let space = world.namespace("spread")?;
     space.landing_service("web", 3)?;
     space.landing_pod("client", None)?;
-    let ask = "for i in $(seq 60); do wget -q -T 3 -O - http://web/ | grep hostname; done | sort | uniq -c";
+    let ask = "for i in $(seq 60); do /landing get --url http://web/ | grep hostname; done | sort | uniq -c";
     let said = space.exec("client", &["sh", "-c", ask])?;
     let counts: Vec<u32> = said
         .lines()

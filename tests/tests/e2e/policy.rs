@@ -40,9 +40,7 @@ fn cast(space: &Space<'_>) -> Result<String> {
 }
 
 fn reaches(space: &Space<'_>, pod: &str, url: &str) -> bool {
-    space
-        .exec(pod, &["wget", "-q", "-T", "1", "-O", "-", url])
-        .is_ok()
+    space.exec(pod, &["/landing", "get", "--url", url]).is_ok()
 }
 
 fn becomes(space: &Space<'_>, url: &str, pods: &[&str], wanted: bool) -> Result<()> {
@@ -115,12 +113,9 @@ fn the_shop_lets_web_call_api_and_nobody_else(world: &World) -> Result<()> {
             "exec",
             from,
             "--",
-            "wget",
-            "-q",
-            "-T",
-            "2",
-            "-O",
-            "-",
+            "/landing",
+            "get",
+            "--url",
             "http://api/",
         ])
     };
@@ -132,12 +127,9 @@ fn the_shop_lets_web_call_api_and_nobody_else(world: &World) -> Result<()> {
         "exec",
         "deploy/api",
         "--",
-        "wget",
-        "-q",
-        "-T",
-        "2",
-        "-O",
-        "-",
+        "/landing",
+        "get",
+        "--url",
         &format!("http://{address}/"),
     ]);
     ensure!(back.is_err(), "api reached web: {back:?}");

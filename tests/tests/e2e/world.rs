@@ -68,7 +68,8 @@ impl World {
             "--ignore-not-found",
             "--timeout=60s",
         ])?;
-        self.kubectl.run(&["create", "namespace", &name])?;
+        let object = format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}}}\n");
+        self.kubectl.pipe(&["create", "-f", "-"], &object)?;
         Ok(Space { world: self, name })
     }
 
@@ -223,7 +224,7 @@ impl Space<'_> {
 
     /// GET from within a pod.
     pub(crate) fn get_from(&self, pod: &str, url: &str) -> Result<String> {
-        self.exec(pod, &["wget", "-q", "-T", "3", "-O", "-", url])
+        self.exec(pod, &["/landing", "get", "--url", url])
     }
 
     /// Starts a command in a pod that ends when its standard input is closed.
