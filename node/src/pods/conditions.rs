@@ -81,6 +81,8 @@ pub fn update(view: View<'_>, status: &PodStatus) -> Vec<PodCondition> {
     for verdict in verdicts {
         set(&mut conditions, verdict, view);
     }
+    // One order, whoever wrote first: another order would read as another status.
+    conditions.sort_by_key(|condition| !OWN.contains(&condition.type_.as_str()));
     conditions
 }
 

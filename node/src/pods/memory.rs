@@ -106,6 +106,18 @@ pub struct ProbeResults {
 }
 
 impl Memory {
+    /// An object that the pod refers to has changed: what failed for want of it may be tried at
+    /// once.
+    pub fn sources_changed(&mut self) {
+        self.retries.remove("PrepareVolumes");
+        for container in self.containers.values_mut() {
+            let failure = container.failure.as_ref().map(|failure| failure.reason);
+            if failure == Some("CreateContainerConfigError") {
+                container.retry = Backoff::default();
+            }
+        }
+    }
+
     /// The memory of a container, made at first use.
     pub fn container(&mut self, name: &str) -> &mut ContainerMemory {
         self.containers.entry(name.to_owned()).or_default()
@@ -130,5 +142,28 @@ impl Memory {
         self.running
             .iter()
             .any(|action| matches!(action, Action::CreateSandbox { .. }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn news_about_objects_ends_only_the_waits_for_them() {
+        let mut memory = Memory::default();
+        let now = Timestamp::UNIX_EPOCH;
+        for (name, reason) in [("a", "CreateContainerConfigError"), ("b", "ErrImagePull")] {
+            let container = memory.container(name);
+            container.retry.attempt(now);
+            container.failure = Some(StartFailure {
+                reason,
+                message: String::new(),
+                at: now,
+            });
+        }
+        memory.sources_changed();
+        let waits = |name| crate::pods::plan::start_wait(&memory, name, now).is_some();
+        assert_eq!((waits("a"), waits("b")), (false, true));
     }
 }

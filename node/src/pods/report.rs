@@ -253,7 +253,7 @@ fn restart_waits(
     container: &ContainerSpec,
     newest: &Container,
 ) -> Option<(&'static str, String)> {
-    if facts.over {
+    if facts.over || view.memory.is_starting(&container.name) {
         return None;
     }
     let memory = view.memory.containers.get(&container.name)?;

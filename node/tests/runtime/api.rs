@@ -63,6 +63,7 @@ impl Api {
     pub(crate) fn attach(&self, watches: Arc<Watches>) {
         let pods: Vec<_> = self.list("pods").into_iter().map(typed).collect();
         watches.own_pods.replace(pods);
+        watches.services.replace([]);
         *self.0.watches.lock() = watches;
     }
 

@@ -3,7 +3,7 @@ use serde_json::json;
 
 use super::*;
 use crate::pods::memory::{ProbeResults, Retry, StartFailure};
-use crate::pods::observed::{Exit, Sandbox};
+use crate::pods::observed::{Exit, RunState, Sandbox};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()

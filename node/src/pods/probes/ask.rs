@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Probe, TCPSocketAction};
+use k8s_openapi::api::core::v1::{GRPCAction, Probe, TCPSocketAction};
 use tokio::net::TcpStream;
 
 use super::Target;
@@ -26,7 +26,7 @@ pub(super) async fn ask(target: &Target, probe: &Probe, timeout: Duration) -> Re
         return command(target, exec.command.as_deref().unwrap_or_default(), timeout).await;
     }
     match &probe.grpc {
-        Some(_) => Err("gRPC probes are not supported by this node".to_owned()),
+        Some(action) => grpc(target, action, timeout).await,
         None => Ok(()),
     }
 }
@@ -43,6 +43,16 @@ async fn tcp(target: &Target, action: &TCPSocketAction, timeout: Duration) -> Re
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) => Err(format!("dial tcp {host}:{port}: {error}")),
         Err(_) => Err(format!("dial tcp {host}:{port}: i/o timeout")),
+    }
+}
+
+async fn grpc(target: &Target, action: &GRPCAction, timeout: Duration) -> Result<(), String> {
+    let port = u16::try_from(action.port).map_err(|_| "no such port in the container")?;
+    let ip = target.ip.ok_or("the pod has no address")?;
+    let asked = super::grpc::check(ip, port, action.service.as_deref().unwrap_or_default());
+    match tokio::time::timeout(timeout, asked).await {
+        Ok(answer) => answer,
+        Err(_) => Err(format!("timeout: failed to connect service {ip}:{port}")),
     }
 }
 

@@ -4,6 +4,7 @@
 //! with its container and the others when that has succeeded.
 
 mod ask;
+mod grpc;
 
 use std::net::IpAddr;
 use std::time::Duration;

@@ -215,6 +215,26 @@ fn a_crash_loop_shows_as_such_with_its_last_exit() {
 }
 
 #[test]
+fn a_restart_that_is_under_way_is_no_back_off() {
+    let pod = pod(json!({"containers": [{"name": "a"}]}));
+    let mut memory = Memory::default();
+    memory.container("a").crash.attempt(at(96));
+    memory.running.insert(crate::pods::plan::Action::Start {
+        container: "a".into(),
+        attempt: 1,
+        sandbox: "s".into(),
+    });
+    let status = report(
+        &pod,
+        &observed(vec![container("a", 0, exited(2))]),
+        &memory,
+        false,
+    );
+    let state = first(&status).state.as_ref().unwrap();
+    assert_eq!(state.terminated.as_ref().unwrap().exit_code, 2);
+}
+
+#[test]
 fn a_failed_pull_shows_the_error_then_the_back_off() {
     let pod = pod(json!({"containers": [{"name": "a", "image": "x"}]}));
     let mut memory = Memory::default();
