@@ -66,7 +66,8 @@ fn node_may(node: &str, verb: &str, path: &ResourcePath, pod: PodReader<'_>) -> 
     let reads = matches!(verb, "get" | "list" | "watch");
     let name = path.name.as_deref().unwrap_or_default();
     let namespace = path.namespace.as_deref().unwrap_or_default();
-    let own_pod = || pod(namespace, name).is_some_and(|pod| text(&pod, "/spec/nodeName") == node);
+    // A pod that is gone is nobody's: the node learns so from a 404, not from a refusal.
+    let own_pod = || pod(namespace, name).is_none_or(|pod| text(&pod, "/spec/nodeName") == node);
     match (
         path.group.as_str(),
         path.plural.as_str(),
@@ -164,7 +165,7 @@ mod tests {
             Method::PATCH,
             "/api/v1/namespaces/shop/pods/n2/status"
         ));
-        assert!(!node(Method::DELETE, "/api/v1/namespaces/gone/pods/n1"));
+        assert!(node(Method::DELETE, "/api/v1/namespaces/gone/pods/n1"));
         assert!(!node(Method::POST, "/api/v1/namespaces/shop/pods"));
         assert!(!node(Method::PUT, "/api/v1/namespaces/shop/secrets/s"));
         let lease = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";

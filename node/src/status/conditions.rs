@@ -167,6 +167,14 @@ fn ready(seen: &Observation) -> Verdict {
     }
 }
 
+/// Whether `stored` lacks one of `own` or gives it another status; foreign types do not count.
+pub fn differ(stored: &[NodeCondition], own: &[NodeCondition]) -> bool {
+    own.iter().any(|own| {
+        let stored = stored.iter().find(|stored| stored.type_ == own.type_);
+        stored.is_none_or(|stored| stored.status != own.status)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -268,5 +276,15 @@ mod tests {
                 .unwrap()
                 .contains("NetworkReady is false")
         );
+    }
+
+    #[test]
+    fn a_condition_that_the_control_plane_took_away_differs() {
+        let own = conditions(&healthy(), &[], at(1));
+        assert!(!differ(&own, &own));
+        let mut stored = own.clone();
+        stored[0].status = "Unknown".to_owned();
+        assert!(differ(&stored, &own));
+        assert!(differ(&[], &own));
     }
 }

@@ -69,6 +69,7 @@ impl Keeper {
 
     async fn run(mut self, shutdown: CancellationToken) {
         let mut faults = self.shared.health.subscribe();
+        let mut nodes = self.shared.watches.nodes.subscribe();
         let mut ready_before = false;
         loop {
             let ready = self.turn().await;
@@ -81,6 +82,7 @@ impl Keeper {
                 () = shutdown.cancelled() => return,
                 () = tokio::time::sleep(pause) => {}
                 _ = faults.changed() => {}
+                _ = nodes.changed() => {}
             }
         }
     }
@@ -96,9 +98,10 @@ impl Keeper {
         let now = Timestamp::now();
         let fresh = conditions::conditions(&observation, &known_conditions, now);
         let status = node::status(&identity, &self.machine, fresh);
-        let due = self.written.as_ref().is_none_or(|(old, at)| {
-            at.elapsed() >= HEARTBEAT || !node::says_the_same(old, &status)
-        });
+        let due = self.overruled(&status)
+            || self.written.as_ref().is_none_or(|(old, at)| {
+                at.elapsed() >= HEARTBEAT || !node::says_the_same(old, &status)
+            });
         if due {
             match self.write(&identity, &status).await {
                 Ok(()) => self.written = Some((status, tokio::time::Instant::now())),
@@ -109,6 +112,20 @@ impl Keeper {
             }
         }
         observation.is_ready()
+    }
+
+    /// Whether the API says otherwise: the control plane sets the conditions of a silent node to
+    /// `Unknown`, and only the node itself can take that back.
+    fn overruled(&self, status: &NodeStatus) -> bool {
+        let name = &self.shared.config.node_name;
+        let stored = self.shared.watches.nodes.get("", name);
+        stored.is_some_and(|stored| {
+            let stored = stored.status.as_ref().and_then(|s| s.conditions.as_deref());
+            conditions::differ(
+                stored.unwrap_or_default(),
+                status.conditions.as_deref().unwrap_or_default(),
+            )
+        })
     }
 
     async fn observe(&self) -> Observation {
