@@ -1,5 +1,6 @@
 //! Writes a pod's status to the API: only what changed, always the newest, never in the way.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
@@ -10,18 +11,28 @@ use tokio::sync::watch;
 
 use super::names::PodId;
 
+/// Reason that the node lifecycle controller gives when it takes Ready from a silent node's pods.
+const NODE_NOT_READY: &str = "NodeNotReady";
+
 const FIRST_DELAY: Duration = Duration::from_millis(200);
 const LONGEST_DELAY: Duration = Duration::from_secs(5);
 
 /// Follows the wanted status until its sender is dropped; `known` is what the API has.
+///
+/// What the control plane said of the pod while this node was silent is overwritten as soon as
+/// `stored`, the object as the API has it, shows it.
 pub async fn run(
     client: Client,
     pod: PodId,
     mut known: PodStatus,
     mut wanted: watch::Receiver<Option<PodStatus>>,
+    mut stored: watch::Receiver<Arc<Pod>>,
 ) {
     let mut delay = FIRST_DELAY;
     loop {
+        if let Some(said) = said_in_silence(&stored.borrow_and_update()) {
+            known = said;
+        }
         let status = wanted.borrow_and_update().clone();
         if let Some(status) = status.filter(|status| *status != known) {
             match write(&client, &pod, &known, &status).await {
@@ -36,10 +47,23 @@ pub async fn run(
                 }
             }
         }
-        if wanted.changed().await.is_err() {
+        let go_on = tokio::select! {
+            changed = wanted.changed() => changed,
+            changed = stored.changed() => changed,
+        };
+        if go_on.is_err() {
             return;
         }
     }
+}
+
+/// The stored status, when the node lifecycle controller had the last word on it.
+fn said_in_silence(pod: &Pod) -> Option<PodStatus> {
+    let status = pod.status.as_ref()?;
+    let mut conditions = status.conditions.iter().flatten();
+    conditions
+        .any(|condition| condition.reason.as_deref() == Some(NODE_NOT_READY))
+        .then(|| status.clone())
 }
 
 /// Writes one status over a known one.
@@ -92,6 +116,18 @@ fn fields(status: &PodStatus) -> Map<String, Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_was_said_in_silence_overrules_what_is_known() {
+        let pod = |reason: &str| {
+            let condition = json!({"type": "Ready", "status": "False", "reason": reason});
+            let pod = json!({"metadata": {}, "status": {"conditions": [condition]}});
+            serde_json::from_value::<Pod>(pod).unwrap()
+        };
+        let silent = pod(NODE_NOT_READY);
+        assert_eq!(said_in_silence(&silent), silent.status);
+        assert_eq!(said_in_silence(&pod("ContainersNotReady")), None);
+    }
 
     #[test]
     fn only_differences_are_sent_and_vanished_fields_are_nulled() {

@@ -87,7 +87,14 @@ impl Worker {
         let (report_to, reports) = mpsc::unbounded_channel();
         let reported = pod.status.clone().unwrap_or_default();
         let (publish, wanted) = watch::channel(None);
-        let publisher = publish::run(ctx.client.clone(), id.clone(), reported.clone(), wanted);
+        let stored = inbox.pod.clone();
+        let publisher = publish::run(
+            ctx.client.clone(),
+            id.clone(),
+            reported.clone(),
+            wanted,
+            stored,
+        );
         Self {
             memory: Memory {
                 probes: probing::adopted(&reported),
