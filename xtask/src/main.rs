@@ -16,6 +16,7 @@ mod test;
 mod tidy;
 mod toolchain;
 mod up;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -40,6 +41,8 @@ enum Task {
     Test(test::TestArgs),
     /// Measure on a cluster of its own.
     Bench(bench::BenchArgs),
+    /// Run the packet tests on another kernel, in an emulated machine.
+    Vm(vm::VmArgs),
     /// Build programs, eBPF objects and images.
     Build,
     /// Build the eBPF objects into target/bpf.
@@ -71,6 +74,7 @@ fn dispatch(task: Task) -> anyhow::Result<ExitCode> {
         Task::Down(args) => up::down(&args)?,
         Task::Node(args) => return up::node(&args),
         Task::Test(args) => return test::run(&args),
+        Task::Vm(args) => return vm::run(&args),
         Task::Bench(args) => bench::run(&args)?,
         Task::Build => compile::everything()?,
         Task::Bpf => bpf::run()?,

@@ -80,6 +80,13 @@ const INSTALLED: &[Installed] = &[
     },
 ];
 
+/// Only for `vm`.
+const EMULATOR: &[Installed] = &[Installed {
+    package: "qemu-system-x86",
+    witness: "qemu-system-x86_64",
+    why: "boots other kernels",
+}];
+
 const UNPACKED: &[Unpacked] = &[
     Unpacked {
         package: "busybox-static",
@@ -106,15 +113,34 @@ const UNPACKED: &[Unpacked] = &[
 /// # Errors
 /// When something is missing and apt can't get it.
 pub(crate) fn ensure_all() -> Result<()> {
-    let missing: Vec<_> = INSTALLED.iter().filter(|p| !present(p.witness)).collect();
+    ensure_installed(INSTALLED)?;
+    ensure_unpacked(UNPACKED)
+}
+
+/// Makes sure that another kernel can be booted, and returns the path of a static busybox.
+///
+/// # Errors
+/// As [`ensure_all`].
+pub(crate) fn ensure_emulator() -> Result<PathBuf> {
+    ensure_installed(EMULATOR)?;
+    let busybox = UNPACKED.iter().filter(|p| p.tool == "busybox");
+    ensure_unpacked(busybox)?;
+    let busybox = tools_dir().join("bin/busybox");
+    fs::canonicalize(&busybox).with_context(|| busybox.display().to_string())
+}
+
+fn ensure_installed(packages: &[Installed]) -> Result<()> {
+    let missing: Vec<_> = packages.iter().filter(|p| !present(p.witness)).collect();
     for package in &missing {
         detail(&format!("{}: {}", package.package, package.why));
     }
-    install(&missing.iter().map(|p| p.package).collect::<Vec<_>>())?;
-    UNPACKED
-        .iter()
-        .filter(|p| !tools_dir().join("bin").join(p.tool).exists())
-        .try_for_each(unpack)
+    install(&missing.iter().map(|p| p.package).collect::<Vec<_>>())
+}
+
+fn ensure_unpacked(packages: impl IntoIterator<Item = &'static Unpacked>) -> Result<()> {
+    let bin = tools_dir().join("bin");
+    let mut missing = packages.into_iter().filter(|p| !bin.join(p.tool).exists());
+    missing.try_for_each(unpack)
 }
 
 /// Installs packages without asking anything; nothing for an empty list.
@@ -157,19 +183,42 @@ fn unpack(wanted: &Unpacked) -> Result<()> {
         wanted.package, wanted.why
     ));
     let (root, bin) = (tools_dir().join(wanted.package), tools_dir().join("bin"));
-    fs::create_dir_all(&root)?;
     fs::create_dir_all(&bin)?;
+    download(wanted.package, &root)?;
+    let file = root.join(wanted.file);
+    ensure!(file.is_file(), "{} has no {}", wanted.package, wanted.file);
+    symlink(&file, bin.join(wanted.tool)).with_context(|| wanted.tool.to_owned())
+}
+
+/// Downloads a package and unpacks it into `root`, without installing it.
+///
+/// # Errors
+/// When apt can't get it.
+pub(crate) fn download(package: &str, root: &Path) -> Result<()> {
+    fs::create_dir_all(root).with_context(|| root.display().to_string())?;
     update_once()?;
     let mut download = Command::new("apt-get");
     // apt drops privileges for downloads, and its user may not write here.
     download
-        .args(["download", "-o", "APT::Sandbox::User=root", wanted.package])
-        .current_dir(&root);
-    run::checked(&mut download).with_context(|| format!("download {}", wanted.package))?;
-    extract(&root)?;
-    let file = root.join(wanted.file);
-    ensure!(file.is_file(), "{} has no {}", wanted.package, wanted.file);
-    symlink(&file, bin.join(wanted.tool)).with_context(|| wanted.tool.to_owned())
+        .args(["download", "-o", "APT::Sandbox::User=root", package])
+        .current_dir(root);
+    run::checked(&mut download).with_context(|| format!("download {package}"))?;
+    extract(root)
+}
+
+/// Names of the packages that match a regular expression, by lists that are refreshed when none does.
+///
+/// # Errors
+/// When apt fails.
+pub(crate) fn search(pattern: &str) -> Result<Vec<String>> {
+    let ask = || run::run("apt-cache", &["search", "--names-only", pattern]);
+    let mut found = ask()?;
+    if found.is_empty() {
+        update_once()?;
+        found = ask()?;
+    }
+    let names = found.lines().filter_map(|l| l.split_whitespace().next());
+    Ok(names.map(str::to_owned).collect())
 }
 
 fn extract(root: &Path) -> Result<()> {
@@ -231,7 +280,8 @@ mod tests {
 
     #[test]
     fn every_package_has_its_reason() {
-        assert!(INSTALLED.iter().all(|p| !p.why.is_empty()));
+        let installed = INSTALLED.iter().chain(EMULATOR);
+        assert!(installed.into_iter().all(|p| !p.why.is_empty()));
         assert!(
             UNPACKED
                 .iter()

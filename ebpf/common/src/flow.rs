@@ -41,20 +41,31 @@ impl Tuple {
         dst_port: Port,
         protocol: u8,
     ) -> (Self, usize) {
-        if sorts_first(src, src_port, dst, dst_port) {
-            (Self::ordered(src, src_port, dst, dst_port, protocol), 0)
-        } else {
-            (Self::ordered(dst, dst_port, src, src_port, protocol), 1)
-        }
+        let mut tuple = Self::default();
+        let side = tuple.set(src, src_port, dst, dst_port, protocol);
+        (tuple, side)
     }
 
+    /// Makes this the tuple of a packet, in place, and returns the side that sent it. `reserved`
+    /// is zero already: a program's stack is too small for one tuple more.
     #[inline(always)]
-    fn ordered(a: &Addr, a_port: Port, b: &Addr, b_port: Port, protocol: u8) -> Self {
-        Self {
-            addr: [*a, *b],
-            port: [a_port, b_port],
-            protocol,
-            reserved: [0; 3],
+    pub fn set(
+        &mut self,
+        src: &Addr,
+        src_port: Port,
+        dst: &Addr,
+        dst_port: Port,
+        protocol: u8,
+    ) -> usize {
+        self.protocol = protocol;
+        if sorts_first(src, src_port, dst, dst_port) {
+            self.addr = [*src, *dst];
+            self.port = [src_port, dst_port];
+            0
+        } else {
+            self.addr = [*dst, *src];
+            self.port = [dst_port, src_port];
+            1
         }
     }
 }

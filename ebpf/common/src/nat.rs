@@ -61,17 +61,15 @@ abi! {
     }
 }
 
-impl NatEntry {
-    /// The key of the opposite direction: what an answer to the translated packet looks like.
+impl NatKey {
+    /// Makes this what an answer to a packet that `entry` translated looks like, in place: a
+    /// program's stack is too small for one key more. `reserved` is zero already.
     #[inline(always)]
-    pub const fn answer_key(&self, protocol: u8) -> NatKey {
-        NatKey {
-            src: self.dst,
-            dst: self.src,
-            src_port: self.dst_port,
-            dst_port: self.src_port,
-            protocol,
-            reserved: [0; 3],
-        }
+    pub fn set_answer(&mut self, entry: &NatEntry, protocol: u8) {
+        self.src = entry.dst;
+        self.dst = entry.src;
+        self.src_port = entry.dst_port;
+        self.dst_port = entry.src_port;
+        self.protocol = protocol;
     }
 }

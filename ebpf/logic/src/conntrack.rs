@@ -49,7 +49,7 @@ impl Seen {
         self.0 & Self::HOST != 0
     }
     #[inline(always)]
-    pub(crate) fn from_opener(self) -> bool {
+    pub(crate) fn is_from_opener(self) -> bool {
         self.0 & Self::FROM_OPENER != 0
     }
     #[inline(always)]

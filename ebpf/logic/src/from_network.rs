@@ -64,7 +64,7 @@ fn into_endpoint<M: Maps>(m: &M, p: &mut Packet, dst: &Endpoint, flags: u8) -> V
     let seen = p.seen;
     if !seen.is_known() {
         let reason = if seen.must_be_judged() {
-            judge_again(m, p, None, Some(dst), seen.from_opener())
+            judge_again(m, p, None, Some(dst), seen.is_from_opener())
         } else {
             new_flow(m, p, dst, flags)
         };
@@ -77,7 +77,7 @@ fn into_endpoint<M: Maps>(m: &M, p: &mut Packet, dst: &Endpoint, flags: u8) -> V
     }
     // The answer of a remote backend to a pod that called a service per packet. A packet that was
     // translated on its way in (`flags`) is complete.
-    if seen.has_nat() && !seen.from_opener() && flags == 0 {
+    if seen.has_nat() && !seen.is_from_opener() && flags == 0 {
         return if nat::translate(m, p) == 0 {
             Verdict::drop(Reason::NAT_LOST)
         } else {

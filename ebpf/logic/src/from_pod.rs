@@ -84,7 +84,7 @@ fn decide_slowly<M: Maps>(
         return Verdict::drop(Reason::NOT_CONFIGURED);
     };
     if seen.must_be_judged() {
-        let reason = judge_again(m, p, Some(src), dst, seen.from_opener());
+        let reason = judge_again(m, p, Some(src), dst, seen.is_from_opener());
         if reason != Reason::FORWARDED {
             return Verdict::drop(reason);
         }
@@ -106,7 +106,7 @@ fn decide_slowly<M: Maps>(
 #[inline(always)]
 fn translated<M: Maps>(m: &M, config: &NodeConfig, p: &mut Packet, seen: Seen) -> Verdict {
     if nat::translate(m, p) == 0 {
-        if !seen.from_opener() {
+        if !seen.is_from_opener() {
             return Verdict::drop(Reason::NAT_LOST);
         }
         return masquerade(m, config, p);
@@ -247,7 +247,7 @@ fn after_service<M: Maps>(m: &M, p: &mut Packet, src: &Endpoint, outcome: Outcom
     let revisions = [src.policy_revision, revision(dst)];
     let seen = conntrack::touch(m, &config.timeouts, p, side, revisions);
     if seen.must_be_judged() {
-        let reason = judge_again(m, p, Some(src), dst, seen.from_opener());
+        let reason = judge_again(m, p, Some(src), dst, seen.is_from_opener());
         if reason != Reason::FORWARDED {
             return Verdict::drop(reason);
         }

@@ -40,31 +40,45 @@ pub(crate) fn translate<M: Maps>(m: &M, p: &mut Packet) -> u32 {
     let Some(config) = m.config() else { return 0 };
     let now = m.now_ns();
     let (protocol, flags) = (p.protocol, p.tcp_flags);
-    m.update_nat(&p.nat_key(), |entry| {
-        if is_stale(entry, protocol, &config.timeouts, now) {
-            return 0;
-        }
-        if flags & (protocol::FIN | protocol::RST) != 0 {
-            entry.flags |= CLOSING;
-        } else if flags & protocol::SYN != 0 {
-            entry.flags &= !CLOSING;
-        }
-        if now.saturating_sub(entry.seen_ns) > STAMP_NS {
-            entry.seen_ns = now;
-        }
-        rewrite(m, p, entry);
-        u32::from(entry.kind)
-    })
-    .unwrap_or(0)
+    p.set_nat_key();
+    let to = &mut p.to;
+    let kind = m
+        .update_nat(&p.nat_key, |entry| {
+            if is_stale(entry, protocol, &config.timeouts, now) {
+                return 0;
+            }
+            touch(entry, flags, now);
+            *to = *entry;
+            u32::from(entry.kind)
+        })
+        .unwrap_or(0);
+    if kind != 0 {
+        rewrite(m, p);
+    }
+    kind
 }
 
+/// Notes a packet with these TCP flags.
 #[inline(always)]
-fn rewrite<M: Maps>(m: &M, p: &mut Packet, to: &NatEntry) {
-    m.step(|| Step::Translated(*to));
-    p.src = to.src;
-    p.dst = to.dst;
-    p.src_port = to.src_port;
-    p.dst_port = to.dst_port;
+fn touch(entry: &mut NatEntry, tcp_flags: u8, now: u64) {
+    if tcp_flags & (protocol::FIN | protocol::RST) != 0 {
+        entry.flags |= CLOSING;
+    } else if tcp_flags & protocol::SYN != 0 {
+        entry.flags &= !CLOSING;
+    }
+    if now.saturating_sub(entry.seen_ns) > STAMP_NS {
+        entry.seen_ns = now;
+    }
+}
+
+/// Makes `p` what `p.to` says.
+#[inline(always)]
+fn rewrite<M: Maps>(m: &M, p: &mut Packet) {
+    m.step(|| Step::Translated(p.to));
+    p.src = p.to.src;
+    p.dst = p.to.dst;
+    p.src_port = p.to.src_port;
+    p.dst_port = p.to.dst_port;
     p.found.src_identity = 0;
     p.found.dst_identity = 0;
 }
@@ -88,7 +102,8 @@ pub(crate) fn to_destination(p: &mut Packet, kind: u8, dst: Addr, port: Port) {
 #[inline(never)]
 pub(crate) fn bind<M: Maps>(m: &M, p: &mut Packet) -> Reason {
     prepare(m, p);
-    if !m.insert_nat(&p.to.answer_key(p.protocol), &p.back, false) {
+    p.set_answer_key();
+    if !m.insert_nat(&p.nat_key, &p.back, false) {
         return Reason::MAP_FULL;
     }
     finish(m, p)
@@ -134,7 +149,8 @@ fn reserve<M: Maps>(m: &M, config: &NodeConfig, p: &mut Packet, number: u32) -> 
     if p.is_icmp() {
         p.to.dst_port = p.to.src_port;
     }
-    m.insert_nat(&p.to.answer_key(p.protocol), &p.back, true)
+    p.set_answer_key();
+    m.insert_nat(&p.nat_key, &p.back, true)
 }
 
 /// The same, but a flow that is stale loses its port. Once per packet only: the sweep removes stale
@@ -144,7 +160,7 @@ fn take_over<M: Maps>(m: &M, config: &NodeConfig, p: &mut Packet, number: u32) -
     if reserve(m, config, p, number) {
         return true;
     }
-    m.update_nat(&p.to.answer_key(p.protocol), |old| {
+    m.update_nat(&p.nat_key, |old| {
         let stale = is_stale(old, p.protocol, &config.timeouts, p.back.seen_ns);
         if stale {
             *old = p.back;
@@ -171,10 +187,10 @@ fn prepare<M: Maps>(m: &M, p: &mut Packet) {
 
 #[inline(never)]
 fn finish<M: Maps>(m: &M, p: &mut Packet) -> Reason {
-    if !m.insert_nat(&p.nat_key(), &p.to, false) {
+    p.set_nat_key();
+    if !m.insert_nat(&p.nat_key, &p.to, false) {
         return Reason::MAP_FULL;
     }
-    let to = p.to;
-    rewrite(m, p, &to);
+    rewrite(m, p);
     Reason::FORWARDED
 }

@@ -59,6 +59,8 @@ pub struct Packet {
     pub to: NatEntry,
     /// What the answer to the translated packet becomes.
     pub back: NatEntry,
+    /// The key of a translation.
+    pub nat_key: NatKey,
     /// The flow's normalised tuple.
     pub key: Tuple,
     /// A conntrack entry in the making.
@@ -90,28 +92,25 @@ impl Packet {
     /// Sets `self.key` to the flow's normalised tuple; returns the side that sent this packet.
     #[inline(always)]
     pub(crate) fn normalise(&mut self) -> usize {
-        let (key, side) = Tuple::new(
-            &self.src,
-            self.src_port,
-            &self.dst,
-            self.dst_port,
-            self.protocol,
-        );
-        self.key = key;
-        side
+        let (src, dst) = (&self.src, &self.dst);
+        let key = &mut self.key;
+        key.set(src, self.src_port, dst, self.dst_port, self.protocol)
     }
 
-    /// The exact tuple.
+    /// Sets `self.nat_key` to the exact tuple.
     #[inline(always)]
-    pub fn nat_key(&self) -> NatKey {
-        NatKey {
-            src: self.src,
-            dst: self.dst,
-            src_port: self.src_port,
-            dst_port: self.dst_port,
-            protocol: self.protocol,
-            reserved: [0; 3],
-        }
+    pub(crate) fn set_nat_key(&mut self) {
+        self.nat_key.src = self.src;
+        self.nat_key.dst = self.dst;
+        self.nat_key.src_port = self.src_port;
+        self.nat_key.dst_port = self.dst_port;
+        self.nat_key.protocol = self.protocol;
+    }
+
+    /// Sets `self.nat_key` to what an answer to the translated packet looks like.
+    #[inline(always)]
+    pub(crate) fn set_answer_key(&mut self) {
+        self.nat_key.set_answer(&self.to, self.protocol);
     }
 
     /// The port that policy judges: that of the opener's destination, none for ICMP.

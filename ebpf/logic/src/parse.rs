@@ -40,7 +40,7 @@ pub trait Frame {
     /// The `N` words at `offset`, if the frame has them.
     fn words<const N: usize>(&self, offset: usize) -> Option<[u32; N]>;
     /// Bytes of the whole frame.
-    fn len(&self) -> u32;
+    fn bytes(&self) -> u32;
 }
 
 /// What a frame is, if not a packet to decide about.
@@ -65,7 +65,7 @@ fn malformed<T>(value: Option<T>) -> Result<T, Other> {
 /// What the frame is instead.
 #[inline(always)]
 pub fn ethernet<F: Frame>(frame: &F, p: &mut Packet) -> Result<(), Other> {
-    p.len = frame.len().saturating_sub(ETH_LEN as u32);
+    p.len = frame.bytes().saturating_sub(ETH_LEN as u32);
     match u16::from_be(malformed(frame.half(ETHERTYPE))?) {
         IPV4 => ipv4(frame, p),
         IPV6 => Err(ipv6(frame)),

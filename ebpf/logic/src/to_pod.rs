@@ -59,7 +59,7 @@ fn decide_slowly<M: Maps>(m: &M, p: &mut Packet, dst: &Endpoint) -> Verdict {
         return Verdict::PASS;
     }
     let reason = if seen.must_be_judged() {
-        judge_again(m, p, None, Some(dst), seen.from_opener())
+        judge_again(m, p, None, Some(dst), seen.is_from_opener())
     } else {
         new_flow(m, p, dst)
     };

@@ -205,7 +205,7 @@ impl Frame for Bytes {
         Some(words)
     }
 
-    fn len(&self) -> u32 {
+    fn bytes(&self) -> u32 {
         self.0.len() as u32
     }
 }

@@ -44,7 +44,7 @@ impl Frame for Skb {
     }
 
     #[inline(always)]
-    fn len(&self) -> u32 {
+    fn bytes(&self) -> u32 {
         self.len
     }
 }

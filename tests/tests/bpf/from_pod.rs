@@ -155,6 +155,10 @@ fn an_open_flow_is_judged_again_when_the_policy_changes() {
 #[test]
 fn an_idle_flow_counts_as_absent() {
     let Some(mut node) = Node::new() else { return };
+    let mut config = node::config();
+    // The kernel's clock starts with the machine, which may be young.
+    config.timeouts.udp = 1;
+    node.configure(config);
     let flow = ends(WEB, 40000, REMOTE, 53);
     assert_eq!(node.from_pod(&frames::udp(flow)).action, REDIRECT);
     node.age(flow, UDP);
@@ -237,6 +241,7 @@ fn a_stale_translation_gives_its_port_away() {
     let Some(mut node) = Node::new() else { return };
     let mut config = node::config();
     config.snat_port_last = config.snat_port_first;
+    config.timeouts.udp = 1;
     node.configure(config);
     let key = NatKey {
         src: OUTSIDE,
