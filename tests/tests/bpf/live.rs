@@ -90,7 +90,7 @@ fn exchange(mut client: TcpStream, listener: &TcpListener) -> IpAddr {
         server.read_exact(&mut bytes).expect("the request");
         server.write_all(&bytes).expect("the answer");
     });
-    let sent: Vec<u8> = (0..BULK).map(|i| (i * 31 >> 3) as u8).collect();
+    let sent: Vec<u8> = (0..BULK).map(|i| ((i * 31) >> 3) as u8).collect();
     let mut writer = client.try_clone().expect("a second handle");
     client
         .set_read_timeout(Some(Duration::from_secs(10)))

@@ -45,6 +45,10 @@ pub(crate) struct Node {
     pub(crate) bpffs: tempfile::TempDir,
 }
 
+#[allow(
+    clippy::wrong_self_convention,
+    reason = "methods are called like the hooks"
+)]
 impl Node {
     /// A configured node with two pods; `None`, with a printed reason, where eBPF is not to be had.
     pub(crate) fn new() -> Option<Self> {
