@@ -38,10 +38,21 @@ fn programs() -> Result<()> {
             "--workspace",
             "--exclude",
             "xtask",
+            "--exclude",
+            "naru-load",
             "--bins",
         ],
         &[],
     )
+}
+
+/// The clients of the benchmarks.
+///
+/// # Errors
+/// When they do not compile.
+pub(crate) fn load() -> Result<()> {
+    step("building the load");
+    cargo(&["build", "--release", "--package", "naru-load"], &[])
 }
 
 /// The program of the test images, linked statically.

@@ -108,6 +108,14 @@ const UNPACKED: &[Unpacked] = &[
     },
 ];
 
+/// Unpacked, because its package starts a service.
+const ETCD: Unpacked = Unpacked {
+    package: "etcd-server",
+    file: "usr/bin/etcd",
+    tool: "etcd",
+    why: "is the peer of the store in the benchmarks",
+};
+
 /// Makes sure that every package is there.
 ///
 /// # Errors
@@ -141,6 +149,15 @@ fn ensure_unpacked(packages: impl IntoIterator<Item = &'static Unpacked>) -> Res
     let bin = tools_dir().join("bin");
     let mut missing = packages.into_iter().filter(|p| !bin.join(p.tool).exists());
     missing.try_for_each(unpack)
+}
+
+/// Makes sure that etcd is there, which only a benchmark needs.
+///
+/// # Errors
+/// As [`ensure_all`].
+pub(crate) fn ensure_etcd() -> Result<()> {
+    let absent = !tools_dir().join("bin").join(ETCD.tool).exists();
+    if absent { unpack(&ETCD) } else { Ok(()) }
 }
 
 /// Installs packages without asking anything; nothing for an empty list.

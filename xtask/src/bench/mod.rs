@@ -4,6 +4,11 @@
 //! by pair. A null case, the peer against itself, shows how far apart equals come out here: nothing
 //! smaller than its spread means anything.
 
+mod api;
+mod daemon;
+mod etcd;
+mod idle;
+mod load;
 mod net;
 mod pod;
 mod series;
@@ -19,12 +24,26 @@ use crate::{compile, kubectls};
 /// Arguments of `cargo xtask bench`.
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
-    /// `pod` or `net`; all when absent.
+    /// `idle`, `pod`, `net` or `api`; all when absent.
     name: Option<String>,
     /// Pairs of runs per case.
     #[arg(long, default_value_t = 15)]
     pairs: usize,
+    /// Length of a run of `net` and `api`, in seconds.
+    #[arg(long, default_value_t = 0.5)]
+    seconds: f64,
 }
+
+/// How often and how long to measure.
+#[derive(Debug, Clone, Copy)]
+struct Effort {
+    pairs: usize,
+    /// Of one run.
+    seconds: f64,
+}
+
+/// Idle first: it wants a fresh cluster.
+const NAMES: [&str; 4] = ["idle", "pod", "net", "api"];
 
 /// Starts a cluster of its own, measures, ends it.
 ///
@@ -32,7 +51,12 @@ pub(crate) struct BenchArgs {
 /// When the cluster does not start or a measurement fails.
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     let names = chosen(args.name.as_deref())?;
+    let effort = Effort {
+        pairs: args.pairs,
+        seconds: args.seconds,
+    };
     compile::everything()?;
+    compile::load()?;
     step("starting the cluster \"measure\"");
     let layout = Layout::of_checkout("measure")?;
     let cluster = Cluster::up(
@@ -44,24 +68,26 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     )?;
     let outcome = names
         .iter()
-        .try_for_each(|name| measure(name, &cluster, args.pairs));
+        .try_for_each(|name| measure(name, &cluster, effort));
     cluster.down()?;
     outcome
 }
 
 fn chosen(name: Option<&str>) -> Result<Vec<&str>> {
     match name {
-        None => Ok(vec!["pod", "net"]),
-        Some(name @ ("pod" | "net")) => Ok(vec![name]),
-        Some(other) => bail!("no benchmark is called {other:?}: pod, net"),
+        None => Ok(NAMES.to_vec()),
+        Some(name) if NAMES.contains(&name) => Ok(vec![name]),
+        Some(other) => bail!("no benchmark is called {other:?}: {}", NAMES.join(", ")),
     }
 }
 
-fn measure(name: &str, cluster: &Cluster, pairs: usize) -> Result<()> {
+fn measure(name: &str, cluster: &Cluster, effort: Effort) -> Result<()> {
     step(&format!("measuring {name}"));
     let cases = match name {
-        "pod" => pod::measure(cluster, pairs)?,
-        _ => net::measure(cluster, pairs)?,
+        "idle" => idle::measure(cluster)?,
+        "pod" => pod::measure(cluster, effort.pairs)?,
+        "net" => net::measure(cluster, effort)?,
+        _ => api::measure(cluster, effort)?,
     };
     cases.iter().for_each(|case| println!("{}", case.line()));
     let dir = target_dir().join("bench");
@@ -118,7 +144,7 @@ mod tests {
     #[test]
     fn an_unknown_benchmark_is_refused() {
         assert!(chosen(Some("nett")).is_err());
-        assert_eq!(chosen(None).unwrap().len(), 2);
+        assert_eq!(chosen(None).unwrap().len(), 4);
     }
 
     #[test]

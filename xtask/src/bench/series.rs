@@ -65,7 +65,7 @@ impl Better {
 }
 
 impl Case {
-    /// Runs both sides in turn, `pairs` times, after one pair that is not counted.
+    /// Runs both sides in turn, `pairs` times, after one pair that is not counted; rates.
     pub(crate) fn paired(
         case: &str,
         unit: &str,
@@ -74,12 +74,7 @@ impl Case {
         mut ours: impl FnMut() -> Result<f64>,
         mut theirs: impl FnMut() -> Result<f64>,
     ) -> Result<Self> {
-        ours()?;
-        theirs()?;
-        let mut runs = Vec::with_capacity(pairs);
-        for _ in 0..pairs {
-            runs.push((ours()?, theirs()?));
-        }
+        let runs = alternate(pairs, &mut ours, &mut theirs)?;
         Ok(Self {
             case: case.to_owned(),
             unit: unit.to_owned(),
@@ -107,6 +102,11 @@ impl Case {
         }
     }
 
+    /// The median of the ratios, if there is a peer.
+    pub(crate) fn ratio(&self) -> Option<f64> {
+        self.ratio.map(|r| r.median)
+    }
+
     /// The case in one line for people.
     pub(crate) fn line(&self) -> String {
         let Spread { min, median, max } = self.ours;
@@ -127,9 +127,44 @@ impl Case {
     }
 }
 
+/// Pairs of figures, ours and theirs, after a pair that is not counted. Each side is first every
+/// other time, so that a drift of the machine favours neither.
+fn alternate(
+    pairs: usize,
+    mut ours: impl FnMut() -> Result<f64>,
+    mut theirs: impl FnMut() -> Result<f64>,
+) -> Result<Vec<(f64, f64)>> {
+    let mut runs = Vec::with_capacity(pairs);
+    for pair in 0..=pairs {
+        let figures = if pair % 2 == 0 {
+            let first = ours()?;
+            (first, theirs()?)
+        } else {
+            let first = theirs()?;
+            (ours()?, first)
+        };
+        runs.push(figures);
+    }
+    runs.remove(0);
+    Ok(runs)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::RefCell;
+
+    #[test]
+    fn each_side_is_first_every_other_time() {
+        let order = RefCell::new(String::new());
+        let run = |side| {
+            order.borrow_mut().push(side);
+            Ok(1.0)
+        };
+        let runs = alternate(3, || run('o'), || run('t')).unwrap();
+        assert_eq!(runs.len(), 3);
+        assert_eq!(*order.borrow(), "ottootto");
+    }
 
     #[test]
     fn the_median_of_an_even_number_lies_between() {

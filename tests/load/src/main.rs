@@ -1,0 +1,81 @@
+//! The load of `cargo xtask bench api`: many clients of an API server, or of etcd, at once.
+//!
+//! A program of its own, so that xtask needs no TLS and compiles fast. Every subcommand prints one
+//! figure as its last word. Clients hold one HTTP/2 connection each and wait for every answer, as
+//! the peers' do; a request that fails ends the run, because a rate with failures would mislead.
+
+mod access;
+mod crowd;
+mod etcd;
+mod fanout;
+mod objects;
+mod requests;
+mod services;
+mod session;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "naru-load", about = "Loads an API server and prints a figure")]
+struct Line {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Make services with one EndpointSlice each.
+    Services(services::ServicesArgs),
+    /// Durable creates of ConfigMaps, per second.
+    Creates(Crowd),
+    /// Reads of one ConfigMap, per second.
+    Reads(Crowd),
+    /// Make a number of ConfigMaps; prints the bytes of one.
+    Fill(requests::FillArgs),
+    /// Milliseconds from a write until the last of many watchers has it.
+    Fanout(fanout::FanoutArgs),
+    /// Raw puts into etcd, per second, of values as large as the ConfigMaps.
+    EtcdPuts(etcd::EtcdArgs),
+}
+
+/// Who loads the API server, and how long.
+#[derive(Debug, Args)]
+struct Crowd {
+    /// kubeconfig (JSON) with the certificates inside.
+    #[arg(long)]
+    kubeconfig: PathBuf,
+    /// Clients, each with a connection of its own.
+    #[arg(long, default_value_t = 1)]
+    clients: usize,
+    #[arg(long, default_value_t = 2.0)]
+    seconds: f64,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let outcome = dispatch(Line::parse().task).await;
+    match outcome {
+        Ok(figure) => {
+            println!("{figure}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn dispatch(task: Task) -> anyhow::Result<f64> {
+    match task {
+        Task::Services(args) => services::run(&args).await,
+        Task::Creates(crowd) => requests::creates(&crowd).await,
+        Task::Reads(crowd) => requests::reads(&crowd).await,
+        Task::Fill(args) => requests::fill(&args).await,
+        Task::Fanout(args) => fanout::run(&args).await,
+        Task::EtcdPuts(args) => etcd::run(&args).await,
+    }
+}

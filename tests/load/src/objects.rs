@@ -1,0 +1,74 @@
+//! The objects of the load, as JSON; pure.
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+/// Namespace of everything that this program makes.
+pub(crate) const NAMESPACE: &str = "load";
+
+/// Bytes of the text in every ConfigMap.
+const PAYLOAD: usize = 1024;
+
+/// A ConfigMap with one kibibyte of text.
+pub(crate) fn config_map(name: &str) -> Bytes {
+    bytes(&json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": name},
+        "data": {"text": "x".repeat(PAYLOAD)},
+    }))
+}
+
+/// A namespace.
+pub(crate) fn namespace(name: &str) -> Bytes {
+    bytes(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}))
+}
+
+/// A service without selector.
+pub(crate) fn service(name: &str, port: u16) -> Bytes {
+    bytes(&json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": {"name": name},
+        "spec": {"ports": [{"port": port, "protocol": "TCP"}]},
+    }))
+}
+
+/// The endpoints of the service of the same name.
+pub(crate) fn endpoint_slice(name: &str, addresses: &[String], port: u16) -> Bytes {
+    let endpoints: Vec<Value> = addresses
+        .iter()
+        .map(|a| json!({"addresses": [a], "conditions": {"ready": true}}))
+        .collect();
+    bytes(&json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+        "metadata": {"name": name, "labels": {"kubernetes.io/service-name": name}},
+        "addressType": "IPv4",
+        "endpoints": endpoints,
+        "ports": [{"name": "", "port": port, "protocol": "TCP"}],
+    }))
+}
+
+fn bytes(value: &Value) -> Bytes {
+    value.to_string().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_address_is_an_endpoint_of_its_own() {
+        let text = endpoint_slice("a", &["10.0.0.1".into(), "10.0.0.2".into()], 9000);
+        let slice: Value = serde_json::from_slice(&text).unwrap();
+        assert_eq!(slice["endpoints"].as_array().unwrap().len(), 2);
+        assert_eq!(
+            slice["metadata"]["labels"]["kubernetes.io/service-name"],
+            "a"
+        );
+    }
+
+    #[test]
+    fn a_config_map_is_a_little_more_than_its_text() {
+        let size = config_map("a").len();
+        assert!(size > PAYLOAD && size < PAYLOAD + 200, "{size}");
+    }
+}

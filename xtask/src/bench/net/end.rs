@@ -1,0 +1,118 @@
+//! One end of a measurement: a place (network namespace, cgroup) in which `landing` runs.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use naru_tests::support::{run, wait};
+
+/// The core that both ends share.
+const CORE: &str = "1";
+
+/// Port of every measuring server.
+pub(super) const PORT: u16 = 9000;
+
+/// A network namespace, and the cgroup whose programs apply there.
+#[derive(Debug, Clone)]
+pub(super) struct End {
+    /// `landing`, as the host sees it.
+    pub(super) program: PathBuf,
+    /// The namespace's file.
+    pub(super) netns: PathBuf,
+    /// The cgroup2 directory to join; the caller's own when absent.
+    pub(super) cgroup: Option<PathBuf>,
+}
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// Exchanges of one byte on one connection.
+    RequestResponse,
+    /// Connect, exchange one byte, close with a reset.
+    Connect,
+    /// Bytes one way.
+    Stream,
+}
+
+impl Mode {
+    /// Every mode.
+    pub(super) const ALL: [Self; 3] = [Self::RequestResponse, Self::Connect, Self::Stream];
+
+    /// As `landing measure --mode` and the names of cases spell it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::RequestResponse => "rr",
+            Self::Connect => "crr",
+            Self::Stream => "stream",
+        }
+    }
+
+    /// Unit of a run's figure.
+    pub(super) fn unit(self) -> &'static str {
+        match self {
+            Self::Stream => "B/s",
+            _ => "1/s",
+        }
+    }
+}
+
+/// A measuring server; ends when it is dropped.
+#[derive(Debug)]
+pub(super) struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may be gone already; either way it is reaped.
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+impl End {
+    /// Starts a server here and waits until it accepts on loopback.
+    ///
+    /// # Errors
+    /// When it does not accept within ten seconds.
+    pub(super) fn serve(&self) -> Result<Server> {
+        let mut command = self.command();
+        command.args(["measure-server", "--port", &PORT.to_string()]);
+        let server = Server(
+            command
+                .stdin(Stdio::null())
+                .spawn()
+                .context("start the server")?,
+        );
+        let local = format!("127.0.0.1:{PORT}");
+        wait::holds("the measuring server", Duration::from_secs(10), || {
+            self.measure(&local, Mode::RequestResponse, 0.001).is_ok()
+        })?;
+        Ok(server)
+    }
+
+    /// The rate of one run from here to `target` (`address:port`), in the mode's unit.
+    ///
+    /// # Errors
+    /// When the client can't connect or an exchange fails.
+    pub(super) fn measure(&self, target: &str, mode: Mode, seconds: f64) -> Result<f64> {
+        let mut command = self.command();
+        command.args(["measure", "--target", target, "--mode", mode.name()]);
+        command.args(["--seconds", &seconds.to_string()]);
+        let printed = run::checked(&mut command)?;
+        printed
+            .trim()
+            .parse()
+            .with_context(|| format!("rate {printed:?}"))
+    }
+
+    /// `landing` in this place, pinned to the common core; the process id is the program's own.
+    fn command(&self) -> Command {
+        let script = "[ \"$1\" = - ] || echo $$ >\"$1/cgroup.procs\" || exit 125; n=$2; c=$3; shift 3; \
+                      exec nsenter --net=\"$n\" -- taskset -c \"$c\" \"$@\"";
+        let mut command = Command::new("sh");
+        command.args(["-c", script, "sh"]);
+        command.arg(self.cgroup.as_deref().unwrap_or(Path::new("-")));
+        command.arg(&self.netns).arg(CORE).arg(&self.program);
+        command
+    }
+}

@@ -1,0 +1,147 @@
+//! The peer: two leaves behind one router, joined by the kernel's own routing over veth pairs.
+//!
+//! The same topology as two pods on a node, without any program of ours. The rule sets of kube-proxy
+//! are loaded into the router.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::Result;
+use naru_tests::support::run;
+
+use super::end::End;
+
+/// First address of the server's leaf; the second is the next one.
+pub(super) const SERVERS: [&str; 2] = ["10.99.2.2", "10.99.2.3"];
+
+const ROUTER: &str = "naru-bench-router";
+const CLIENT: &str = "naru-bench-client";
+const SERVER: &str = "naru-bench-server";
+
+/// The three namespaces; removed when dropped.
+#[derive(Debug)]
+pub(super) struct Plain {
+    program: PathBuf,
+}
+
+impl Drop for Plain {
+    fn drop(&mut self) {
+        remove();
+    }
+}
+
+impl Plain {
+    /// Makes the namespaces and links, replacing those of a run that was killed.
+    ///
+    /// # Errors
+    /// When `ip` fails.
+    pub(super) fn create(program: PathBuf) -> Result<Self> {
+        remove();
+        let plain = Self { program };
+        for name in [ROUTER, CLIENT, SERVER] {
+            run::run("ip", &["netns", "add", name])?;
+            inside(name, "sysctl -qw net.ipv4.ip_forward=1")?;
+            run::run("ip", &["-n", name, "link", "set", "lo", "up"])?;
+        }
+        leaf(CLIENT, "client", "10.99.1", &["10.99.1.2"])?;
+        leaf(SERVER, "server", "10.99.2", &SERVERS)?;
+        Ok(plain)
+    }
+
+    /// The leaf that asks.
+    pub(super) fn client(&self) -> End {
+        self.end(CLIENT)
+    }
+
+    /// The leaf that answers.
+    pub(super) fn server(&self) -> End {
+        self.end(SERVER)
+    }
+
+    /// Feeds `input` to `program` in the router: `iptables-restore` or `nft -f -`.
+    ///
+    /// # Errors
+    /// When the program refuses it.
+    pub(super) fn load(&self, program: &str, args: &[&str], input: &str) -> Result<()> {
+        let mut command = Command::new("nsenter");
+        command
+            .arg(format!("--net=/run/netns/{ROUTER}"))
+            .arg("--")
+            .arg(program)
+            .args(args);
+        run::with_input(&mut command, input).map(drop)
+    }
+
+    fn end(&self, name: &str) -> End {
+        End {
+            program: self.program.clone(),
+            netns: PathBuf::from("/run/netns").join(name),
+            cgroup: None,
+        }
+    }
+}
+
+fn leaf(namespace: &str, port: &str, net: &str, addresses: &[&str]) -> Result<()> {
+    run::run(
+        "ip",
+        &[
+            "link", "add", "eth0", "netns", namespace, "type", "veth", "peer", "name", port,
+            "netns", ROUTER,
+        ],
+    )?;
+    let gateway = format!("{net}.1");
+    run::run(
+        "ip",
+        &[
+            "-n",
+            ROUTER,
+            "addr",
+            "add",
+            &format!("{gateway}/24"),
+            "dev",
+            port,
+        ],
+    )?;
+    run::run("ip", &["-n", ROUTER, "link", "set", port, "up"])?;
+    for address in addresses {
+        run::run(
+            "ip",
+            &[
+                "-n",
+                namespace,
+                "addr",
+                "add",
+                &format!("{address}/24"),
+                "dev",
+                "eth0",
+            ],
+        )?;
+    }
+    run::run("ip", &["-n", namespace, "link", "set", "eth0", "up"])?;
+    run::run(
+        "ip",
+        &["-n", namespace, "route", "add", "default", "via", &gateway],
+    )?;
+    Ok(())
+}
+
+fn inside(namespace: &str, script: &str) -> Result<()> {
+    run::run(
+        "nsenter",
+        &[
+            &format!("--net=/run/netns/{namespace}"),
+            "--",
+            "sh",
+            "-c",
+            script,
+        ],
+    )
+    .map(drop)
+}
+
+fn remove() {
+    for name in [ROUTER, CLIENT, SERVER] {
+        // Absent is what is wanted.
+        run::run("ip", &["netns", "del", name]).ok();
+    }
+}
