@@ -125,7 +125,7 @@ fn wants_aggregated(accept: &str) -> bool {
     let mut entries = accept.split(',').map(|entry| entry.replace(' ', ""));
     let decisive = entries.find(|entry| {
         let aggregated = entry.contains("as=APIGroupDiscoveryList");
-        (aggregated && entry.contains("v=v2;") || aggregated && entry.ends_with("v=v2"))
+        aggregated && (entry.contains("v=v2;") || entry.ends_with("v=v2"))
             || entry == "application/json"
     });
     decisive.is_some_and(|entry| entry != "application/json")
