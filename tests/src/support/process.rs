@@ -149,16 +149,24 @@ fn reap(pid: i32) {
     waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG)).ok();
 }
 
-/// Start time of a running process, `None` for none and for a zombie.
+/// Start time of a running process, `None` for none and for one that has ended but for its parent.
 fn start_time(pid: i32) -> Option<u64> {
     parse_start(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
 /// The command name, in parentheses, may hold blanks: count fields from behind it.
+///
+/// A killed process is a zombie as soon as its first thread is gone; the other threads still hold
+/// its sockets for a moment, and a peer that connects then talks to the dead.
 fn parse_start(stat: &str) -> Option<u64> {
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-    let state = fields.next()?;
-    (!matches!(state, "Z" | "X")).then(|| fields.nth(18)?.parse().ok())?
+    let fields: Vec<_> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let field = |number: usize| fields.get(number - 3).copied();
+    let threads: u64 = field(20)?.parse().ok()?;
+    let ended = match field(3)? {
+        "Z" => threads <= 1,
+        state => state == "X",
+    };
+    (!ended).then(|| field(22)?.parse().ok())?
 }
 
 #[cfg(test)]
@@ -175,6 +183,12 @@ mod tests {
     fn a_zombie_counts_as_ended() {
         let stat = "7 (x) Z 1 7 7 0 -1 4 0 0 0 0 1 2 0 0 20 0 1 0 4711 100 5";
         assert_eq!(parse_start(stat), None);
+    }
+
+    #[test]
+    fn a_zombie_whose_threads_still_run_has_not_ended() {
+        let stat = "7 (x) Z 1 7 7 0 -1 4 0 0 0 0 1 2 0 0 20 0 5 0 4711 100 5";
+        assert_eq!(parse_start(stat), Some(4711));
     }
 
     #[test]
