@@ -12,6 +12,7 @@ mod kubectls;
 mod packages;
 mod progress;
 mod schema;
+mod tally;
 mod test;
 mod tidy;
 mod toolchain;

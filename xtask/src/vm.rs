@@ -23,7 +23,7 @@ use self::initramfs::Initramfs;
 use self::kernel::Kernel;
 use self::machine::{End, Machine};
 use crate::progress::step;
-use crate::test::Tally;
+use crate::tally::Tally;
 use crate::{bpf, packages};
 
 /// Arguments of `cargo xtask vm`.

@@ -4,13 +4,14 @@ use std::net::IpAddr;
 
 use naru_ebpf_common::ipcache::HOST;
 use naru_ebpf_common::{Addr, Endpoint, IpInfo, Port, Reason, counter, protocol};
+use naru_ebpf_logic::host::Snapshot;
 use naru_ebpf_logic::socket::{self, Outcome, Target};
 use naru_ebpf_logic::{Action, Maps, Packet, Step as Taken, Verdict as Decision};
 use naru_node_api::flows::{Step, Verdict, WhyRequest, WhyResponse};
 use tonic::Status;
 
 use super::resolve::{Resolver, direction};
-use super::snapshot::Snapshot;
+use super::snapshot;
 use crate::network::{Names, Network, Who, chain};
 
 /// A source port that stands for any.
@@ -24,7 +25,7 @@ const SOURCE_PORT: u16 = 40_000;
 pub(super) fn explain(network: &Network, request: &WhyRequest) -> Result<WhyResponse, Status> {
     let question = Question::read(network, request)?;
     let snapshot =
-        Snapshot::of(&network.datapath).map_err(|error| Status::internal(chain(&error)))?;
+        snapshot::copy(&network.datapath).map_err(|error| Status::internal(chain(&error)))?;
     let mut answer = Answer {
         resolver: Resolver::of(network),
         response: WhyResponse::default(),
