@@ -125,7 +125,7 @@ impl LogReader {
             return Ok(true);
         };
         let (mut line, mut out) = (Vec::new(), Vec::new());
-        let mut ending = false;
+        let (mut ending, mut replaced) = (false, false);
         loop {
             let length = lines.read_until(b'\n', &mut line).await?;
             let whole = line.ends_with(b"\n");
@@ -156,11 +156,16 @@ impl LogReader {
             if !follow || ending {
                 return Ok(true);
             }
-            if is_replaced(path, lines.get_ref()).await {
+            if replaced {
                 match open(path, 0).await? {
-                    Some(next) => lines = next,
+                    Some(next) => (lines, replaced) = (next, false),
                     None => return Ok(true),
                 }
+                continue;
+            }
+            // What was written between the last read and the rotation is still in the old file.
+            replaced = is_replaced(path, lines.get_ref()).await;
+            if replaced {
                 continue;
             }
             // Once the container has ended one more read finds its last words.

@@ -6,11 +6,12 @@ use axum::body::Body;
 use axum::extract::{Path, RawQuery, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get};
+use axum::routing::{MethodRouter, any, get};
 use axum::{Extension, Json, Router};
 use http::StatusCode;
 use jiff::Timestamp;
 use naru_cri::{Cri, v1};
+use serde::Deserialize;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -45,22 +46,18 @@ pub fn router(shared: Shared) -> Router {
         dirs: Dirs::new(&shared.config.state_dir),
         shared,
     });
+    let [exec, attach, forward] =
+        [Purpose::Exec, Purpose::Attach, Purpose::PortForward].map(upgraded);
     Router::new()
         .route("/healthz", get(async || "ok"))
         .route("/pods", get(pods))
         .route("/containerLogs/{namespace}/{pod}/{container}", get(logs))
-        .route("/exec/{namespace}/{pod}/{container}", any(exec))
-        .route("/exec/{namespace}/{pod}/{uid}/{container}", any(exec_uid))
-        .route("/attach/{namespace}/{pod}/{container}", any(attach))
-        .route(
-            "/attach/{namespace}/{pod}/{uid}/{container}",
-            any(attach_uid),
-        )
-        .route("/portForward/{namespace}/{pod}", any(port_forward))
-        .route(
-            "/portForward/{namespace}/{pod}/{uid}",
-            any(port_forward_uid),
-        )
+        .route("/exec/{namespace}/{pod}/{container}", exec.clone())
+        .route("/exec/{namespace}/{pod}/{uid}/{container}", exec)
+        .route("/attach/{namespace}/{pod}/{container}", attach.clone())
+        .route("/attach/{namespace}/{pod}/{uid}/{container}", attach)
+        .route("/portForward/{namespace}/{pod}", forward.clone())
+        .route("/portForward/{namespace}/{pod}/{uid}", forward)
         .with_state(server)
         .merge(grpc)
         .layer(middleware::from_fn(check))
@@ -151,93 +148,100 @@ impl Server {
 
 // --- streams
 
-async fn exec(
-    State(server): Held,
-    Path((namespace, pod, container)): Path<(String, String, String)>,
-    RawQuery(query): RawQuery,
-    request: Request,
-) -> Result<Response, Refusal> {
-    let options = StreamOptions::parse(query.as_deref());
-    let found = find::running(&server.cri, &namespace, &pod, &container).await?;
-    let prepared = server.cri.exec(v1::ExecRequest {
-        container_id: found.id,
-        cmd: options.command,
-        tty: options.tty,
-        stdin: options.stdin,
-        stdout: options.stdout,
-        stderr: options.stderr,
-    });
-    let url = prepared
-        .await
-        .map_err(|error| Refusal::runtime(&error))?
-        .url;
-    tunnel::forward(&url, request).await
+/// What an upgraded connection is for.
+#[derive(Debug, Clone, Copy)]
+enum Purpose {
+    Exec,
+    Attach,
+    PortForward,
 }
 
-async fn exec_uid(
-    held: Held,
-    Path((namespace, pod, _, container)): Path<(String, String, String, String)>,
-    query: RawQuery,
-    request: Request,
-) -> Result<Response, Refusal> {
-    exec(held, Path((namespace, pod, container)), query, request).await
+/// The pod that a path names; the pod's uid, which some paths carry, adds nothing to it.
+#[derive(Debug, Deserialize)]
+struct Target {
+    namespace: String,
+    pod: String,
+    #[serde(default)]
+    container: String,
 }
 
-async fn attach(
-    State(server): Held,
-    Path((namespace, pod, container)): Path<(String, String, String)>,
-    RawQuery(query): RawQuery,
+/// Asks the runtime for a URL of its streaming server and joins the two connections.
+async fn stream(
+    purpose: Purpose,
+    server: &Server,
+    target: &Target,
+    query: Option<&str>,
     request: Request,
 ) -> Result<Response, Refusal> {
-    let options = StreamOptions::parse(query.as_deref());
-    let found = find::running(&server.cri, &namespace, &pod, &container).await?;
-    let prepared = server.cri.attach(v1::AttachRequest {
-        container_id: found.id,
-        stdin: options.stdin,
-        tty: options.tty,
-        stdout: options.stdout,
-        stderr: options.stderr,
-    });
-    let url = prepared
-        .await
-        .map_err(|error| Refusal::runtime(&error))?
-        .url;
-    tunnel::forward(&url, request).await
-}
-
-async fn attach_uid(
-    held: Held,
-    Path((namespace, pod, _, container)): Path<(String, String, String, String)>,
-    query: RawQuery,
-    request: Request,
-) -> Result<Response, Refusal> {
-    attach(held, Path((namespace, pod, container)), query, request).await
-}
-
-async fn port_forward(
-    State(server): Held,
-    Path((namespace, pod)): Path<(String, String)>,
-    RawQuery(query): RawQuery,
-    request: Request,
-) -> Result<Response, Refusal> {
-    let options = StreamOptions::parse(query.as_deref());
-    let sandbox = find::sandbox(&server.cri, &namespace, &pod).await?;
-    let request_to = v1::PortForwardRequest {
-        pod_sandbox_id: sandbox,
-        port: options.ports,
+    let options = StreamOptions::parse(query);
+    let url = match purpose {
+        Purpose::Exec => server.exec(target, options).await?,
+        Purpose::Attach => server.attach(target, options).await?,
+        Purpose::PortForward => server.port_forward(target, options).await?,
     };
-    let prepared = server.cri.port_forward(request_to).await;
-    let url = prepared.map_err(|error| Refusal::runtime(&error))?.url;
     tunnel::forward(&url, request).await
 }
 
-async fn port_forward_uid(
-    held: Held,
-    Path((namespace, pod, _)): Path<(String, String, String)>,
-    query: RawQuery,
-    request: Request,
-) -> Result<Response, Refusal> {
-    port_forward(held, Path((namespace, pod)), query, request).await
+/// The handler of every path that is upgraded for one purpose.
+fn upgraded(purpose: Purpose) -> MethodRouter<Arc<Server>> {
+    any(
+        move |State(server): Held,
+              Path(target): Path<Target>,
+              RawQuery(query): RawQuery,
+              request: Request| async move {
+            stream(purpose, &server, &target, query.as_deref(), request).await
+        },
+    )
+}
+
+impl Server {
+    async fn container(&self, target: &Target) -> Result<String, Refusal> {
+        let Target {
+            namespace,
+            pod,
+            container,
+        } = target;
+        let found = find::running(&self.cri, namespace, pod, container).await?;
+        Ok(found.id)
+    }
+
+    async fn exec(&self, target: &Target, options: StreamOptions) -> Result<String, Refusal> {
+        let request = v1::ExecRequest {
+            container_id: self.container(target).await?,
+            cmd: options.command,
+            tty: options.tty,
+            stdin: options.stdin,
+            stdout: options.stdout,
+            stderr: options.stderr,
+        };
+        let prepared = self.cri.exec(request).await;
+        Ok(prepared.map_err(|error| Refusal::runtime(&error))?.url)
+    }
+
+    async fn attach(&self, target: &Target, options: StreamOptions) -> Result<String, Refusal> {
+        let request = v1::AttachRequest {
+            container_id: self.container(target).await?,
+            stdin: options.stdin,
+            tty: options.tty,
+            stdout: options.stdout,
+            stderr: options.stderr,
+        };
+        let prepared = self.cri.attach(request).await;
+        Ok(prepared.map_err(|error| Refusal::runtime(&error))?.url)
+    }
+
+    async fn port_forward(
+        &self,
+        target: &Target,
+        options: StreamOptions,
+    ) -> Result<String, Refusal> {
+        let request = v1::PortForwardRequest {
+            pod_sandbox_id: find::sandbox(&self.cri, &target.namespace, &target.pod).await?,
+            port: options.ports,
+        };
+        let prepared = self.cri.port_forward(request).await;
+        Ok(prepared.map_err(|error| Refusal::runtime(&error))?.url)
+    }
 }
 
 #[cfg(test)]
