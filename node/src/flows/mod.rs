@@ -7,6 +7,7 @@
 
 mod filter;
 mod log;
+mod past;
 mod resolve;
 mod service;
 mod snapshot;

@@ -6,9 +6,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use naru_ebpf_common::event::{DROP, FLOW_END, FLOW_START};
 use naru_ebpf_common::policy::EGRESS;
-use naru_ebpf_common::{Addr, DropCount, DropKey, Event, Port, Reason, counter, protocol};
+use naru_ebpf_common::{
+    Addr, Conn, DropCount, DropKey, Event, Port, Reason, Tuple, counter, protocol,
+};
 use naru_node_api::flows::{Drop, Flow, Kind, Peer, Verdict};
 
+use super::past;
 use crate::datapath::monotonic_ns;
 use crate::network::{Names, Network, ServiceNames, Who};
 
@@ -68,6 +71,13 @@ impl Resolver {
             bytes: event.bytes,
             hook: counter::hook_name(event.hook).to_owned(),
         }
+    }
+
+    /// The opening of a flow in the flow table, with names.
+    pub fn opening(&self, tuple: &Tuple, conn: &Conn) -> Flow {
+        let rules = &self.names.rules;
+        let is_egress = |rule| rules.name(rule).is_some_and(|name| name.egress);
+        self.flow(&past::opening(tuple, conn, is_egress))
     }
 
     /// A drop counter with names.

@@ -18,6 +18,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::filter::passes;
+use super::past;
 use super::resolve::Resolver;
 use super::why;
 use crate::Shared;
@@ -26,6 +27,8 @@ use crate::network::{Network, chain};
 
 /// Events in flight to one client, on top of what the transport holds.
 const IN_FLIGHT: usize = 64;
+/// Past events that an answer has at most, unless the client says otherwise.
+const MOST: usize = 1024;
 
 /// The service, ready to be mounted.
 pub(super) fn server(shared: Shared) -> FlowsServer<FlowsService> {
@@ -109,13 +112,29 @@ impl Drop for Watching {
 
 async fn observe(network: Arc<Network>, request: ObserveRequest, sender: Sender) {
     let (kept, feed) = network.flows.watch();
-    let mut matching: Vec<_> = kept
+    // A follower is told of every opening from now on; one that is in the table and in the feed
+    // would be told twice.
+    let open = match request.follow {
+        true => Ok(Vec::new()),
+        false => open_flows(&network).await,
+    };
+    let open = match open {
+        Ok(open) => open,
+        Err(status) => {
+            // A client that has gone needs no answer.
+            let _ = sender.send(Err(status)).await;
+            return;
+        }
+    };
+    let mut matching: Vec<_> = past::merge(kept, open)
         .into_iter()
         .filter(|flow| passes(&request, flow))
         .collect();
-    if request.last > 0 {
-        matching.drain(..matching.len().saturating_sub(request.last as usize));
-    }
+    let wanted = match request.last {
+        0 => MOST,
+        last => last as usize,
+    };
+    matching.drain(..matching.len().saturating_sub(wanted));
     for flow in matching {
         if sender.send(Ok(event(&flow))).await.is_err() {
             return;
@@ -129,6 +148,22 @@ async fn observe(network: Arc<Network>, request: ObserveRequest, sender: Sender)
             () = sender.closed() => {}
         }
     }
+}
+
+/// The openings of the flows in the table, with names.
+async fn open_flows(network: &Arc<Network>) -> Result<Vec<Flow>, Status> {
+    let network = Arc::clone(network);
+    let reading = tokio::task::spawn_blocking(move || {
+        let resolver = Resolver::of(&network);
+        let entries = network.datapath.conntrack.entries()?.into_iter();
+        Ok(entries
+            .map(|(tuple, conn)| resolver.opening(&tuple, &conn))
+            .collect())
+    });
+    let read = reading
+        .await
+        .map_err(|error| Status::internal(error.to_string()))?;
+    read.map_err(|error: DatapathError| Status::internal(chain(&error)))
 }
 
 /// The wait for room in `sender` is what makes a slow client lag behind the feed, which then says

@@ -249,15 +249,13 @@ impl Resolver {
             Taken::Policy(key, entry) => {
                 policies =
                     self.policies(key.endpoint, key.direction, entry.rule, Reason::FORWARDED);
-                let rule = policies.join(", ");
-                format!("{} allowed by a rule of {rule}", direction(key.direction))
+                format!("{} allowed", direction(key.direction))
             }
             Taken::NoRule(key) => {
                 let reason = Reason::POLICY_INGRESS;
                 policies = self.policies(key.endpoint, key.direction, 0, reason);
-                let by = policies.join(", ");
                 format!(
-                    "isolated for {} by {by}, and no rule allows it",
+                    "no rule allows it: the pod is isolated for {}",
                     direction(key.direction)
                 )
             }
