@@ -13,6 +13,9 @@ fn main() -> anyhow::Result<()> {
     let config = Config::parse();
     naru_core::start("naru-node");
     tracing::info!(?config, "starting");
+    // Nothing that this daemon does later can give the kernel what it lacks: whoever starts it is
+    // told at once, and what runs in the kernel is not touched.
+    naru_node::datapath::Features::probe().context("this machine cannot run naru-node")?;
     // Two workers are plenty for an agent, and every worker's stack and heap arena is memory.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

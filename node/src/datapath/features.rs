@@ -24,7 +24,7 @@ impl Features {
     /// # Errors
     /// [`DatapathError::Kernel`] with everything that is missing. A probe that itself fails counts
     /// as present: loading will tell.
-    pub(super) fn probe() -> Result<Self, DatapathError> {
+    pub fn probe() -> Result<Self, DatapathError> {
         let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         let kernel = kernel.trim().to_owned();
         let lacking = lacking(&[
