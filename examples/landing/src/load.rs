@@ -102,7 +102,7 @@ impl Job {
         };
         stream.write_all(&self.request)?;
         let (code, _) = call::read_response(&mut stream)?;
-        if code >= 500 {
+        if code >= 400 {
             return Err(Failure::Status(code));
         }
         if self.keep_alive {

@@ -5,6 +5,7 @@
 
 mod call;
 mod echo;
+mod grpc;
 mod load;
 mod measure;
 mod pause;
@@ -14,10 +15,11 @@ mod stream;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: landing serve|udp-echo|udp-ask|pause|get|load|stream|measure-server|measure [--flag value]...
+const USAGE: &str = "usage: landing serve|grpc-health|udp-echo|udp-ask|pause|get|load|stream|measure-server|measure [--flag value]...
   serve    [--port 8080]                        HTTP: / /env/NAME /file/PATH /delay/MS /status/CODE /health
                                                 /fail /recover /exit/CODE /headers /echo /stream
                                                 /call/HOST:PORT/PATH; /api/PATH asks $UPSTREAM
+  grpc-health [--port 9000] [--sick FILE]       gRPC health checks; sick while FILE exists
   udp-echo [--port 5353]                        sends datagrams back
   udp-ask  --target ADDR:PORT                   prints the answer to one datagram
   pause                                         waits for SIGTERM
@@ -43,6 +45,7 @@ fn run(args: &[String]) -> Result<(), String> {
     let flags = Flags::parse(rest)?;
     match verb.as_str() {
         "serve" => serve::run(&flags),
+        "grpc-health" => grpc::run(&flags),
         "udp-echo" => echo::run(&flags),
         "udp-ask" => echo::ask(&flags),
         "pause" => pause::run(),
