@@ -8,6 +8,7 @@ mod api;
 mod daemon;
 mod etcd;
 mod idle;
+mod ingress;
 mod load;
 mod net;
 mod pod;

@@ -11,8 +11,8 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use naru_tests::support::Cluster;
 
-use super::Ground;
 use super::series::{Better, Case};
+use super::{Ground, ingress};
 
 /// The time that kubectl needs to start, reach the server and end.
 const BARE: &[&str] = &["get", "--raw", "/readyz"];
@@ -34,6 +34,7 @@ pub(super) fn measure(cluster: &Cluster, runs: usize) -> Result<Vec<Case>> {
     Ok(vec![
         Case::alone("apply_to_running", "ms", Better::Lower, &running),
         Case::alone("kubectl_alone", "ms", Better::Lower, &bare),
+        ingress::measure(cluster, &ground, runs)?,
     ])
 }
 
@@ -78,7 +79,8 @@ fn millis(since: Instant) -> f64 {
     since.elapsed().as_secs_f64() * 1000.0
 }
 
-struct Watch(Child);
+/// A kubectl that watches until it is dropped.
+pub(super) struct Watch(pub(super) Child);
 
 impl Drop for Watch {
     fn drop(&mut self) {
