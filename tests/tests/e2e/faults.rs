@@ -5,12 +5,12 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use naru_tests::support::containerd::Containerd;
 use naru_tests::support::daemons::{CONTROL_PROCESS, node_process};
 use naru_tests::support::process::enter;
 use naru_tests::support::{addresses, run, wait};
 
 use crate::harness::{Case, cases};
+use crate::runtime::network_of;
 use crate::workloads::load_from_outside;
 use crate::world::{Background, Counts, PATIENCE, Space, World};
 
@@ -54,10 +54,7 @@ impl<'a> Held<'a> {
         wait::until("the node port", PATIENCE, || {
             world.get_outside(&entry, None).map(Some)
         })?;
-        let pod = namespace_of(
-            world,
-            &space.field("pod/client", ".status.containerStatuses[0].containerID")?,
-        )?;
+        let pod = network_of(world, space, "client")?;
         let inside = Background::start(within(world, &pod, "load", &service, UNTIL)?)?;
         let stream = Background::start(within(world, &pod, "stream", &service, UNTIL)?)?;
         let outside = load_from_outside(world, &format!("{}:{port}", addresses::node(1)))?;
@@ -102,10 +99,17 @@ impl<'a> Held<'a> {
     }
 }
 
-const UNTIL: &[&str] = &["--until-stdin-closes", "true"];
+/// Ends a load by closing its standard input.
+pub(crate) const UNTIL: &[&str] = &["--until-stdin-closes", "true"];
 
 /// A landing command in the network namespace of a pod of node 1.
-fn within(world: &World, pod: &Path, verb: &str, target: &str, more: &[&str]) -> Result<Command> {
+pub(crate) fn within(
+    world: &World,
+    pod: &Path,
+    verb: &str,
+    target: &str,
+    more: &[&str],
+) -> Result<Command> {
     let mut command = enter(
         &world.cluster.cgroups.dir("node1/daemons"),
         Some(pod),
@@ -116,21 +120,6 @@ fn within(world: &World, pod: &Path, verb: &str, target: &str, more: &[&str]) ->
         .args([verb, "--target", target])
         .args(more);
     Ok(command)
-}
-
-/// The network namespace of a container of node 1.
-fn namespace_of(world: &World, id: &str) -> Result<PathBuf> {
-    let id = id.trim_start_matches("containerd://");
-    let tasks = Containerd::of(&world.cluster.layout, "node1").ctr(&["tasks", "list"])?;
-    let line = tasks
-        .lines()
-        .find(|l| l.starts_with(id))
-        .with_context(|| format!("no task {id}"))?;
-    let pid = line
-        .split_whitespace()
-        .nth(1)
-        .context("a task has a process")?;
-    Ok(PathBuf::from(format!("/proc/{pid}/ns/net")))
 }
 
 fn killing_the_node_daemons_breaks_no_connection(world: &World) -> Result<()> {

@@ -7,12 +7,13 @@ use anyhow::{Result, ensure};
 use naru_tests::support::{addresses, layout, wait};
 
 use crate::harness::{Case, cases};
-use crate::world::{PATIENCE, World};
+use crate::world::{Background, PATIENCE, World};
 
 pub(crate) const CASES: &[Case] = cases![
     the_ingress_routes_by_host_and_path,
     the_front_door_leads_to_the_shop,
     an_ingress_change_takes_effect,
+    ingress_changes_break_no_kept_connection,
     the_shops_node_port_answers_outside,
 ];
 
@@ -147,6 +148,70 @@ spec:
         "route.localhost",
         |code, _| code == 404,
     )
+}
+
+/// Requests to the ingress of node 1 as one host, on one connection or on many.
+fn load(world: &World, host: &str, keep_alive: bool) -> Result<Background> {
+    let mut command = world.cluster.inside("outside");
+    command.args([&world.landing()?, "load", "--host", host]);
+    command.args(["--target", &format!("{}:80", addresses::node(1))]);
+    command.args([
+        "--keep-alive",
+        &keep_alive.to_string(),
+        "--until-stdin-closes",
+        "true",
+    ]);
+    Background::start(command)
+}
+
+fn ingress_changes_break_no_kept_connection(world: &World) -> Result<()> {
+    let space = world.namespace("live")?;
+    space.landing_service("web", 2)?;
+    let rule = |host: &str| {
+        format!(
+            "{{host: {host}, http: {{paths: [{{path: /, pathType: Prefix, backend: {{service: {{name: web, port: {{number: 80}}}}}}}}]}}}}"
+        )
+    };
+    let ingress = |rules: &[String]| {
+        format!(
+            "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {{name: web}}\nspec: {{rules: [{}]}}\n",
+            rules.join(", ")
+        )
+    };
+    let url = format!("http://{}/ping", addresses::node(1));
+    let mut rules = vec![rule("live.localhost")];
+    space.apply(&ingress(&rules))?;
+    expect(world, &url, "live.localhost", |code, _| code == 200)?;
+    let loads = [
+        load(world, "live.localhost", true)?,
+        load(world, "live.localhost", false)?,
+    ];
+    for round in 1..=4 {
+        let host = format!("live{round}.localhost");
+        rules.push(rule(&host));
+        space.apply(&ingress(&rules))?;
+        expect(world, &url, &host, |code, _| code == 200)?;
+    }
+    rules.truncate(1);
+    space.apply(&ingress(&rules))?;
+    expect(world, &url, "live4.localhost", |code, _| code == 404)?;
+    // Endpoints come and go behind the connection.
+    for replicas in ["--replicas=4", "--replicas=1"] {
+        space.run(&["scale", "deployment/web", replicas])?;
+        space.rolled_out("web")?;
+    }
+    space.run(&["set", "image", "deployment/web", "main=naru.dev/landing:v2"])?;
+    space.rolled_out("web")?;
+    expect(
+        world,
+        &url.replace("ping", ""),
+        "live.localhost",
+        |code, body| code == 200 && body.contains("version v2"),
+    )?;
+    for load in loads {
+        load.finish()?.flawless(100)?;
+    }
+    Ok(())
 }
 
 fn the_shops_node_port_answers_outside(world: &World) -> Result<()> {

@@ -389,7 +389,7 @@ fn wait_sees_a_condition(world: &World) -> Result<()> {
 }
 
 /// A process that ends with the test.
-struct Running(Child);
+pub(crate) struct Running(pub(crate) Child);
 
 impl Drop for Running {
     fn drop(&mut self) {

@@ -6,14 +6,19 @@
 //! `NARU_E2E_KEEP=1` leaves the cluster running, for a look into it and for a quick next run.
 
 mod faults;
+mod faults_disk;
+mod faults_node;
 mod first_light;
 mod harness;
 mod images;
 mod ingress;
 mod kubectl;
+mod lifecycle;
 mod names;
+mod netctl;
 mod network;
 mod policy;
+mod runtime;
 mod workloads;
 mod world;
 
@@ -22,15 +27,20 @@ use std::process::ExitCode;
 use harness::Case;
 
 fn main() -> ExitCode {
-    let groups: [&[Case]; 9] = [
+    let groups: [&[Case]; 14] = [
         first_light::CASES,
         kubectl::CASES,
         workloads::CASES,
         images::CASES,
+        lifecycle::CASES,
+        runtime::CASES,
         network::CASES,
         names::CASES,
         policy::CASES,
         ingress::CASES,
+        netctl::CASES,
+        faults_node::CASES,
+        faults_disk::CASES,
         faults::CASES,
     ];
     harness::run(&groups.concat())

@@ -13,7 +13,8 @@ pub(crate) const CASES: &[Case] = cases![
     the_shop_lets_web_call_api_and_nobody_else,
 ];
 
-fn policy(name: &str, spec: &str) -> String {
+/// A NetworkPolicy; `spec` in YAML's flow style.
+pub(crate) fn policy(name: &str, spec: &str) -> String {
     format!(
         "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: {name}}}\nspec: {spec}\n"
     )

@@ -8,6 +8,8 @@ use anyhow::{Context, Result, anyhow, ensure};
 use naru_tests::support::daemons::{CONTROL_PROCESS, node_process};
 use naru_tests::support::{Cluster, Kubectl, Layout, Spec, run, wait};
 
+use crate::kubectl::Running;
+
 /// Long enough for anything that a healthy cluster does, on a busy machine of two cores.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -231,6 +233,14 @@ impl Space<'_> {
     pub(crate) fn background(&self, pod: &str, words: &[&str]) -> Result<Background> {
         let args = [&["exec", "-i", pod, "--"], words].concat();
         Background::start(self.world.kubectl.command(&self.scoped(&args)))
+    }
+
+    /// Starts a command in a pod that is ended when dropped, whatever it says.
+    pub(crate) fn background_quietly(&self, pod: &str, words: &[&str]) -> Result<Running> {
+        let args = [&["exec", pod, "--"], words].concat();
+        let mut command = self.world.kubectl.command(&self.scoped(&args));
+        let quiet = command.stdin(Stdio::null()).stdout(Stdio::null());
+        Ok(Running(quiet.spawn()?))
     }
 
     fn scoped<'b>(&'b self, args: &[&'b str]) -> Vec<&'b str> {
