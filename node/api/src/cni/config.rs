@@ -82,7 +82,7 @@ struct Raw {
     name: Option<String>,
     #[serde(rename = "type")]
     plugin: Option<String>,
-    socket: Option<PathBuf>,
+    socket: Option<Value>,
     #[serde(rename = "prevResult")]
     previous: Option<Value>,
     #[serde(rename = "cni.dev/valid-attachments")]
@@ -148,14 +148,21 @@ fn name(name: Option<String>) -> Result<String, CniError> {
         .ok_or_else(|| CniError::new(code::INVALID_CONFIG, "field \"name\" is missing or invalid"))
 }
 
-fn socket(socket: Option<PathBuf>, plugin: Option<String>) -> Result<PathBuf, CniError> {
+fn socket(socket: Option<Value>, plugin: Option<String>) -> Result<PathBuf, CniError> {
     if plugin.as_deref().is_none_or(str::is_empty) {
         return Err(CniError::new(
             code::INVALID_CONFIG,
             "field \"type\" is missing",
         ));
     }
-    let socket = socket.unwrap_or_else(|| DEFAULT_SOCKET.into());
+    let socket = match socket {
+        None => DEFAULT_SOCKET.into(),
+        Some(Value::String(path)) => PathBuf::from(path),
+        Some(other) => {
+            let msg = format!("field \"socket\" is not a path: {other}");
+            return Err(CniError::new(code::INVALID_CONFIG, msg));
+        }
+    };
     if !socket.is_absolute() {
         let msg = format!(
             "field \"socket\" is not an absolute path: {}",
@@ -197,6 +204,10 @@ mod tests {
         assert_eq!(with(r#""name":"n""#), Err(code::INVALID_CONFIG));
         assert_eq!(
             with(r#""name":"n","type":"t","socket":"x""#),
+            Err(code::INVALID_CONFIG)
+        );
+        assert_eq!(
+            with(r#""name":"n","type":"t","socket":7"#),
             Err(code::INVALID_CONFIG)
         );
         assert_eq!(
