@@ -52,7 +52,8 @@ impl StopJob {
         let left = self.grace.saturating_sub(began.elapsed());
         // A hook that used up the time still leaves the process a moment to end by itself.
         let floor = Duration::from_secs(2).min(self.grace);
-        let stopped = ctx.cri.stop_container(&self.id, left.max(floor)).await;
+        let wait = whole_seconds(left.max(floor));
+        let stopped = ctx.cri.stop_container(&self.id, wait).await;
         ctx.pace.hurry();
         match stopped {
             Err(error) if error.is_not_found() => Ok(()),
@@ -110,6 +111,12 @@ impl StopJob {
     }
 }
 
+/// Rounded up: the runtime counts whole seconds, and a process must not be killed before its time.
+fn whole_seconds(time: Duration) -> Duration {
+    let begun = u64::from(time.subsec_nanos() > 0);
+    Duration::from_secs(time.as_secs().saturating_add(begun))
+}
+
 fn hook(container: &Container) -> Option<&k8s_openapi::api::core::v1::LifecycleHandler> {
     container.lifecycle.as_ref()?.pre_stop.as_ref()
 }
@@ -147,6 +154,12 @@ fn is_listed(slice: &EndpointSlice, namespace: &str, ips: &[IpAddr]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_begun_second_counts_as_a_whole_one() {
+        let rounded = |millis| whole_seconds(Duration::from_millis(millis)).as_secs();
+        assert_eq!([0, 1, 2000, 2999].map(rounded), [0, 1, 2, 3]);
+    }
 
     #[test]
     fn only_ready_endpoints_of_the_namespace_hold_a_pod_back() {
