@@ -54,7 +54,9 @@ fn command(compiler: BpfCompiler, build: &Path) -> Command {
         .env("CARGO_TARGET_DIR", build)
         .env(
             "RUSTFLAGS",
-            "-C linker=bpf-linker -C link-arg=--btf -C debuginfo=2",
+            // Without the last one, zeroing and comparing a few words are calls of loops over bytes.
+            "-C linker=bpf-linker -C link-arg=--btf -C debuginfo=2 \
+             -C link-arg=--disable-expand-memcpy-in-order",
         )
         // A cargo that runs inside `cargo xtask` must not inherit the outer one's choices.
         .env_remove("CARGO_ENCODED_RUSTFLAGS")

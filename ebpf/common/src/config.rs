@@ -73,8 +73,11 @@ abi! {
         pub reserved: u16,
         /// Idle times.
         pub timeouts: Timeouts,
+        /// Grows with every change of endpoints or of these facts; what flows remember of an older
+        /// epoch is looked up again. 0 means that nothing may be remembered.
+        pub epoch: u32,
         /// Zero.
-        pub reserved2: [u32; 2],
+        pub reserved2: u32,
     }
 }
 

@@ -86,7 +86,7 @@ fn sorts_first(a: &Addr, a_port: Port, b: &Addr, b_port: Port) -> bool {
 
 abi! {
     /// What is known of a flow. Arrays are indexed by side.
-    pub struct Conn = 48 {
+    pub struct Conn = 64 {
         /// When the flow was opened, nanoseconds of the monotonic clock.
         pub created_ns: u64,
         /// When its last packet passed, precise to about a second.
@@ -104,6 +104,14 @@ abi! {
         pub opener: u8,
         /// [`NAT`], [`HOST`].
         pub flags: u8,
+        /// [`crate::NodeConfig::epoch`] under which the flow's ends were last looked up. While it is
+        /// the present one, the fields below and the verdict hold without another look.
+        pub epoch: u32,
+        /// Host interface of the pod at each side; 0 for a side that is no pod of this node.
+        pub ifindex: [u32; 2],
+        /// IPv4 address of the next hop to the side that is not here, network order; 0 when it has
+        /// to be asked of the routes.
+        pub next_hop: u32,
         /// Zero.
         pub reserved: u32,
     }

@@ -5,7 +5,8 @@ use naru_ebpf_common::ipcache::IDENTITY_HOST;
 use naru_ebpf_common::policy::{EGRESS, INGRESS};
 use naru_ebpf_common::{Addr, Endpoint, Event, IpInfo, Reason, config};
 
-use crate::{Maps, Packet, Step, conntrack};
+use crate::conntrack::{self, Ends};
+use crate::{Maps, Packet, Step};
 
 /// What the ipcache says of an address.
 #[inline(always)]
@@ -55,11 +56,6 @@ pub(crate) fn admit<M: Maps>(
     }
 }
 
-#[inline(always)]
-pub(crate) fn revision(endpoint: Option<&Endpoint>) -> u32 {
-    endpoint.map_or(0, |e| e.policy_revision)
-}
-
 /// Opens the admitted flow of `p`; `flags` are those of the conntrack entry.
 #[inline(never)]
 pub(crate) fn open<M: Maps>(
@@ -69,7 +65,8 @@ pub(crate) fn open<M: Maps>(
     dst: Option<&Endpoint>,
     flags: u8,
 ) -> Reason {
-    if !conntrack::open(m, p, [revision(src), revision(dst)], flags) {
+    let epoch = m.config().map_or(0, |c| c.epoch);
+    if !conntrack::open(m, p, epoch, Ends::of(src, dst), flags) {
         return Reason::MAP_FULL;
     }
     if flow_events(m) {
@@ -97,7 +94,7 @@ pub(crate) fn judge_again<M: Maps>(
         reason
     };
     if reason == Reason::FORWARDED {
-        conntrack::confirm(m, p, [revision(src), revision(dst)]);
+        conntrack::confirm(m, p, Ends::of(src, dst));
         report(m, p, VERDICT);
     }
     reason

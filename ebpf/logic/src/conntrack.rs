@@ -2,9 +2,12 @@
 //!
 //! Guarantees: an entry idle for longer than its timeout is never used, whether or not the sweep
 //! has removed it; a flow judged under another policy revision is never waved through.
+//!
+//! A flow remembers where its ends are, under the epoch of the node's facts in which they were
+//! looked up. While the epoch stands and the entry is fresh, one lookup decides ([`shortcut`]).
 
 use naru_ebpf_common::config::Timeouts;
-use naru_ebpf_common::{Conn, flow, protocol};
+use naru_ebpf_common::{Conn, Endpoint, NodeConfig, flow, protocol};
 
 use crate::{Maps, Packet};
 
@@ -86,48 +89,148 @@ fn is_over(sides: [u8; 2]) -> bool {
     (sides[0] | sides[1]) & protocol::RST != 0 || sides[0] & sides[1] & protocol::FIN != 0
 }
 
-/// Looks the flow `p.key` up, whose packet `p` was sent by `side`, and notes the packet. `revision` is the policy
-/// revision of the source's and the destination's endpoint, 0 for none.
+/// What a flow remembers of the endpoints at a packet's source and destination.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ends {
+    /// Policy revisions, 0 for an end that is no pod of this node.
+    revision: [u32; 2],
+    /// Host interfaces, 0 likewise.
+    ifindex: [u32; 2],
+}
+
+impl Ends {
+    #[inline(always)]
+    pub(crate) fn of(src: Option<&Endpoint>, dst: Option<&Endpoint>) -> Self {
+        let revision = |e: Option<&Endpoint>| e.map_or(0, |e| e.policy_revision);
+        let ifindex = |e: Option<&Endpoint>| e.map_or(0, |e| e.ifindex);
+        Self {
+            revision: [revision(src), revision(dst)],
+            ifindex: [ifindex(src), ifindex(dst)],
+        }
+    }
+}
+
+/// The way that a flow's packets take, in one register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Way(u64);
+
+impl Way {
+    /// It has to be looked up.
+    const UNKNOWN: Self = Self(0);
+
+    #[inline(always)]
+    const fn pod(ifindex: u32) -> Self {
+        Self((ifindex as u64) << 32)
+    }
+    #[inline(always)]
+    const fn next_hop(address: u32) -> Self {
+        Self(address as u64)
+    }
+    #[inline(always)]
+    pub(crate) const fn is_known(self) -> bool {
+        self.0 != 0
+    }
+    /// Host interface of the pod that it leads to; 0 when it leads out of the node.
+    #[inline(always)]
+    pub(crate) const fn ifindex(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+    /// The next hop when it leads out of the node, IPv4, network order.
+    #[inline(always)]
+    pub(crate) const fn address(self) -> u32 {
+        self.0 as u32
+    }
+}
+
+/// The way of a packet whose flow `p.key` is open, allowed, remembered and not translated, and goes
+/// on: sent by `side`, which lives behind interface `from` (0 for the uplink). Nothing is written
+/// for a packet that the entry does not expect from there.
+#[inline(always)]
+pub(crate) fn shortcut<M: Maps>(
+    m: &M,
+    config: &NodeConfig,
+    p: &Packet,
+    side: usize,
+    from: u32,
+) -> Way {
+    if config.epoch == 0 || p.related != 0 || p.is_syn() {
+        return Way::UNKNOWN;
+    }
+    let now = m.now_ns();
+    let way = m.update_conn(&p.key, |conn| {
+        go_on(conn, config.epoch, p, side & 1, from, now)
+    });
+    way.unwrap_or(Way::UNKNOWN)
+}
+
+#[inline(always)]
+fn go_on(conn: &mut Conn, epoch: u32, p: &Packet, side: usize, from: u32, now: u64) -> Way {
+    let idle = now.saturating_sub(conn.seen_ns);
+    if conn.epoch != epoch || conn.flags != 0 || conn.ifindex[side] != from || idle > STAMP_NS {
+        return Way::UNKNOWN;
+    }
+    let bits = conn.sides[side] | flow::SEEN | (p.tcp_flags & flow::KEPT_TCP_FLAGS);
+    if bits != conn.sides[side] {
+        // The end of a flow may be an event.
+        if bits & TCP_ENDING != 0 {
+            return Way::UNKNOWN;
+        }
+        conn.sides[side] = bits;
+    }
+    match conn.ifindex[side ^ 1] {
+        0 if from == 0 => Way::UNKNOWN,
+        0 => Way::next_hop(conn.next_hop),
+        ifindex => Way::pod(ifindex),
+    }
+}
+
+/// Remembers the next hop `p.next_hop` of the flow `p.key`.
+#[inline(always)]
+pub fn remember_next_hop<M: Maps>(m: &M, p: &Packet) {
+    m.update_conn(&p.key, |conn| conn.next_hop = p.next_hop);
+}
+
+/// Looks the flow `p.key` up, whose packet `p` was sent by `side`, and notes the packet.
 #[inline(always)]
 pub(crate) fn touch<M: Maps>(
     m: &M,
-    timeouts: &Timeouts,
+    config: &NodeConfig,
     p: &Packet,
     side: usize,
-    revision: [u32; 2],
+    ends: Ends,
 ) -> Seen {
     let now = m.now_ns();
-    m.update_conn(&p.key, |conn| {
-        note(conn, timeouts, p, side & 1, revision, now)
-    })
-    .unwrap_or(Seen::ABSENT)
+    m.update_conn(&p.key, |conn| note(conn, config, p, side & 1, ends, now))
+        .unwrap_or(Seen::ABSENT)
 }
 
 #[inline(always)]
 fn note(
     conn: &mut Conn,
-    timeouts: &Timeouts,
+    config: &NodeConfig,
     p: &Packet,
     side: usize,
-    revision: [u32; 2],
+    ends: Ends,
     now: u64,
 ) -> Seen {
     let idle = now.saturating_sub(conn.seen_ns);
     if idle > STAMP_NS {
-        if is_stale(conn, p.protocol, timeouts, now) {
+        if is_stale(conn, p.protocol, &config.timeouts, now) {
             return Seen::ABSENT;
         }
         conn.seen_ns = now;
+        conn.epoch = 0;
     }
     let from_opener = usize::from(conn.opener) == side;
     if p.is_syn() && p.related == 0 && (!from_opener || is_over(conn.sides)) {
         return Seen::ABSENT;
     }
     let mut seen = flags_of(conn, from_opener);
-    if conn.revision[side] != revision[0] || conn.revision[side ^ 1] != revision[1] {
+    if conn.revision[side] != ends.revision[0] || conn.revision[side ^ 1] != ends.revision[1] {
         return Seen(seen | Seen::JUDGE);
     }
     seen |= Seen::KNOWN;
+    remember(conn, config.epoch, side, ends);
     if p.related == 0 {
         let bits = conn.sides[side] | flow::SEEN | (p.tcp_flags & flow::KEPT_TCP_FLAGS);
         if bits != conn.sides[side] {
@@ -135,6 +238,17 @@ fn note(
         }
     }
     Seen(seen)
+}
+
+/// Remembers where the ends are. The next hop is asked for again: routes may have changed.
+#[inline(always)]
+fn remember(conn: &mut Conn, epoch: u32, side: usize, ends: Ends) {
+    if conn.epoch != epoch {
+        conn.epoch = epoch;
+        conn.ifindex[side] = ends.ifindex[0];
+        conn.ifindex[side ^ 1] = ends.ifindex[1];
+        conn.next_hop = 0;
+    }
 }
 
 #[inline(always)]
@@ -162,25 +276,28 @@ fn advance(conn: &mut Conn, side: usize, bits: u8) -> u32 {
 const _: () =
     assert!((flow::NAT as u32) << 2 == Seen::NAT && (flow::HOST as u32) << 2 == Seen::HOST);
 
-/// Opens the flow of `p`, whose source and destination have these policy revisions. False when the
-/// map refuses.
+/// Opens the flow of `p` between these ends, found under `epoch`. False when the map refuses.
 #[inline(always)]
-pub(crate) fn open<M: Maps>(m: &M, p: &mut Packet, revision: [u32; 2], flags: u8) -> bool {
+pub(crate) fn open<M: Maps>(m: &M, p: &mut Packet, epoch: u32, ends: Ends, flags: u8) -> bool {
     let side = p.normalise();
     let now = m.now_ns();
     p.conn = Conn {
         created_ns: now,
         seen_ns: now,
-        revision,
+        revision: ends.revision,
         rule: [p.found.rule, 0],
         identity: [p.found.src_identity, p.found.dst_identity],
         sides: [flow::SEEN | (p.tcp_flags & flow::KEPT_TCP_FLAGS), 0],
         opener: side as u8,
         flags,
+        epoch,
+        ifindex: ends.ifindex,
+        next_hop: 0,
         reserved: 0,
     };
     if side != 0 {
-        p.conn.revision = [revision[1], revision[0]];
+        p.conn.revision = [ends.revision[1], ends.revision[0]];
+        p.conn.ifindex = [ends.ifindex[1], ends.ifindex[0]];
         p.conn.rule = [0, p.found.rule];
         p.conn.identity = [p.found.dst_identity, p.found.src_identity];
         p.conn.sides = [0, p.conn.sides[0]];
@@ -188,12 +305,12 @@ pub(crate) fn open<M: Maps>(m: &M, p: &mut Packet, revision: [u32; 2], flags: u8
     m.insert_conn(&p.key, &p.conn)
 }
 
-/// Notes that the flow is allowed under these revisions of the packet's source and destination.
+/// Notes that the flow is allowed under the present revisions of the packet's ends.
 #[inline(always)]
-pub(crate) fn confirm<M: Maps>(m: &M, p: &mut Packet, revision: [u32; 2]) {
+pub(crate) fn confirm<M: Maps>(m: &M, p: &mut Packet, ends: Ends) {
     let side = p.normalise();
     m.update_conn(&p.key, |conn| {
-        conn.revision[side & 1] = revision[0];
-        conn.revision[(side & 1) ^ 1] = revision[1];
+        conn.revision[side & 1] = ends.revision[0];
+        conn.revision[(side & 1) ^ 1] = ends.revision[1];
     });
 }

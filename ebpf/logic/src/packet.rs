@@ -50,6 +50,8 @@ pub struct Packet {
     pub l4_offset: u16,
     /// Bytes of the packet from the IP header on.
     pub len: u32,
+    /// The next hop on the uplink, IPv4, network order; 0 when the routes have to be asked.
+    pub next_hop: u32,
     /// What was found out.
     pub found: Found,
     /// What conntrack said of the flow. It lives here, not in registers: the verifier forgets what
@@ -86,6 +88,7 @@ impl Packet {
         self.foreign_sender = 0;
         self.hook = hook;
         self.l4_offset = 0;
+        self.next_hop = 0;
         self.found = Found::default();
     }
 

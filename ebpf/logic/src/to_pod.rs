@@ -8,7 +8,7 @@ use naru_ebpf_common::policy::INGRESS;
 use naru_ebpf_common::{Endpoint, Reason, flow};
 
 use crate::admission::{self, admit, info, judge_again};
-use crate::conntrack;
+use crate::conntrack::{self, Ends};
 use crate::{Maps, Packet, Step, Verdict};
 
 /// Decides about a packet that leaves through the host side of a veth, `ifindex`.
@@ -36,7 +36,7 @@ fn decide<M: Maps>(m: &M, p: &mut Packet, ifindex: u32) -> Verdict {
         return Verdict::PASS;
     }
     let side = p.normalise();
-    let seen = conntrack::touch(m, &config.timeouts, p, side, [0, dst.policy_revision]);
+    let seen = conntrack::touch(m, config, p, side, Ends::of(None, Some(dst)));
     if seen.is_known() && !seen.has_ended() {
         m.step(|| Step::Known);
         return Verdict::PASS;

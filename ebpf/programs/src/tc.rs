@@ -1,19 +1,25 @@
 //! A packet's way through a tc program: parse, decide, write, send, count.
 
+use core::mem::MaybeUninit;
 use core::ptr;
 
-use aya_ebpf::bindings::{TC_ACT_OK, TC_ACT_SHOT};
-use aya_ebpf::helpers::{bpf_redirect_neigh, bpf_redirect_peer};
+use aya_ebpf::bindings::{
+    BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS, BPF_FIB_LOOKUP_OUTPUT, TC_ACT_OK,
+    TC_ACT_SHOT, bpf_fib_lookup as Route, bpf_redir_neigh,
+};
+use aya_ebpf::helpers::{bpf_fib_lookup, bpf_redirect_neigh, bpf_redirect_peer};
 use aya_ebpf::programs::TcContext;
 use naru_ebpf_common::{Reason, counter};
 use naru_ebpf_logic::parse::{self, Other};
-use naru_ebpf_logic::{Action, Packet, Verdict, drops};
+use naru_ebpf_logic::{Action, Packet, Verdict, conntrack, drops};
 
 use crate::skb::Skb;
 use crate::{Kernel, maps, rewrite};
 
 /// Bytes that hold every header that is looked at.
 const HEADERS: u32 = 128;
+/// Address family of IPv4.
+const AF_INET: u8 = 2;
 /// `skb->pkt_type` of a packet for this host.
 const PACKET_HOST: u32 = 0;
 
@@ -38,14 +44,20 @@ pub fn run(
     };
     packet.verdict = verdict;
     finish(ctx, packet);
-    send(ctx, packet.verdict)
+    send(ctx, packet)
 }
 
-/// Writes the packet, counts it, and records its drop.
+/// Writes the packet, finds its next hop, counts it, and records its drop.
 #[inline(never)]
 fn finish(ctx: &TcContext, packet: &mut Packet) {
     if packet.verdict.is_rewritten() && rewrite::write(ctx, packet) != 0 {
         packet.verdict = Verdict::drop(Reason::REWRITE_FAILED);
+    }
+    if let Action::Uplink { ifindex } = packet.verdict.action()
+        && packet.next_hop == 0
+        && !packet.verdict.is_rewritten()
+    {
+        find_next_hop(ctx, packet, ifindex);
     }
     let reason = packet.verdict.reason();
     count(packet.hook, reason, packet.len);
@@ -71,6 +83,38 @@ fn read_pulled(ctx: &TcContext, packet: &mut Packet) -> Result<(), Other> {
     parse::ethernet(&Skb::new(ctx), packet)
 }
 
+/// Asks the routes for the next hop, and lets the flow remember it. Without an answer the redirect
+/// asks again, which is slower but never wrong.
+#[inline(never)]
+fn find_next_hop(ctx: &TcContext, packet: &mut Packet, ifindex: u32) {
+    let mut route = MaybeUninit::<Route>::zeroed();
+    let found = route.as_mut_ptr();
+    // SAFETY: all bits zero is a value of the kernel's struct; the helper writes within the size
+    // that it is given.
+    let answer = unsafe {
+        (*found).family = AF_INET;
+        (*found).ifindex = ifindex;
+        (*found).__bindgen_anon_3.ipv4_src = packet.src.word_v4();
+        (*found).__bindgen_anon_4.ipv4_dst = packet.dst.word_v4();
+        bpf_fib_lookup(
+            ctx.skb.skb.cast(),
+            found,
+            size_of::<Route>() as i32,
+            BPF_FIB_LOOKUP_OUTPUT,
+        )
+    };
+    // Without a neighbour entry the route is known all the same; the redirect will resolve it.
+    if answer != BPF_FIB_LKUP_RET_SUCCESS.into() && answer != BPF_FIB_LKUP_RET_NO_NEIGH.into() {
+        return;
+    }
+    // SAFETY: as above; the helper has replaced the destination by the gateway.
+    let (out, gateway) = unsafe { ((*found).ifindex, (*found).__bindgen_anon_4.ipv4_dst) };
+    if out == ifindex {
+        packet.next_hop = gateway;
+        conntrack::remember_next_hop(&Kernel, packet);
+    }
+}
+
 /// Adds a packet to a counter of this CPU.
 #[inline(always)]
 pub(crate) fn count(hook: u8, reason: Reason, bytes: u32) {
@@ -90,15 +134,29 @@ fn ifindex(ctx: &TcContext) -> u32 {
 }
 
 #[inline(always)]
-fn send(ctx: &TcContext, verdict: Verdict) -> i32 {
-    match verdict.action() {
+fn send(ctx: &TcContext, packet: &Packet) -> i32 {
+    match packet.verdict.action() {
         Action::Pass => TC_ACT_OK as i32,
         Action::Drop(_) => TC_ACT_SHOT as i32,
         Action::Deliver { ifindex } => deliver(ctx, ifindex),
-        // SAFETY: without parameters the helper asks the routes of the uplink's namespace.
-        Action::Uplink { ifindex } => unsafe {
-            bpf_redirect_neigh(ifindex, ptr::null_mut(), 0, 0) as i32
-        },
+        Action::Uplink { ifindex } => leave(ifindex, packet.next_hop),
+    }
+}
+
+/// Out of the uplink: to the next hop, or to whatever the routes of the uplink's namespace say.
+#[inline(always)]
+fn leave(ifindex: u32, next_hop: u32) -> i32 {
+    if next_hop == 0 {
+        // SAFETY: without parameters the helper asks the routes.
+        return unsafe { bpf_redirect_neigh(ifindex, ptr::null_mut(), 0, 0) as i32 };
+    }
+    let mut hop = MaybeUninit::<bpf_redir_neigh>::zeroed();
+    // SAFETY: all bits zero is a value of the kernel's struct, which lives through the call.
+    unsafe {
+        let hop = hop.as_mut_ptr();
+        (*hop).nh_family = AF_INET.into();
+        (*hop).__bindgen_anon_1.ipv4_nh = next_hop;
+        bpf_redirect_neigh(ifindex, hop, size_of::<bpf_redir_neigh>() as i32, 0) as i32
     }
 }
 

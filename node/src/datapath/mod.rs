@@ -38,7 +38,7 @@ use programs::Programs;
 use table::{One, PerCpu};
 
 /// The layout of maps and pins. It changes when a map's key, value or kind does.
-const LAYOUT: &str = "v1";
+const LAYOUT: &str = "v2";
 
 /// The data path of this node.
 #[derive(Debug)]
@@ -66,6 +66,13 @@ pub struct Datapath {
     pub drops: Table<DropKey, DropCount>,
     counters: PerCpu<Counter>,
     node: One<NodeConfig>,
+    /// Held from reading the facts to writing them, since each write counts on from what was read.
+    epoch: Mutex<()>,
+}
+
+/// Never 0, which means that nothing may be remembered.
+fn next_epoch(epoch: u32) -> u32 {
+    epoch.checked_add(1).unwrap_or(1)
 }
 
 impl Datapath {
@@ -93,6 +100,7 @@ impl Datapath {
             drops: Table::open(&dir, names::DROPS)?,
             counters: PerCpu::open(&dir, names::COUNTERS)?,
             node: One::open(&dir, names::NODE_CONFIG)?,
+            epoch: Mutex::default(),
             programs: Mutex::new(programs),
             dir,
         })
@@ -111,15 +119,34 @@ impl Datapath {
         self.node.get()
     }
 
-    /// Replaces the facts of the node, if they differ.
+    /// Replaces the facts of the node, if they differ; the epoch is not the caller's.
     ///
     /// # Errors
     /// When the map cannot be read or written.
     pub fn set_node_config(&self, config: NodeConfig) -> Result<(), DatapathError> {
-        if self.node.get()? != config {
-            self.node.set(config)?;
+        let _alone = self.epoch.lock();
+        let present = self.node.get()?;
+        let epoch = present.epoch;
+        if present != (NodeConfig { epoch, ..config }) {
+            self.node.set(NodeConfig {
+                epoch: next_epoch(epoch),
+                ..config
+            })?;
         }
         Ok(())
+    }
+
+    /// Makes every flow look its ends up again. To be called after endpoints have changed.
+    ///
+    /// # Errors
+    /// When the map cannot be read or written.
+    pub fn forget_ends(&self) -> Result<(), DatapathError> {
+        let _alone = self.epoch.lock();
+        let present = self.node.get()?;
+        self.node.set(NodeConfig {
+            epoch: next_epoch(present.epoch),
+            ..present
+        })
     }
 
     /// The counter at `index` (`counter::index`), summed over the processors.

@@ -103,7 +103,8 @@ impl Network {
             snat_port_last: NodeConfig::SNAT_PORT_LAST,
             reserved: 0,
             timeouts: Timeouts::DEFAULT,
-            reserved2: [0; 2],
+            epoch: 0,
+            reserved2: 0,
         }
     }
 

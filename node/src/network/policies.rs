@@ -214,6 +214,9 @@ impl Network {
             .endpoints
             .put_all(endpoints.put.iter().map(|(key, value)| (key, value)))?;
         datapath.endpoints.delete_all(&endpoints.delete)?;
+        if !endpoints.is_empty() {
+            datapath.forget_ends()?;
+        }
         if !(policy.is_empty() && ipcache.is_empty() && endpoints.is_empty()) {
             tracing::info!(
                 endpoints = desired_endpoints.len(),

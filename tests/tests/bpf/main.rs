@@ -16,5 +16,6 @@ mod live;
 mod node;
 mod objects;
 mod programs;
+mod remembered;
 mod sockets;
 mod to_pod;

@@ -94,10 +94,27 @@ impl Node {
         map.set(0, config, 0).expect("node config");
     }
 
+    /// Adds or changes a pod, as the daemon does: flows look their ends up again.
     pub(crate) fn endpoint(&mut self, addr: Addr, endpoint: Endpoint) {
         self.hash(names::ENDPOINTS)
             .insert(addr, endpoint, 0)
             .expect("endpoint");
+        self.forget_ends();
+    }
+
+    /// Removes a pod, but tells no flow of it.
+    pub(crate) fn remove_silently(&mut self, addr: Addr) {
+        self.hash::<Addr, Endpoint>(names::ENDPOINTS)
+            .remove(&addr)
+            .expect("endpoint");
+    }
+
+    /// Begins another epoch.
+    pub(crate) fn forget_ends(&mut self) {
+        let mut map: Array<_, NodeConfig> = self.map(names::NODE_CONFIG).try_into().expect("array");
+        let mut config = map.get(&0, 0).expect("node config");
+        config.epoch += 1;
+        map.set(0, config, 0).expect("node config");
     }
 
     pub(crate) fn identity(&mut self, addr: Addr, identity: u32, flags: u32) {
@@ -330,6 +347,7 @@ pub(crate) fn config() -> NodeConfig {
         snat_port_first: NodeConfig::SNAT_PORT_FIRST,
         snat_port_last: NodeConfig::SNAT_PORT_LAST,
         timeouts: Timeouts::DEFAULT,
+        epoch: 1,
         ..NodeConfig::default()
     }
 }

@@ -1,0 +1,104 @@
+//! What a flow remembers of its ends, and when it may not use it.
+
+use naru_ebpf_common::protocol::{ACK, RST, SYN, TCP};
+use naru_ebpf_common::{NodeConfig, Reason, flow, names};
+
+use crate::addresses::*;
+use crate::frames::{self, ends};
+use crate::node::{self, Node, REDIRECT};
+
+#[test]
+fn a_known_flow_needs_no_other_lookup_until_the_epoch_ends() {
+    let Some(mut node) = Node::new() else { return };
+    let e = ends(WEB, 40000, API, 80);
+    assert_eq!(node.from_pod(&frames::tcp(e, SYN)).action, REDIRECT);
+    let conn = node.conn(e, TCP).expect("a flow");
+    assert_eq!(conn.ifindex, [WEB_IFINDEX, API_IFINDEX]);
+    node.remove_silently(API);
+    node.remove_silently(WEB);
+    assert_eq!(node.from_pod(&frames::tcp(e, ACK)).action, REDIRECT);
+    node.forget_ends();
+    node.drops(
+        names::FROM_POD,
+        &frames::tcp(e, ACK),
+        Reason::SPOOFED_SOURCE,
+    );
+}
+
+#[test]
+fn a_remembered_flow_lets_nobody_use_anothers_address() {
+    let Some(mut node) = Node::new() else { return };
+    let e = ends(WEB, 40000, API, 80);
+    node.from_pod(&frames::tcp(e, SYN));
+    let before = node.conn(e, TCP).expect("a flow");
+    // The answer comes from API's interface, not from the one that test runs arrive on.
+    let forged = frames::tcp(ends(API, 80, WEB, 40000), RST | ACK);
+    node.drops(names::FROM_POD, &forged, Reason::SPOOFED_SOURCE);
+    assert_eq!(node.conn(e, TCP), Some(before));
+}
+
+#[test]
+fn the_network_may_not_continue_a_flow_between_local_pods() {
+    let Some(mut node) = Node::new() else { return };
+    let e = ends(WEB, 40000, API, 80);
+    node.from_pod(&frames::tcp(e, SYN));
+    let forged = frames::tcp(ends(API, 80, WEB, 40000), ACK);
+    node.drops(names::FROM_NETWORK, &forged, Reason::SPOOFED_NETWORK);
+}
+
+#[test]
+fn a_flow_from_the_network_is_remembered_too() {
+    let Some(mut node) = Node::new() else { return };
+    let e = ends(REMOTE, 40000, WEB, 80);
+    assert_eq!(node.from_network(&frames::tcp(e, SYN)).action, REDIRECT);
+    let conn = node.conn(e, TCP).expect("a flow");
+    let mut ifindexes = conn.ifindex;
+    ifindexes.sort_unstable();
+    assert_eq!(ifindexes, [0, WEB_IFINDEX]);
+    node.remove_silently(WEB);
+    assert_eq!(node.from_network(&frames::tcp(e, ACK)).action, REDIRECT);
+    node.forget_ends();
+    node.drops(
+        names::FROM_NETWORK,
+        &frames::tcp(e, ACK),
+        Reason::NO_ENDPOINT,
+    );
+}
+
+#[test]
+fn a_change_of_policy_ends_what_was_remembered() {
+    let Some(mut node) = Node::new() else { return };
+    let e = ends(WEB, 40000, API, 80);
+    node.from_pod(&frames::tcp(e, SYN));
+    assert_eq!(node.from_pod(&frames::tcp(e, ACK)).action, REDIRECT);
+    node.isolate(WEB, 2);
+    node.drops(names::FROM_POD, &frames::tcp(e, ACK), Reason::POLICY_EGRESS);
+}
+
+#[test]
+fn flags_of_a_remembered_flow_are_still_noted() {
+    let Some(mut node) = Node::new() else { return };
+    let e = ends(WEB, 40000, API, 80);
+    node.from_pod(&frames::tcp(e, SYN));
+    node.from_pod(&frames::tcp(e, RST | ACK));
+    let conn = node.conn(e, TCP).expect("a flow");
+    let sides = conn.sides[0] | conn.sides[1];
+    assert_eq!(sides & (flow::SEEN | RST), flow::SEEN | RST);
+}
+
+#[test]
+fn nothing_is_remembered_without_an_epoch() {
+    let Some(mut node) = Node::new() else { return };
+    node.configure(NodeConfig {
+        epoch: 0,
+        ..node::config()
+    });
+    let e = ends(WEB, 40000, API, 80);
+    assert_eq!(node.from_pod(&frames::tcp(e, SYN)).action, REDIRECT);
+    node.remove_silently(WEB);
+    node.drops(
+        names::FROM_POD,
+        &frames::tcp(e, ACK),
+        Reason::SPOOFED_SOURCE,
+    );
+}
