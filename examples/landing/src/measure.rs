@@ -5,7 +5,10 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
+
+use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::Flags;
 
@@ -17,11 +20,15 @@ const SINK: u8 = b's';
 /// Bytes of one write of the stream.
 const BLOCK: usize = 128 * 1024;
 
+/// Congestion control of both ends, whatever the machine's default: the one that every kernel has.
+const CONGESTION: &[u8] = b"reno";
+
 /// Serves measurements until it is killed.
 pub(crate) fn serve(flags: &Flags) -> Result<(), String> {
     let port: u16 = flags.number("port", 9000)?;
     let listener =
         TcpListener::bind(("0.0.0.0", port)).map_err(|e| format!("listening on {port}: {e}"))?;
+    same_congestion(&listener).map_err(|e| format!("congestion control: {e}"))?;
     let mut block = vec![0; BLOCK];
     for stream in listener.incoming().flatten() {
         // A client that resets its connection ends it, not the server.
@@ -80,7 +87,7 @@ fn connections(target: SocketAddr, until: Instant) -> std::io::Result<u64> {
     while Instant::now() < until {
         let mut stream = connect(target)?;
         // Closing with a reset: a tuple in TIME_WAIT would stall the run when its port comes again.
-        socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
+        SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
         exchange(&mut stream)?;
         count += 1;
     }
@@ -99,10 +106,18 @@ fn stream(target: SocketAddr, until: Instant) -> std::io::Result<u64> {
 }
 
 fn connect(target: SocketAddr) -> std::io::Result<TcpStream> {
-    let stream = TcpStream::connect_timeout(&target, Duration::from_secs(5))?;
+    let socket = Socket::new(Domain::for_address(target), Type::STREAM, None)?;
+    same_congestion(&socket)?;
+    socket.connect_timeout(&target.into(), Duration::from_secs(5))?;
+    let stream = TcpStream::from(socket);
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     Ok(stream)
+}
+
+/// Accepted sockets inherit it from their listener.
+fn same_congestion<S: AsFd>(socket: &S) -> std::io::Result<()> {
+    SockRef::from(socket).set_tcp_congestion(CONGESTION)
 }
 
 fn exchange(stream: &mut TcpStream) -> std::io::Result<()> {

@@ -116,6 +116,19 @@ impl Containerd {
         run::run("ctr", &all)
     }
 
+    /// Process id of a running container, whose id is written with or without `containerd://`.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn task_pid(&self, container: &str) -> Result<i32> {
+        let id = container.trim_start_matches("containerd://");
+        let tasks = self.ctr(&["tasks", "list"])?;
+        let line = tasks.lines().find(|l| l.starts_with(id));
+        let pid = line.and_then(|l| l.split_whitespace().nth(1));
+        pid.and_then(|pid| pid.parse().ok())
+            .with_context(|| format!("no running container {id}"))
+    }
+
     /// Sockets of shims that still stand below `/run/containerd`, where containerd always puts them.
     pub fn shim_sockets(&self) -> Vec<PathBuf> {
         let bundles = self.dir.join("state/io.containerd.runtime.v2.task/k8s.io");

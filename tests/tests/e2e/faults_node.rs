@@ -77,7 +77,11 @@ fn a_broken_cni_configuration_is_named_and_heals_when_repaired(world: &World) ->
     // What the plugin finds wrong comes back in the pod's event.
     config.write(&broken(|list| list["plugins"][0]["socket"] = json!(7))?)?;
     space.apply(&landing_pod("one", Some(2)))?;
-    event_says(&space, "FailedCreatePodSandBox", &["field \"socket\" is not a path: 7"])?;
+    event_says(
+        &space,
+        "FailedCreatePodSandBox",
+        &["field \"socket\" is not a path: 7"],
+    )?;
     config.write(&broken(|list| {
         list["plugins"][0]["socket"] = json!("/nowhere/cni.sock")
     })?)?;

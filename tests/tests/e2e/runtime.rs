@@ -272,22 +272,12 @@ fn from_the_node(world: &World, authority: &Path, token: &str) -> Result<(String
 }
 
 /// The first process of a pod's first container on node 1, as the machine numbers it.
-fn process_of(world: &World, space: &Space<'_>, pod: &str) -> Result<u32> {
+fn process_of(world: &World, space: &Space<'_>, pod: &str) -> Result<i32> {
     let id = space.field(
         &format!("pod/{pod}"),
         ".status.containerStatuses[0].containerID",
     )?;
-    let id = id.trim_start_matches("containerd://");
-    let tasks = Containerd::of(&world.cluster.layout, "node1").ctr(&["tasks", "list"])?;
-    let line = tasks
-        .lines()
-        .find(|l| l.starts_with(id))
-        .with_context(|| format!("no task {id}"))?;
-    let pid = line
-        .split_whitespace()
-        .nth(1)
-        .context("a task has a process")?;
-    Ok(pid.parse()?)
+    Containerd::of(&world.cluster.layout, "node1").task_pid(&id)
 }
 
 /// The network namespace of a pod on node 1.
@@ -298,7 +288,7 @@ pub(crate) fn network_of(world: &World, space: &Space<'_>, pod: &str) -> Result<
 
 /// A file of a process's cgroups, wherever this machine has that controller: by its name in the
 /// unified hierarchy, or by controller and name in an older one.
-fn of_cgroup(pid: u32, unified: &str, controller: &str, older: &str) -> Result<String> {
+fn of_cgroup(pid: i32, unified: &str, controller: &str, older: &str) -> Result<String> {
     let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
     let mut paths = BTreeMap::new();
     for line in groups.lines() {

@@ -9,6 +9,7 @@ use naru_tests::support::daemons::CONTROL_PROCESS;
 
 use super::daemon::Daemon;
 use super::etcd::Etcd;
+use super::report::Report;
 use super::series::{Better, Case};
 use super::{Effort, load};
 
@@ -18,24 +19,26 @@ const OBJECTS: u32 = 20_000;
 const CLIENTS: [&str; 2] = ["1", "64"];
 
 /// Everything, memory first.
-pub(super) fn measure(cluster: &Cluster, effort: Effort) -> Result<Vec<Case>> {
+pub(super) fn measure(cluster: &Cluster, effort: Effort, report: &mut Report) -> Result<()> {
     let etcd = Etcd::start(cluster)?;
-    let mut cases = memory(cluster)?;
-    for clients in CLIENTS {
-        cases.push(creates(cluster, &etcd, clients, effort)?);
-        cases.push(reads(cluster, clients, effort)?);
+    for case in memory(cluster)? {
+        report.add(case);
     }
-    cases.push(fanout(cluster, effort)?);
-    Ok(cases)
+    for clients in CLIENTS {
+        report.add(creates(cluster, &etcd, clients, effort)?);
+        report.add(reads(cluster, clients, effort)?);
+    }
+    report.add(fanout(cluster, effort)?);
+    Ok(())
 }
 
-fn memory(cluster: &Cluster) -> Result<Vec<Case>> {
+fn memory(cluster: &Cluster) -> Result<[Case; 2]> {
     let control = Daemon::of(cluster, CONTROL_PROCESS)?;
     let before = control.memory()?;
     let sent = load::run(cluster, "fill", &["--count", &OBJECTS.to_string()])?;
     let each = (control.memory()? - before) / f64::from(OBJECTS);
     let case = |name, figure| Case::alone(name, "B", Better::Lower, &[figure]);
-    Ok(vec![
+    Ok([
         case("memory_per_object", each),
         case("object_as_sent", sent),
     ])

@@ -8,12 +8,13 @@ use naru_tests::support::Cluster;
 use naru_tests::support::daemons::{CONTROL_PROCESS, node_process};
 
 use super::daemon::Daemon;
+use super::report::Report;
 use super::series::{Better, Case};
 
 const SPAN: Duration = Duration::from_secs(10);
 
 /// Memory in MiB and processor time in per cent of a core.
-pub(super) fn measure(cluster: &Cluster) -> Result<Vec<Case>> {
+pub(super) fn measure(cluster: &Cluster, report: &mut Report) -> Result<()> {
     let daemons = [
         ("control", Daemon::of(cluster, CONTROL_PROCESS)?),
         ("node", Daemon::of(cluster, &node_process(1))?),
@@ -23,14 +24,13 @@ pub(super) fn measure(cluster: &Cluster) -> Result<Vec<Case>> {
     let (begin, before) = (Instant::now(), spent(&daemons)?);
     sleep(SPAN);
     let (span, after) = (begin.elapsed().as_secs_f64(), spent(&daemons)?);
-    let mut cases = Vec::new();
     for (at, (name, daemon)) in daemons.iter().enumerate() {
         let memory = daemon.memory()? / f64::from(1 << 20);
         let cpu = (after[at] - before[at]) / span * 100.0;
-        cases.push(lower(&format!("idle_memory_{name}"), "MiB", memory));
-        cases.push(lower(&format!("idle_cpu_{name}"), "% of a core", cpu));
+        report.add(lower(&format!("idle_memory_{name}"), "MiB", memory));
+        report.add(lower(&format!("idle_cpu_{name}"), "% of a core", cpu));
     }
-    Ok(cases)
+    Ok(())
 }
 
 fn spent(daemons: &[(&str, Daemon)]) -> Result<Vec<f64>> {

@@ -12,6 +12,7 @@ mod ingress;
 mod load;
 mod net;
 mod pod;
+mod report;
 mod series;
 
 use anyhow::{Result, anyhow, bail};
@@ -19,6 +20,7 @@ use clap::Args;
 use naru_tests::support::layout::target_dir;
 use naru_tests::support::{Cluster, Kubectl, Layout, Spec};
 
+use self::report::Report;
 use crate::progress::step;
 use crate::{compile, kubectls};
 
@@ -33,6 +35,9 @@ pub(crate) struct BenchArgs {
     /// Length of a run of `net` and `api`, in seconds.
     #[arg(long, default_value_t = 0.5)]
     seconds: f64,
+    /// Only cases of `net` whose name contains this.
+    #[arg(long)]
+    only: Option<String>,
 }
 
 /// How often and how long to measure.
@@ -69,7 +74,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     )?;
     let outcome = names
         .iter()
-        .try_for_each(|name| measure(name, &cluster, effort));
+        .try_for_each(|name| measure(name, &cluster, effort, args.only.as_deref()));
     cluster.down()?;
     outcome
 }
@@ -82,21 +87,21 @@ fn chosen(name: Option<&str>) -> Result<Vec<&str>> {
     }
 }
 
-fn measure(name: &str, cluster: &Cluster, effort: Effort) -> Result<()> {
+fn measure(name: &str, cluster: &Cluster, effort: Effort, only: Option<&str>) -> Result<()> {
     step(&format!("measuring {name}"));
-    let cases = match name {
-        "idle" => idle::measure(cluster)?,
-        "pod" => pod::measure(cluster, effort.pairs)?,
-        "net" => net::measure(cluster, effort)?,
-        _ => api::measure(cluster, effort)?,
+    let mut report = Report::new(only);
+    let outcome = match name {
+        "idle" => idle::measure(cluster, &mut report),
+        "pod" => pod::measure(cluster, effort.pairs, &mut report),
+        "net" => net::measure(cluster, effort, &mut report),
+        _ => api::measure(cluster, effort, &mut report),
     };
-    cases.iter().for_each(|case| println!("{}", case.line()));
     let dir = target_dir().join("bench");
     std::fs::create_dir_all(&dir)?;
     let file = dir.join(format!("{name}.json"));
-    std::fs::write(&file, serde_json::to_string_pretty(&cases)? + "\n")?;
+    report.write(&file)?;
     step(&format!("written to {}", file.display()));
-    Ok(())
+    outcome
 }
 
 /// A namespace for the measured pods.

@@ -11,6 +11,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use naru_tests::support::Cluster;
 
+use super::report::Report;
 use super::series::{Better, Case};
 use super::{Ground, ingress};
 
@@ -18,7 +19,7 @@ use super::{Ground, ingress};
 const BARE: &[&str] = &["get", "--raw", "/readyz"];
 
 /// Milliseconds from apply to Running; and those of a kubectl that asks nothing of anybody.
-pub(super) fn measure(cluster: &Cluster, runs: usize) -> Result<Vec<Case>> {
+pub(super) fn measure(cluster: &Cluster, runs: usize, report: &mut Report) -> Result<()> {
     let ground = Ground::prepare(cluster)?;
     let (mut running, mut bare) = (Vec::new(), Vec::new());
     for run in 0..=runs {
@@ -31,11 +32,10 @@ pub(super) fn measure(cluster: &Cluster, runs: usize) -> Result<Vec<Case>> {
             bare.push(millis(begin));
         }
     }
-    Ok(vec![
-        Case::alone("apply_to_running", "ms", Better::Lower, &running),
-        Case::alone("kubectl_alone", "ms", Better::Lower, &bare),
-        ingress::measure(cluster, &ground, runs)?,
-    ])
+    report.add(millis_of("apply_to_running", &running));
+    report.add(millis_of("kubectl_alone", &bare));
+    report.add(ingress::measure(cluster, &ground, runs)?);
+    Ok(())
 }
 
 fn apply_to_running(ground: &Ground, name: &str) -> Result<f64> {
@@ -73,6 +73,10 @@ spec:
   containers: [{{name: main, image: naru.dev/landing:v1, command: [/landing, pause]}}]
 "
     )
+}
+
+fn millis_of(case: &str, runs: &[f64]) -> Case {
+    Case::alone(case, "ms", Better::Lower, runs)
 }
 
 fn millis(since: Instant) -> f64 {

@@ -46,6 +46,9 @@ pub(crate) struct Case {
     #[serde(skip_serializing_if = "Option::is_none")]
     ratio: Option<Spread>,
     pairs: usize,
+    /// The ratio of each pair, for figures that compare cases.
+    #[serde(skip)]
+    ratios: Vec<f64>,
 }
 
 /// Which way is better.
@@ -84,8 +87,9 @@ impl Case {
                 name: peer.to_owned(),
                 spread: Spread::of(runs.iter().map(|r| r.1)),
             }),
-            ratio: Some(Spread::of(runs.iter().map(|r| r.0 / r.1))),
+            ratio: Some(Spread::of(ratios(&runs))),
             pairs,
+            ratios: ratios(&runs).collect(),
         })
     }
 
@@ -99,19 +103,20 @@ impl Case {
             peer: None,
             ratio: None,
             pairs: numbers.len(),
+            ratios: Vec::new(),
         }
     }
 
-    /// The median of the ratios, if there is a peer.
-    pub(crate) fn ratio(&self) -> Option<f64> {
-        self.ratio.map(|r| r.median)
+    /// The ratio of each pair; empty without a peer.
+    pub(crate) fn ratios(&self) -> &[f64] {
+        &self.ratios
     }
 
     /// The case in one line for people.
     pub(crate) fn line(&self) -> String {
-        let Spread { min, median, max } = self.ours;
+        let [min, median, max] = [self.ours.min, self.ours.median, self.ours.max].map(figure);
         let own = format!(
-            "{:<32} {median:>12.1} {} ({min:.1} to {max:.1})",
+            "{:<36} {median:>12} {} ({min} to {max})",
             self.case, self.unit
         );
         match (&self.peer, self.ratio) {
@@ -125,6 +130,19 @@ impl Case {
             _ => format!("{own}, {} runs", self.pairs),
         }
     }
+}
+
+/// Three decimals where one would hide what a case is about.
+fn figure(number: f64) -> String {
+    if number.abs() < 10.0 {
+        format!("{number:.3}")
+    } else {
+        format!("{number:.1}")
+    }
+}
+
+fn ratios(runs: &[(f64, f64)]) -> impl Iterator<Item = f64> + '_ {
+    runs.iter().map(|(ours, theirs)| ours / theirs)
 }
 
 /// Pairs of figures, ours and theirs, after a pair that is not counted. Each side is first every

@@ -1,11 +1,13 @@
-//! One end of a measurement: a place (network namespace, cgroup) in which `landing` runs.
+//! One end of a measurement: a network namespace and cgroups in which `landing` runs.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use naru_tests::support::{run, wait};
+
+use super::place::Place;
 
 /// The core that both ends share.
 const CORE: &str = "1";
@@ -13,15 +15,15 @@ const CORE: &str = "1";
 /// Port of every measuring server.
 pub(super) const PORT: u16 = 9000;
 
-/// A network namespace, and the cgroup whose programs apply there.
+/// A network namespace, and where its processes run.
 #[derive(Debug, Clone)]
 pub(super) struct End {
     /// `landing`, as the host sees it.
     pub(super) program: PathBuf,
     /// The namespace's file.
     pub(super) netns: PathBuf,
-    /// The cgroup2 directory to join; the caller's own when absent.
-    pub(super) cgroup: Option<PathBuf>,
+    /// The cgroups that its processes join.
+    pub(super) place: Place,
 }
 
 /// What is measured.
@@ -107,12 +109,14 @@ impl End {
 
     /// `landing` in this place, pinned to the common core; the process id is the program's own.
     fn command(&self) -> Command {
-        let script = "[ \"$1\" = - ] || echo $$ >\"$1/cgroup.procs\" || exit 125; n=$2; c=$3; shift 3; \
-                      exec nsenter --net=\"$n\" -- taskset -c \"$c\" \"$@\"";
+        let script = "n=$1 c=$2; shift 2; while [ \"$1\" != -- ]; do echo $$ >\"$1/cgroup.procs\" || exit 125; \
+                      shift; done; shift; exec nsenter --net=\"$n\" -- taskset -c \"$c\" \"$@\"";
         let mut command = Command::new("sh");
-        command.args(["-c", script, "sh"]);
-        command.arg(self.cgroup.as_deref().unwrap_or(Path::new("-")));
-        command.arg(&self.netns).arg(CORE).arg(&self.program);
+        command
+            .args(["-c", script, "sh"])
+            .arg(&self.netns)
+            .arg(CORE);
+        command.args(&self.place.0).arg("--").arg(&self.program);
         command
     }
 }

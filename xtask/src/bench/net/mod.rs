@@ -2,20 +2,25 @@
 //!
 //! Client and server are pinned to one core: on two, one measures how fast an idle core wakes. Our
 //! side runs inside real containers; the peers are a bed of plain namespaces, with the rule sets of
-//! kube-proxy in it, and the nodes' own namespaces. A rule set is unloaded before the next one comes,
+//! kube-proxy in it, and the nodes' own namespaces. All ends use the same congestion control and
+//! the same cgroups, so that nothing but the network differs. A rule set is unloaded before the next one comes,
 //! and no case sees the rules of another.
 
 mod end;
+mod place;
 mod plain;
 mod rules;
 
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use naru_tests::support::containerd::Containerd;
 use naru_tests::support::{Cluster, addresses, wait};
 
 use self::end::{End, Mode, PORT};
-use self::plain::{Plain, SERVERS};
+use self::place::Place;
+use self::plain::{Ends, Plain, SERVERS};
+use super::report::Report;
 use super::series::{Better, Case};
 use super::{Effort, Ground, last_number, load};
 
@@ -64,20 +69,21 @@ spec: {selector: {app: remote}, ports: [{port: 9000}]}
 
 const SERVICES: [usize; 3] = [1, 1_000, 10_000];
 
+/// Compares the first with the last of [`SERVICES`]; the cases before it are its parts.
+const MANY: &str = "clusterip_crr_flatness_10000_to_1";
+
 /// How long the nodes may take to know ten thousand new services.
 const KNOWN_LIMIT: Duration = Duration::from_secs(120);
 
 /// Each mode, on one node and across nodes; then many services.
-pub(super) fn measure(cluster: &Cluster, effort: Effort) -> Result<Vec<Case>> {
+pub(super) fn measure(cluster: &Cluster, effort: Effort, report: &mut Report) -> Result<()> {
     let bed = Bed::prepare(cluster, effort)?;
-    let mut cases = Vec::new();
     for mode in Mode::ALL {
-        cases.extend(bed.services_of_pods(mode)?);
-        cases.push(bed.one_node(mode)?);
-        cases.push(bed.two_nodes(mode)?);
+        bed.services_of_pods(mode, report)?;
+        bed.one_node(mode, report)?;
+        bed.two_nodes(mode, report)?;
     }
-    cases.extend(bed.many_services()?);
-    Ok(cases)
+    bed.many_services(report)
 }
 
 /// Everything that is measured: pods of the cluster, and the peers.
@@ -85,6 +91,8 @@ struct Bed<'a> {
     cluster: &'a Cluster,
     ground: Ground,
     plain: Plain,
+    /// Places of the nodes' own ends.
+    hosts: Ends,
     effort: Effort,
 }
 
@@ -94,94 +102,111 @@ impl<'a> Bed<'a> {
         ground.apply(PODS)?;
         let ready = "--for=condition=Ready";
         ground.run(&["wait", ready, "--timeout=60s", "pod", "--all"])?;
-        let plain = Plain::create(cluster.layout.program("landing")?)?;
+        let ends = Ends {
+            client: place(cluster, &ground, "client", "node1")?,
+            server: place(cluster, &ground, "server", "node1")?,
+        };
+        let hosts = Ends {
+            client: ends.client.clone(),
+            server: place(cluster, &ground, "remote", "node2")?,
+        };
+        let plain = Plain::create(cluster.layout.program("landing")?, ends)?;
         Ok(Self {
             cluster,
             ground,
             plain,
+            hosts,
             effort,
         })
     }
 
     /// Through a ClusterIP against directly, after directly against directly.
-    fn services_of_pods(&self, mode: Mode) -> Result<Vec<Case>> {
-        let mut cases = Vec::new();
+    fn services_of_pods(&self, mode: Mode, report: &mut Report) -> Result<()> {
         for (place, name) in [("one_node", "server"), ("two_nodes", "remote")] {
             let (pod, service) = (self.pod(name)?, self.service(name)?);
             let direct = || self.ask(mode, &pod);
             let through = || self.ask(mode, &service);
             let null = format!("null_{}_{place}", mode.name());
-            cases.push(self.pair(&null, mode, "direct pod", direct, direct)?);
+            self.pair(report, &null, mode, "direct pod", direct, direct)?;
             let case = format!("clusterip_{}_{place}", mode.name());
-            cases.push(self.pair(&case, mode, "direct pod", through, direct)?);
+            self.pair(report, &case, mode, "direct pod", through, direct)?;
         }
-        Ok(cases)
+        Ok(())
     }
 
     /// Against the kernel's routing between the same kind of links.
-    fn one_node(&self, mode: Mode) -> Result<Case> {
+    fn one_node(&self, mode: Mode, report: &mut Report) -> Result<()> {
         let (client, server) = (self.plain.client(), self.plain.server());
         let _serving = server.serve()?;
         let (pod, peer) = (self.pod("server")?, at(SERVERS[0]));
         self.pair(
+            report,
             &format!("pod_to_pod_{}_one_node", mode.name()),
             mode,
             "kernel routing",
             || self.ask(mode, &pod),
             || client.measure(&peer, mode, self.effort.seconds),
         )
+        .map(drop)
     }
 
     /// Against the nodes themselves.
-    fn two_nodes(&self, mode: Mode) -> Result<Case> {
-        let (client, server) = (self.host("node1")?, self.host("node2")?);
+    fn two_nodes(&self, mode: Mode, report: &mut Report) -> Result<()> {
+        let (client, server) = (
+            self.host("node1", &self.hosts.client)?,
+            self.host("node2", &self.hosts.server)?,
+        );
         let _serving = server.serve()?;
         let (pod, peer) = (self.pod("remote")?, at(&addresses::node(2).to_string()));
         self.pair(
+            report,
             &format!("pod_to_pod_{}_two_nodes", mode.name()),
             mode,
             "host to host",
             || self.ask(mode, &pod),
             || client.measure(&peer, mode, self.effort.seconds),
         )
+        .map(drop)
     }
 
     /// One of many services: against the pod, and against rule sets with as many.
-    fn many_services(&self) -> Result<Vec<Case>> {
+    fn many_services(&self, report: &mut Report) -> Result<()> {
+        if !report.wants(MANY) {
+            return Ok(());
+        }
         let server = self.plain.server();
         let _serving = server.serve()?;
-        let (mut cases, mut of_direct) = (Vec::new(), Vec::new());
+        let mut of_direct = Vec::new();
         for count in SERVICES {
             self.make_services(count)?;
             let service = self.known_service(count / 2)?;
             let pod = self.pod("server")?;
             let mode = Mode::Connect;
-            let case = self.pair(
+            let ratios = self.pair(
+                report,
                 &format!("clusterip_crr_{count}_services"),
                 mode,
                 "direct pod",
                 || self.ask(mode, &service),
                 || self.ask(mode, &pod),
             )?;
-            of_direct.extend(case.ratio());
-            cases.push(case);
-            cases.extend(self.against_rules(count, &service)?);
+            of_direct.push(ratios);
+            self.against_rules(count, &service, report)?;
         }
-        self.delete_services()?;
-        let flatness = of_direct[of_direct.len() - 1] / of_direct[0];
-        let name = "clusterip_crr_flatness_10000_to_1";
-        cases.push(Case::alone(name, "x", Better::Higher, &[flatness]));
-        Ok(cases)
+        let (one, many) = (&of_direct[0], &of_direct[SERVICES.len() - 1]);
+        let flatness: Vec<_> = many.iter().zip(one).map(|(many, one)| many / one).collect();
+        report.add(Case::alone(MANY, "x", Better::Higher, &flatness));
+        self.delete_services()
     }
 
-    fn against_rules(&self, count: usize, service: &str) -> Result<Vec<Case>> {
+    fn against_rules(&self, count: usize, service: &str, report: &mut Report) -> Result<()> {
         let client = self.plain.client();
         let target = format!("{}:{}", rules::address(count / 2), rules::SERVICE_PORT);
         let mode = Mode::Connect;
-        let mut cases = Vec::new();
         for kind in rules::Kind::ALL {
             kind.load(&self.plain, count)?;
             let outcome = self.pair(
+                report,
                 &format!("clusterip_crr_{count}_services_{}", kind.name()),
                 mode,
                 kind.name(),
@@ -189,9 +214,9 @@ impl<'a> Bed<'a> {
                 || client.measure(&target, mode, self.effort.seconds),
             );
             kind.unload(&self.plain)?;
-            cases.push(outcome?);
+            outcome?;
         }
-        Ok(cases)
+        Ok(())
     }
 
     fn make_services(&self, count: usize) -> Result<()> {
@@ -228,16 +253,26 @@ impl<'a> Bed<'a> {
         Ok(target)
     }
 
+    /// Measures and reports a case, if it is wanted; the ratio of each pair.
     fn pair(
         &self,
+        report: &mut Report,
         case: &str,
         mode: Mode,
         peer: &str,
         ours: impl FnMut() -> Result<f64>,
         theirs: impl FnMut() -> Result<f64>,
-    ) -> Result<Case> {
+    ) -> Result<Vec<f64>> {
+        let part_of_many = report.wants(MANY) && case.contains("_services");
+        if !report.wants(case) && !part_of_many {
+            return Ok(Vec::new());
+        }
         let pairs = self.effort.pairs;
-        Case::paired(case, mode.unit(), peer, pairs, ours, theirs).with_context(|| case.to_owned())
+        let measured = Case::paired(case, mode.unit(), peer, pairs, ours, theirs);
+        let measured = measured.with_context(|| case.to_owned())?;
+        let ratios = measured.ratios().to_vec();
+        report.add(measured);
+        Ok(ratios)
     }
 
     fn ask(&self, mode: Mode, target: &str) -> Result<f64> {
@@ -260,11 +295,11 @@ impl<'a> Bed<'a> {
         last_number(&self.ground.run(&line)?)
     }
 
-    fn host(&self, node: &str) -> Result<End> {
+    fn host(&self, node: &str, place: &Place) -> Result<End> {
         Ok(End {
             program: self.cluster.layout.program("landing")?,
             netns: self.cluster.layout.netns(node),
-            cgroup: None,
+            place: place.clone(),
         })
     }
 
@@ -282,6 +317,14 @@ impl<'a> Bed<'a> {
             .field(&object, ".spec.clusterIP")
             .map(|ip| at(&ip))
     }
+}
+
+/// Beside a pod's container: the same cgroups but for our programs.
+fn place(cluster: &Cluster, ground: &Ground, pod: &str, node: &str) -> Result<Place> {
+    let object = format!("pod/{pod}");
+    let container = ground.field(&object, ".status.containerStatuses[0].containerID")?;
+    let pid = Containerd::of(&cluster.layout, node).task_pid(&container)?;
+    Place::beside(pid, &cluster.cgroups, node)
 }
 
 fn at(ip: &str) -> String {

@@ -10,6 +10,7 @@ use anyhow::Result;
 use naru_tests::support::run;
 
 use super::end::End;
+use super::place::Place;
 
 /// First address of the server's leaf; the second is the next one.
 pub(super) const SERVERS: [&str; 2] = ["10.99.2.2", "10.99.2.3"];
@@ -22,6 +23,14 @@ const SERVER: &str = "naru-bench-server";
 #[derive(Debug)]
 pub(super) struct Plain {
     program: PathBuf,
+    places: Ends,
+}
+
+/// Where the two ends' processes run.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Ends {
+    pub(super) client: Place,
+    pub(super) server: Place,
 }
 
 impl Drop for Plain {
@@ -35,9 +44,9 @@ impl Plain {
     ///
     /// # Errors
     /// When `ip` fails.
-    pub(super) fn create(program: PathBuf) -> Result<Self> {
+    pub(super) fn create(program: PathBuf, places: Ends) -> Result<Self> {
         remove();
-        let plain = Self { program };
+        let plain = Self { program, places };
         for name in [ROUTER, CLIENT, SERVER] {
             run::run("ip", &["netns", "add", name])?;
             inside(name, "sysctl -qw net.ipv4.ip_forward=1")?;
@@ -50,12 +59,12 @@ impl Plain {
 
     /// The leaf that asks.
     pub(super) fn client(&self) -> End {
-        self.end(CLIENT)
+        self.end(CLIENT, &self.places.client)
     }
 
     /// The leaf that answers.
     pub(super) fn server(&self) -> End {
-        self.end(SERVER)
+        self.end(SERVER, &self.places.server)
     }
 
     /// Feeds `input` to `program` in the router: `iptables-restore` or `nft -f -`.
@@ -72,11 +81,11 @@ impl Plain {
         run::with_input(&mut command, input).map(drop)
     }
 
-    fn end(&self, name: &str) -> End {
+    fn end(&self, name: &str, place: &Place) -> End {
         End {
             program: self.program.clone(),
             netns: PathBuf::from("/run/netns").join(name),
-            cgroup: None,
+            place: place.clone(),
         }
     }
 }
