@@ -13,8 +13,8 @@ pub(crate) enum TargetError {
     /// Too many parts, or an empty one.
     #[error("{0:?} is not a name: write NAME, NAMESPACE/NAME or KIND/NAMESPACE/NAME")]
     Name(String),
-    /// The kind is neither Service nor pod.
-    #[error("{0:?} is neither a Service nor a pod: use svc/ or pod/")]
+    /// The kind is none of those known.
+    #[error("{0:?} is no kind known here: use svc/, pod/ or deploy/")]
     Kind(String),
     /// An address needs a number.
     #[error("{0:?} is not a port number")]
@@ -47,6 +47,8 @@ pub(crate) enum TargetError {
 pub(crate) enum Kind {
     Service,
     Pod,
+    /// Stands for one of its pods, as a source.
+    Deployment,
 }
 
 /// A name with what may stand before it.
@@ -89,6 +91,7 @@ fn kind(text: &str) -> Option<Kind> {
     match text.to_ascii_lowercase().as_str() {
         "svc" | "service" | "services" => Some(Kind::Service),
         "po" | "pod" | "pods" => Some(Kind::Pod),
+        "deploy" | "deployment" | "deployments" => Some(Kind::Deployment),
         _ => None,
     }
 }
@@ -240,6 +243,10 @@ mod tests {
         assert_eq!(
             parse("svc/web"),
             Ok(name(Some(Kind::Service), "here", "web"))
+        );
+        assert_eq!(
+            parse("deploy/web"),
+            Ok(name(Some(Kind::Deployment), "here", "web"))
         );
         assert_eq!(
             parse("Pod/shop/web"),

@@ -128,7 +128,8 @@ pub(crate) struct DropsArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct WhyArgs {
-    /// The pod that would connect: NAME or NAMESPACE/NAME.
+    /// The pod that would connect: NAME, NAMESPACE/NAME, or deploy/NAME for the first of a
+    /// Deployment's.
     pub(crate) pod: String,
     /// Where to: SERVICE:PORT, POD:PORT or IP:PORT; names may have a kind and a namespace before
     /// them (svc/web:80, shop/web:80, pod/shop/web-1:8080), ports may be names.

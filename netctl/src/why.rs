@@ -4,10 +4,12 @@
 //! meant, asks the source's node, and follows the packet to the next one.
 
 use anyhow::{Context as _, bail};
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Api;
 use kube::api::ListParams;
+use kube::core::Selector;
 use naru_node_api::flows::{Step, Verdict, WhyRequest, WhyResponse};
 use serde_json::json;
 
@@ -63,11 +65,13 @@ fn exit_code(hops: &[Hop]) -> u8 {
 
 async fn resolve(cluster: &Cluster, args: &WhyArgs) -> anyhow::Result<Question> {
     let name = Name::parse(&args.pod, &cluster.namespace)?;
-    if name.kind == Some(Kind::Service) {
-        bail!("a connection starts at a pod, not at a Service");
-    }
-    let pod = find_pod(cluster, &name).await?;
-    let pod = pod.with_context(|| format!("there is no pod {}/{}", name.namespace, name.name))?;
+    let pod = match name.kind {
+        Some(Kind::Service) => bail!("a connection starts at a pod, not at a Service"),
+        Some(Kind::Deployment) => pod_of_deployment(cluster, &name).await?,
+        Some(Kind::Pod) | None => find_pod(cluster, &name).await?,
+    };
+    let absent = || format!("there is no pod {}/{}", name.namespace, name.name);
+    let pod = pod.with_context(absent)?;
     let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
     let node = node.with_context(|| format!("pod {} runs on no node yet", args.pod))?;
     let target = Target::parse(&args.target, &name.namespace)?;
@@ -79,7 +83,7 @@ async fn resolve(cluster: &Cluster, args: &WhyArgs) -> anyhow::Result<Question> 
     let protocol = protocol.map_or("TCP".to_owned(), |text| text.to_ascii_uppercase());
     Ok(Question {
         namespace: name.namespace,
-        pod: name.name,
+        pod: pod.metadata.name.unwrap_or_default(),
         node,
         destination,
         protocol,
@@ -98,6 +102,9 @@ async fn find(cluster: &Cluster, target: Target) -> anyhow::Result<Destination> 
         }
         Target::Named(name, port) => (name, port),
     };
+    if name.kind == Some(Kind::Deployment) {
+        bail!("a connection goes to a Service, a pod or an address, not to a Deployment");
+    }
     if name.kind != Some(Kind::Pod)
         && let Some(service) = find_service(cluster, &name).await?
     {
@@ -123,6 +130,7 @@ fn wanted(kind: Option<Kind>) -> &'static str {
     match kind {
         Some(Kind::Service) => "Service",
         Some(Kind::Pod) => "pod",
+        Some(Kind::Deployment) => "Deployment",
         None => "Service or pod",
     }
 }
@@ -134,6 +142,35 @@ async fn find_pod(cluster: &Cluster, name: &Name) -> anyhow::Result<Option<Pod>>
         .await
         .context("the API server does not answer")?
         .context("get the pod")
+}
+
+/// The first running pod of a Deployment, by name.
+async fn pod_of_deployment(cluster: &Cluster, name: &Name) -> anyhow::Result<Option<Pod>> {
+    let Name {
+        namespace, name, ..
+    } = name;
+    let api = Api::<Deployment>::namespaced(cluster.api.clone(), namespace);
+    let found = tokio::time::timeout(cluster.timeout, api.get_opt(name))
+        .await
+        .context("the API server does not answer")?
+        .context("get the Deployment")?
+        .with_context(|| format!("there is no Deployment {namespace}/{name}"))?;
+    let selector = found.spec.selector;
+    let selector = Selector::try_from(selector).context("the Deployment's selector")?;
+    let api = Api::<Pod>::namespaced(cluster.api.clone(), namespace);
+    let params = ListParams::default().labels_from(&selector);
+    let mut pods = api.list(&params).await.context("list pods")?.items;
+    pods.retain(is_running);
+    pods.sort_by_key(|pod| pod.metadata.name.clone());
+    let first = pods.into_iter().next();
+    let first =
+        first.with_context(|| format!("Deployment {namespace}/{name} has no running pod"))?;
+    Ok(Some(first))
+}
+
+fn is_running(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|it| it.phase.as_deref());
+    phase == Some("Running") && pod.metadata.deletion_timestamp.is_none()
 }
 
 async fn find_service(cluster: &Cluster, name: &Name) -> anyhow::Result<Option<Service>> {

@@ -148,7 +148,7 @@ fn farewell(cluster: &Cluster) -> String {
         "\nThe cluster is up.\n\n  kubeconfig  {config}\n  shop        http://shop.localhost:{port}/\n\nTry next:\n\n  \
          export KUBECONFIG={config}; kubectl get pods -A -o wide\n  \
          curl -s http://shop.localhost:{port}/api/hello\n  \
-         {} why -n shop web api:80\n\n`cargo xtask down` ends it.",
+         {} why -n shop deploy/web api:80\n\n`cargo xtask down` ends it.",
         target.display()
     )
 }
