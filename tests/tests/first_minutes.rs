@@ -58,9 +58,15 @@ fn xtask(words: &[&str]) -> String {
     run::checked(&mut command).unwrap_or_else(|error| panic!("{error:#}"))
 }
 
-/// Types a line into a shell; returns what it printed.
-fn typed(line: &str) -> String {
-    run::run("sh", &["-ec", line]).unwrap_or_else(|error| panic!("{line}: {error:#}"))
+/// Types lines into one shell; returns what each printed.
+fn typed(lines: &[String]) -> Vec<String> {
+    const END: &str = "--- end of a command ---";
+    let script: String = lines
+        .iter()
+        .map(|line| format!("{line}\necho '{END}'\n"))
+        .collect();
+    let said = run::run("sh", &["-ec", &script]).unwrap_or_else(|error| panic!("{error:#}"));
+    said.split(&format!("{END}\n")).map(str::to_owned).collect()
 }
 
 /// The lines that `up` tells the user to try, and the shop's URL.
@@ -102,7 +108,7 @@ fn the_first_ten_minutes_go_as_the_readme_says() {
     );
     // Once more is harmless, and says the same.
     assert_eq!(xtask(&["up"]), said);
-    let outputs: Vec<_> = commands.iter().map(|line| typed(line)).collect();
+    let outputs = typed(&commands);
     assert_eq!(outputs[0].matches("Running").count(), 5, "{}", outputs[0]);
     assert!(outputs[1].contains("hostname api-"), "{}", outputs[1]);
     assert!(
@@ -111,7 +117,7 @@ fn the_first_ten_minutes_go_as_the_readme_says() {
         outputs[2]
     );
     // A browser takes every name below localhost for this machine; curl is told so.
-    let page = typed(&format!("curl --silent --fail --max-time 5 {url}"));
+    let page = typed(&[format!("curl --silent --fail --max-time 5 {url}")]).concat();
     assert!(page.contains("hostname web-"), "{page}");
     let loaded = Loaded::now().since(&before);
     assert!(

@@ -167,6 +167,30 @@ impl Drop for Hoard<'_> {
     }
 }
 
+/// Waits until nothing that earlier tests left on node 2 is on its way out: its address would be
+/// one more that is free.
+fn settled(world: &World) -> Result<()> {
+    let phases = "jsonpath={.items[*].status.phase}";
+    let pods = [
+        "get",
+        "pods",
+        "-A",
+        "--field-selector=spec.nodeName=node2",
+        "-o",
+        "name",
+    ];
+    wait::until("the end of earlier pods", PATIENCE, || {
+        let namespaces = world.kubectl.run(&["get", "namespaces", "-o", phases])?;
+        ensure!(
+            !namespaces.contains("Terminating"),
+            "namespaces: {namespaces}"
+        );
+        let (pods, leases) = (world.kubectl.run(&pods)?, addresses(world)?);
+        ensure!(pods.lines().count() == leases.len(), "{leases:?} of {pods}");
+        Ok(Some(()))
+    })
+}
+
 fn leases(world: &World) -> PathBuf {
     world.cluster.layout.member("node2").join("state/leases")
 }
@@ -192,6 +216,7 @@ fn an_exhausted_address_pool_is_named_and_heals_when_addresses_are_free(
     world: &World,
 ) -> Result<()> {
     let space = world.namespace("pool")?;
+    settled(world)?;
     let (before, links_before) = (addresses(world)?, links(world)?);
     let hoard = Hoard::leave(world, 2)?;
     for name in ["one", "two"] {

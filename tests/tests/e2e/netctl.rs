@@ -301,6 +301,9 @@ fn netctl_why_tells_each_hop_and_the_policy(world: &World) -> Result<()> {
         "jsonpath={.items[0].metadata.name}",
     ])?;
     why("friend", &format!("pod/{name}:http"))?.expect(0, &["the connection is allowed"])?;
+    // A Deployment stands for a pod of its own.
+    let back = why("deploy/web", "pod/friend:8080")?;
+    back.expect(0, &[&format!("pod {}/web-", space.name), "on node node2"])?;
     space.landing_pod("near", Some(1))?;
     let near = why("near", "web:80")?.expect(DROPPED, &["on node node1", &isolated])?;
     ensure!(!near.text.contains("node2"), "{}", near.text);
