@@ -1,16 +1,24 @@
 //! Request bodies: size limit, JSON and YAML.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use serde_json::Value;
 
 use super::body::Body;
+use super::json;
 use super::protobuf;
 use super::status::{Result, Status};
 
 /// Bytes that a body may have at most, as in Kubernetes.
 pub(super) const MAX_BODY: usize = 3 << 20;
+/// Bytes that are read and thrown away so that the sender of too many hears the refusal: one that
+/// is still writing would see a broken connection instead.
+const MAX_WASTE: usize = 64 << 20;
+/// How long that may take.
+const WASTE_TIME: Duration = Duration::from_secs(10);
 
 /// Reads the whole body.
 ///
@@ -18,7 +26,7 @@ pub(super) const MAX_BODY: usize = 3 << 20;
 /// 413 when it is larger than [`MAX_BODY`], 400 when the connection breaks off.
 pub(super) async fn read(mut body: Body) -> Result<Bytes> {
     if body.size_hint().lower() > MAX_BODY as u64 {
-        return Err(Status::too_large(MAX_BODY));
+        return Err(too_large(body).await);
     }
     let mut bytes = BytesMut::new();
     while let Some(frame) = body.frame().await {
@@ -29,11 +37,34 @@ pub(super) async fn read(mut body: Body) -> Result<Bytes> {
             continue;
         };
         if bytes.len() + data.len() > MAX_BODY {
-            return Err(Status::too_large(MAX_BODY));
+            return Err(too_large(body).await);
         }
         bytes.extend_from_slice(&data);
     }
     Ok(bytes.freeze())
+}
+
+/// The refusal of a body, once its sender is ready to hear it.
+async fn too_large(mut body: Body) -> Status {
+    let waste = async {
+        let mut wasted = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            wasted += frame.data_ref().map_or(0, Bytes::len);
+            if wasted > MAX_WASTE {
+                return;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(WASTE_TIME, waste).await;
+    Status::too_large(MAX_BODY)
+}
+
+/// A body as its sender wrote it.
+pub(super) struct Decoded {
+    /// The object.
+    pub(super) object: Value,
+    /// Paths of members that occur twice in it; the last one counts.
+    pub(super) repeated: Vec<String>,
 }
 
 /// Decodes a JSON or YAML object.
@@ -41,7 +72,16 @@ pub(super) async fn read(mut body: Body) -> Result<Bytes> {
 /// # Errors
 /// 415 for other media types, 400 for what is malformed or no object.
 pub(super) fn object(bytes: &[u8], content_type: &str) -> Result<Value> {
-    let value = match content_type {
+    decode(bytes, content_type).map(|decoded| decoded.object)
+}
+
+/// Decodes a JSON or YAML object with everything that field validation wants to know.
+///
+/// # Errors
+/// 415 for other media types, 400 for what is malformed or no object.
+pub(super) fn decode(bytes: &[u8], content_type: &str) -> Result<Decoded> {
+    let mut repeated = Vec::new();
+    let object = match content_type {
         "application/yaml" | "text/yaml" | "application/x-yaml" => yaml(bytes)?,
         ""
         | "application/json"
@@ -49,7 +89,7 @@ pub(super) fn object(bytes: &[u8], content_type: &str) -> Result<Value> {
         | "*/*"
         | "application/octet-stream"
         | "text/plain"
-        | "application/x-www-form-urlencoded" => json_or_yaml(bytes)?,
+        | "application/x-www-form-urlencoded" => json_or_yaml(bytes, &mut repeated)?,
         protobuf::MEDIA_TYPE => protobuf::object(bytes)?,
         other => {
             return Err(Status::unsupported_media_type(format!(
@@ -58,20 +98,21 @@ pub(super) fn object(bytes: &[u8], content_type: &str) -> Result<Value> {
             )));
         }
     };
-    if value.is_object() {
-        Ok(value)
+    if object.is_object() {
+        Ok(Decoded { object, repeated })
     } else {
         Err(malformed("the body is no object"))
     }
 }
 
 /// JSON, and YAML from clients that label it as JSON.
-fn json_or_yaml(bytes: &[u8]) -> Result<Value> {
-    if bytes.trim_ascii_start().first() == Some(&b'{') {
-        json(bytes)
-    } else {
-        yaml(bytes)
+fn json_or_yaml(bytes: &[u8], repeated: &mut Vec<String>) -> Result<Value> {
+    if bytes.trim_ascii_start().first() != Some(&b'{') {
+        return yaml(bytes);
     }
+    let (value, twice) = json::parse(bytes).map_err(|error| malformed(&error.to_string()))?;
+    *repeated = twice;
+    Ok(value)
 }
 
 /// Decodes any JSON value.

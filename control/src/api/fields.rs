@@ -9,11 +9,18 @@ use super::options::FieldValidation;
 use super::status::{Result, Status};
 use crate::schema;
 
-/// Checks a decoded body against the schema and returns the warnings for the client.
+/// Checks a decoded body against the schema and returns the warnings for the client; `repeated`
+/// are the paths of members that occurred twice in it.
 ///
 /// # Errors
-/// 400 for values of the wrong type, and for unknown fields where the client wants strictness.
-pub(super) fn check(target: Target, body: &Value, how: FieldValidation) -> Result<Vec<String>> {
+/// 400 for values of the wrong type, and for unknown or repeated fields where the client wants
+/// strictness.
+pub(super) fn check(
+    target: Target,
+    body: &Value,
+    repeated: &[String],
+    how: FieldValidation,
+) -> Result<Vec<String>> {
     let kind = target.kind;
     let report = schema::check(kind.group, kind.version, kind.kind, body);
     if let Some(fault) = report.faults.first() {
@@ -23,19 +30,20 @@ pub(super) fn check(target: Target, body: &Value, how: FieldValidation) -> Resul
         );
         return Err(Status::bad_request(message));
     }
-    let unknown = report
-        .unknown
+    let repeated = repeated
         .iter()
-        .map(|path| format!("unknown field {path:?}"));
-    let unknown: Vec<String> = unknown.collect();
+        .map(|path| format!("duplicate field {path:?}"));
+    let unknown = report.unknown.iter();
+    let unknown = unknown.map(|path| format!("unknown field {path:?}"));
+    let odd: Vec<String> = repeated.chain(unknown).collect();
     match how {
-        FieldValidation::Strict if !unknown.is_empty() => {
-            let list = unknown.join(", ");
+        FieldValidation::Strict if !odd.is_empty() => {
+            let list = odd.join(", ");
             Err(Status::bad_request(format!(
                 "strict decoding error: {list}"
             )))
         }
-        FieldValidation::Warn => Ok(unknown),
+        FieldValidation::Warn => Ok(odd),
         _ => Ok(Vec::new()),
     }
 }

@@ -15,6 +15,7 @@ mod decode;
 mod discovery;
 mod dispatch;
 mod fields;
+mod json;
 mod kinds;
 mod listener;
 mod meta;

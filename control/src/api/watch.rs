@@ -24,6 +24,8 @@ use crate::store::{Event, EventType, Expired, Object, Selectable, Snapshot, Watc
 
 /// Time between bookmarks.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+/// The last bookmark comes this long before the end, so that the next watch starts from there.
+const LAST_BOOKMARK: Duration = Duration::from_secs(2);
 /// A watch without a time-out ends after this much plus up to as much again.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1800);
 /// Marks the bookmark that ends the initial events.
@@ -82,6 +84,15 @@ fn timeout(seconds: Option<u64>) -> Duration {
             let random = u16::from_le_bytes([uuid::Uuid::new_v4().as_bytes()[0], 0]);
             DEFAULT_TIMEOUT + DEFAULT_TIMEOUT.mul_f64(f64::from(random) / 256.0)
         }
+    }
+}
+
+/// When the next bookmark is due; at `end` there is none.
+fn next_bookmark(now: Instant, end: Instant) -> Instant {
+    let regular = now + BOOKMARK_EVERY;
+    match end.checked_sub(LAST_BOOKMARK) {
+        Some(last) if last > now => regular.min(last),
+        _ => end,
     }
 }
 
@@ -161,14 +172,15 @@ impl Stream {
         stopping: CancellationToken,
     ) -> Self {
         let now = Instant::now();
+        let end = now + timeout;
         let mut stream = Self {
             filter,
             shape,
             ready: VecDeque::new(),
             watcher: None,
             complete: None,
-            end: now + timeout,
-            bookmark: now + BOOKMARK_EVERY,
+            end,
+            bookmark: next_bookmark(now, end),
             stopping,
         };
         match watcher {
@@ -235,15 +247,17 @@ impl Stream {
             return Some(());
         };
         tokio::select! {
-            alive = watcher.changed() => alive.then_some(()),
+            // At the end no bookmark is due any more, and news never crowd one out.
+            biased;
+            () = self.stopping.cancelled() => None,
+            () = tokio::time::sleep_until(self.end) => None,
             () = tokio::time::sleep_until(self.bookmark), if bookmarks => {
-                self.bookmark = Instant::now() + BOOKMARK_EVERY;
+                self.bookmark = next_bookmark(Instant::now(), self.end);
                 let line = self.bookmark_line(complete, false);
                 self.ready.push_back(line);
                 Some(())
             }
-            () = tokio::time::sleep_until(self.end) => None,
-            () = self.stopping.cancelled() => None,
+            alive = watcher.changed() => alive.then_some(()),
         }
     }
 

@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub(crate) mod http;
+
 use futures_util::TryStreamExt;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -14,6 +16,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::fmt::Debug;
 use std::future::Future;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -37,6 +40,8 @@ fn free_port() -> u16 {
 pub(crate) struct Control {
     child: Child,
     data: TempDir,
+    port: u16,
+    args: Vec<String>,
     /// An administrator's client.
     pub(crate) client: Client,
 }
@@ -46,42 +51,40 @@ impl Control {
     pub(crate) async fn start(args: &[&str]) -> Self {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let data = tempfile::tempdir().unwrap();
-        let log = std::fs::File::create(data.path().join("log")).unwrap();
         let port = free_port();
-        let child = Command::new(env!("CARGO_BIN_EXE_naru-control"))
-            .args([
-                "serve",
-                "--listen",
-                &format!("127.0.0.1:{port}"),
-                "--advertise-address",
-                ADVERTISED,
-                "--data-dir",
-            ])
-            .arg(data.path())
-            .args(args)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        let kubeconfig = data.path().join("admin.kubeconfig");
-        let client = eventually("the API answers", || async {
-            let config = Kubeconfig::read_from(&kubeconfig).ok()?;
-            let mut config =
-                kube::Config::from_custom_kubeconfig(config, &KubeConfigOptions::default())
-                    .await
-                    .ok()?;
-            config.cluster_url = format!("https://127.0.0.1:{port}").parse().ok()?;
-            let client = Client::try_from(config).ok()?;
-            client.apiserver_version().await.ok()?;
-            Some(client)
-        })
-        .await;
+        let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
+        let child = spawn(&data, port, &args);
+        let client = connect(data.path(), port).await;
         Control {
             child,
             data,
+            port,
+            args,
             client,
         }
+    }
+
+    /// Ends it with SIGKILL and starts it again on the same directory and port.
+    pub(crate) async fn restart(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.child = spawn(&self.data, self.port, &self.args);
+        self.client = connect(self.data.path(), self.port).await;
+    }
+
+    /// Where it keeps everything.
+    pub(crate) fn dir(&self) -> &Path {
+        self.data.path()
+    }
+
+    /// Its port on 127.0.0.1.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// What it has logged so far.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.data.path().join("log")).unwrap_or_default()
     }
 
     /// Objects of a namespaced kind.
@@ -135,13 +138,55 @@ impl Control {
     }
 }
 
+fn spawn(data: &TempDir, port: u16, args: &[String]) -> Child {
+    let log = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(data.path().join("log"))
+        .unwrap();
+    Command::new(env!("CARGO_BIN_EXE_naru-control"))
+        .args([
+            "serve",
+            "--listen",
+            &format!("127.0.0.1:{port}"),
+            "--advertise-address",
+            ADVERTISED,
+            "--data-dir",
+        ])
+        .arg(data.path())
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .spawn()
+        .unwrap()
+}
+
+async fn connect(data: &Path, port: u16) -> Client {
+    eventually("the API answers", || async {
+        let client = client_of(&data.join("admin.kubeconfig"), port).await?;
+        client.apiserver_version().await.ok()?;
+        Some(client)
+    })
+    .await
+}
+
+/// A client with the credentials of a kubeconfig, once that is there.
+pub(crate) async fn client_of(kubeconfig: &Path, port: u16) -> Option<Client> {
+    let config = Kubeconfig::read_from(kubeconfig).ok()?;
+    let options = KubeConfigOptions::default();
+    let config = kube::Config::from_custom_kubeconfig(config, &options).await;
+    let mut config = config.ok()?;
+    config.cluster_url = format!("https://127.0.0.1:{port}").parse().ok()?;
+    Client::try_from(config).ok()
+}
+
 impl Drop for Control {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            let log = std::fs::read_to_string(self.data.path().join("log")).unwrap_or_default();
-            eprintln!("--- log of naru-control\n{log}");
+            eprintln!("--- log of naru-control\n{}", self.log());
         }
     }
 }

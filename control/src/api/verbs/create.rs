@@ -17,9 +17,10 @@ const ATTEMPTS: usize = 8;
 pub(super) async fn create(call: &Call, body: Body) -> Result<Reply> {
     let options = WriteOptions::parse(&call.query)?;
     let bytes = decode::read(body).await?;
-    let object = decode::object(&bytes, &negotiate::content_type(&call.headers))?;
+    let decoded = decode::decode(&bytes, &negotiate::content_type(&call.headers))?;
+    let object = decoded.object;
     agrees(call, &object)?;
-    let warnings = fields::check(call.target, &object, options.validation)?;
+    let warnings = fields::check(call.target, &object, &decoded.repeated, options.validation)?;
     let generated = name(&object).is_empty();
     let mut attempt = 1;
     let json = loop {

@@ -15,7 +15,8 @@ use crate::api::{decode, fields, negotiate};
 pub(super) async fn update(call: &Call, part: Part, body: Body) -> Result<Reply> {
     let options = WriteOptions::parse(&call.query)?;
     let bytes = decode::read(body).await?;
-    let mut object = decode::object(&bytes, &negotiate::content_type(&call.headers))?;
+    let decoded = decode::decode(&bytes, &negotiate::content_type(&call.headers))?;
+    let mut object = decoded.object;
     agrees(call, &object)?;
     if name(&object) != call.name() {
         let (have, want) = (name(&object), call.name());
@@ -23,7 +24,7 @@ pub(super) async fn update(call: &Call, part: Part, body: Body) -> Result<Reply>
             "the name of the object ({have}) does not match the name on the URL ({want})"
         )));
     }
-    let warnings = fields::check(call.target, &object, options.validation)?;
+    let warnings = fields::check(call.target, &object, &decoded.repeated, options.validation)?;
     object["apiVersion"] = call.target.api_version().into();
     object["kind"] = call.target.kind.kind.into();
     let candidate = |_: &Value| Ok(object.clone());

@@ -1,0 +1,49 @@
+//! The API over real HTTPS, line by line of what it promises: a real process, raw requests.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bodies;
+mod deletion;
+mod lists;
+mod patches;
+mod subresources;
+mod watches;
+
+use serde_json::{Value, json};
+use support::Control;
+
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+
+fn map(name: &str) -> Value {
+    json!({"metadata": {"name": name}, "data": {"a": "1"}})
+}
+
+fn labelled(name: &str, app: &str) -> Value {
+    json!({"metadata": {"name": name, "labels": {"app": app}}, "data": {"a": "1"}})
+}
+
+fn pod(name: &str) -> Value {
+    json!({"metadata": {"name": name}, "spec": {"containers": [{"name": "c", "image": "i"}]}})
+}
+
+fn version(object: &Value) -> String {
+    let version = &object["metadata"]["resourceVersion"];
+    version.as_str().expect("a resourceVersion").to_owned()
+}
+
+fn names(list: &Value) -> Vec<&str> {
+    let items = list["items"].as_array().expect("a list");
+    let name = |item: &'_ Value| item["metadata"]["name"].as_str().unwrap().len();
+    assert!(items.iter().all(|item| name(item) > 0));
+    items
+        .iter()
+        .filter_map(|item| item["metadata"]["name"].as_str())
+        .filter(|name| *name != "kube-root-ca.crt")
+        .collect()
+}
+
+/// Creates an object, which must succeed.
+async fn create(control: &Control, path: &str, object: &Value) -> Value {
+    control.post(path, object).await.expect(201)
+}
