@@ -270,3 +270,38 @@ fn a_namespace_takes_its_contents_along() {
             .contains("configmap/a")
     });
 }
+
+#[test]
+fn people_learn_who_they_are_and_what_they_may() {
+    let control = Control::start();
+    let can = |args: &[&str]| control.kubectl(&[&["auth", "can-i"], args].concat());
+    assert_eq!(can(&["get", "pods"]).trim(), "yes");
+    assert_eq!(
+        can(&["create", "deployments.apps", "-n", "kube-system"]).trim(),
+        "yes"
+    );
+    assert!(can(&["--list"]).contains("*.*"));
+    let who = control.kubectl(&["auth", "whoami"]);
+    assert!(
+        who.contains("admin") && who.contains("system:masters"),
+        "{who}"
+    );
+    let other = ["auth", "can-i", "get", "pods", "--as=jane"];
+    assert!(!control.try_kubectl(&other).status.success());
+}
+
+#[test]
+fn unknown_kinds_are_called_unknown() {
+    let control = Control::start();
+    let why = control.kubectl_fails(&["get", "unicorns"], "");
+    assert!(
+        why.contains("the server doesn't have a resource type \"unicorns\""),
+        "{why}"
+    );
+    let unicorn = "apiVersion: example.com/v1\nkind: Unicorn\nmetadata: {name: u}\n";
+    for verb in ["create", "apply"] {
+        let why = control.kubectl_fails(&[verb, "-f", "-"], unicorn);
+        assert!(why.contains("no matches for kind \"Unicorn\""), "{why}");
+    }
+    assert!(control.kubectl(&["get", "crd"]).is_empty());
+}

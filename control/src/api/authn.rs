@@ -118,6 +118,34 @@ pub(super) fn authenticate(
     }
 }
 
+/// The user that `user` wants to be for this request: `kubectl --as`.
+///
+/// # Errors
+/// 403 unless `unlimited`, since whoever could be anybody could do all; 400 for groups of nobody.
+pub(super) fn impersonate(user: User, unlimited: bool, headers: &HeaderMap) -> Result<User> {
+    let texts = |name: &str| {
+        let values = headers.get_all(name).into_iter();
+        let texts = values.filter_map(|value| value.to_str().ok().map(str::to_owned));
+        texts.collect::<Vec<String>>()
+    };
+    let (name, mut groups) = (texts("impersonate-user").pop(), texts("impersonate-group"));
+    match name {
+        None if groups.is_empty() => Ok(user),
+        None => Err(Status::bad_request(
+            "Impersonate-Group needs Impersonate-User",
+        )),
+        Some(name) if unlimited => {
+            groups.push("system:authenticated".to_owned());
+            Ok(User { name, groups })
+        }
+        Some(name) => Err(Status::forbidden(format!(
+            "users {name:?} is forbidden: User {:?} cannot impersonate resource \"users\" in API \
+             group \"\" at the cluster scope",
+            user.name
+        ))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,6 +159,24 @@ mod tests {
         assert!(jane.is_in("dev") && jane.is_in("ops") && jane.is_in("system:authenticated"));
         assert_eq!(tokens.user("xyz").unwrap().groups, ["system:authenticated"]);
         assert_eq!(tokens.user(""), None);
+    }
+
+    #[test]
+    fn only_who_may_do_all_may_be_another() {
+        let admin = User {
+            name: "admin".into(),
+            groups: Vec::new(),
+        };
+        let mut headers = HeaderMap::new();
+        assert_eq!(impersonate(admin.clone(), false, &headers).unwrap(), admin);
+        headers.insert("impersonate-group", "dev".parse().unwrap());
+        let groupless = impersonate(admin.clone(), true, &headers);
+        assert_eq!(groupless.unwrap_err().code, 400);
+        headers.insert("impersonate-user", "jane".parse().unwrap());
+        let jane = impersonate(admin.clone(), true, &headers).unwrap();
+        assert_eq!((jane.name.as_str(), jane.is_in("dev")), ("jane", true));
+        let refused = impersonate(admin, false, &headers);
+        assert_eq!(refused.unwrap_err().code, 403);
     }
 
     #[test]

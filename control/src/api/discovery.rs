@@ -10,19 +10,10 @@ use super::body::{Reply, full, json as json_reply, json_bytes, reply};
 use super::kinds::{Kinds, api_version};
 use super::negotiate::accepts;
 use super::status::{Result, Status};
+use crate::registry::REVIEWS;
 use crate::registry::kind::Kind;
 
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
-const VERBS: [&str; 8] = [
-    "create",
-    "delete",
-    "deletecollection",
-    "get",
-    "list",
-    "patch",
-    "update",
-    "watch",
-];
 
 /// The `/version` answer. The Kubernetes version is that of the API types; ours follows the plus.
 pub(super) fn version() -> Reply {
@@ -58,7 +49,7 @@ impl Discovery {
             json!({"kind": "APIVersions", "versions": ["v1"],
             "serverAddressByClientCIDRs": []}),
         );
-        let groups = groups(kinds);
+        let groups = groups(kinds.0.iter().chain(REVIEWS).copied());
         let named = groups.iter().filter(|(group, _)| !group.is_empty());
         let list: Vec<Value> = named
             .clone()
@@ -133,9 +124,9 @@ fn wants_aggregated(accept: &str) -> bool {
 
 type Groups = BTreeMap<&'static str, BTreeMap<&'static str, Vec<&'static Kind>>>;
 
-fn groups(kinds: Kinds) -> Groups {
+fn groups(kinds: impl Iterator<Item = &'static Kind>) -> Groups {
     let mut groups = Groups::new();
-    for kind in kinds.0 {
+    for kind in kinds {
         groups
             .entry(kind.group)
             .or_default()
@@ -216,7 +207,7 @@ fn resource_list(kinds: &[&'static Kind]) -> Value {
     let mut resources = Vec::new();
     for kind in kinds {
         let mut resource = json!({"name": kind.plural, "singularName": kind.singular,
-            "namespaced": kind.namespaced, "kind": kind.kind, "verbs": VERBS});
+            "namespaced": kind.namespaced, "kind": kind.kind, "verbs": kind.verbs});
         if !kind.short_names.is_empty() {
             resource["shortNames"] = json!(kind.short_names);
         }
@@ -276,7 +267,7 @@ fn aggregated_resource(kind: &'static Kind) -> Value {
         "verbs": sub.verbs})
     };
     let mut resource = json!({"resource": kind.plural, "singularResource": kind.singular,
-        "scope": scope, "verbs": VERBS,
+        "scope": scope, "verbs": kind.verbs,
         "responseKind": gvk((kind.group, kind.version, kind.kind))});
     let subs: Vec<Value> = subresources(kind).into_iter().map(sub).collect();
     for (key, values) in [

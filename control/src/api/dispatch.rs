@@ -11,11 +11,12 @@ use http_body_util::BodyExt;
 use tower::Service;
 
 use super::authn::{self, Proven, User};
-use super::authz;
+use super::authz::{self, Attributes};
 use super::body::{Body, BoxError, Reply, text};
 use super::kinds::Target;
 use super::openapi;
 use super::request::{Query, RequestInfo, ResourcePath};
+use super::reviews;
 use super::server::Server;
 use super::status::{Result, Status};
 use super::subresources;
@@ -61,8 +62,9 @@ impl Api {
             verify,
         )?;
         let user = user.ok_or_else(Status::unauthorized)?;
-        let pod = |namespace: &str, name: &str| server.stored("pods", Some(namespace), name);
-        authz::authorize(&user, &info, &pod)?;
+        let unlimited = authz::may_do_all(&user);
+        let user = authn::impersonate(user, unlimited, request.headers())?;
+        authz::authorize(&user, Attributes::of(&info), server.as_ref())?;
         let Some(path) = info.resource else {
             if openapi::owns(&info.path) {
                 return openapi::answer(&info.path, request.method(), request.headers());
@@ -71,11 +73,12 @@ impl Api {
                 .discovery
                 .answer(&info.path, request.method(), request.headers());
         };
-        self.resource(info.verb, path, query, request).await
+        self.resource(user, info.verb, path, query, request).await
     }
 
     async fn resource(
         &self,
+        user: User,
         verb: &'static str,
         path: ResourcePath,
         query: Query,
@@ -83,10 +86,14 @@ impl Api {
     ) -> Result<Reply> {
         let server = self.0.clone();
         let headers = request.headers().clone();
+        if let Some(review) = reviews::find(&path) {
+            return reviews::answer(&server, review, &user, verb, &path, request).await;
+        }
         if subresources::is_binding(&path) {
             let target = server.core("pods").ok_or_else(Status::no_such_resource)?;
             let call = Call {
                 server,
+                user,
                 target,
                 path,
                 query,
@@ -97,8 +104,12 @@ impl Api {
         let target = server.kinds.find(&path.group, &path.version, &path.plural);
         let target = target.ok_or_else(Status::no_such_resource)?;
         place(target, &path, verb)?;
+        if path.subresource.is_none() && !target.kind.verbs.contains(&verb) {
+            return Err(Status::method_not_allowed());
+        }
         let call = Call {
             server,
+            user,
             target,
             path,
             query,

@@ -27,6 +27,7 @@ mod patch;
 mod protobuf;
 mod proxy;
 mod request;
+mod reviews;
 mod selectors;
 mod server;
 mod status;

@@ -3,6 +3,8 @@
 use http::Method;
 use std::collections::HashMap;
 
+use super::selectors::FieldSelector;
+
 /// The attributes that authorization and dispatch look at.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct RequestInfo {
@@ -28,10 +30,27 @@ pub(super) struct ResourcePath {
     pub plural: String,
     /// Name of the object, where the path has one.
     pub name: Option<String>,
+    /// The one name that the field selector of a list or watch leaves.
+    pub selected: Option<String>,
     /// Subresource, where the path has one.
     pub subresource: Option<String>,
     /// What follows the subresource, such as the path behind `proxy`.
     pub rest: Vec<String>,
+}
+
+impl ResourcePath {
+    /// The resource with its subresource, as rules name it: `pods/status`.
+    pub(super) fn resource(&self) -> String {
+        match &self.subresource {
+            Some(subresource) => format!("{}/{subresource}", self.plural),
+            None => self.plural.clone(),
+        }
+    }
+
+    /// The name of the one object that the request is about, if it is about one only.
+    pub(super) fn one_name(&self) -> Option<&str> {
+        self.name.as_deref().or(self.selected.as_deref())
+    }
 }
 
 impl RequestInfo {
@@ -42,7 +61,10 @@ impl RequestInfo {
             .filter(|part| !part.is_empty())
             .map(percent_decode)
             .collect();
-        let resource = resource_path(&parts);
+        let mut resource = resource_path(&parts);
+        if let Some(resource) = resource.as_mut().filter(|path| path.name.is_none()) {
+            resource.selected = selected_name(query);
+        }
         let verb = verb(method, resource.as_ref(), query);
         Self {
             verb,
@@ -50,6 +72,12 @@ impl RequestInfo {
             resource,
         }
     }
+}
+
+/// The name that a field selector requires, as `list` and `watch` understand it.
+fn selected_name(query: &Query) -> Option<String> {
+    let selector = FieldSelector::parse(query.get("fieldSelector")?, &[]).ok()?;
+    selector.name().map(str::to_owned)
 }
 
 fn resource_path(parts: &[String]) -> Option<ResourcePath> {

@@ -7,10 +7,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::addresses::{AddressPlan, Addresses};
 use super::authn::{StaticTokens, User};
+use super::authz::Facts;
 use super::discovery::Discovery;
 use super::kinds::{Kinds, Target};
 use super::pages::Pages;
 use super::proxy::NodeClient;
+use super::selectors::FieldSelector;
 use super::tokens::Tokens;
 use super::value::{key, text};
 use crate::store::Store;
@@ -124,5 +126,27 @@ impl Server {
             name,
             groups: groups.into(),
         })
+    }
+}
+
+impl Facts for Server {
+    fn pod(&self, namespace: &str, name: &str) -> Option<Value> {
+        self.stored("pods", Some(namespace), name)
+    }
+
+    fn pods_on(&self, node: &str, namespace: &str) -> Vec<Value> {
+        let selector = format!("spec.nodeName={node}");
+        let Some(pods) = self.core("pods").filter(|_| !namespace.is_empty()) else {
+            return Vec::new();
+        };
+        let Ok(bound) = FieldSelector::parse(&selector, pods.kind.fields) else {
+            return Vec::new();
+        };
+        let snapshot = self.store.snapshot(pods.resource);
+        let there = snapshot.range(Some(namespace), None);
+        there
+            .filter(|(key, pod)| bound.matches(key, &pod.selectable))
+            .map(|(_, pod)| pod.value())
+            .collect()
     }
 }

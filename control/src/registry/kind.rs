@@ -22,6 +22,8 @@ pub struct Kind {
     pub categories: &'static [&'static str],
     /// Whether objects live in a namespace.
     pub namespaced: bool,
+    /// What can be done with its objects, in the order of discovery.
+    pub verbs: &'static [&'static str],
     /// Whether `/status` is a subresource with its own write path.
     pub status: bool,
     /// Where `/scale` finds its fields, for kinds that have it.
@@ -62,6 +64,16 @@ impl Kind {
         short_names: &[],
         categories: &[],
         namespaced: true,
+        verbs: &[
+            "create",
+            "delete",
+            "deletecollection",
+            "get",
+            "list",
+            "patch",
+            "update",
+            "watch",
+        ],
         status: false,
         scale: None,
         columns: &[column::NAME, column::AGE],

@@ -7,6 +7,7 @@
 mod age;
 mod column;
 mod config_map;
+mod custom_resource_definition;
 mod data_keys;
 mod deployment;
 mod endpoint_slice;
@@ -23,6 +24,7 @@ mod pod;
 mod pod_spec;
 mod prepare;
 mod replica_set;
+mod reviews;
 mod rules;
 mod secret;
 mod selector;
@@ -31,6 +33,7 @@ mod service_account;
 mod value;
 
 use kind::Kind;
+pub use reviews::REVIEWS;
 
 /// Every kind that the server knows, in the order of discovery.
 pub static KINDS: &[&Kind] = &[
@@ -50,6 +53,7 @@ pub static KINDS: &[&Kind] = &[
     &ingress_class::KIND,
     &ingress::KIND,
     &network_policy::KIND,
+    &custom_resource_definition::KIND,
 ];
 
 /// The kind of that group, version and name.
@@ -60,7 +64,17 @@ pub fn by_kind(group: &str, version: &str, kind: &str) -> Option<&'static Kind> 
 
 /// The kind whose objects live under that plural name.
 pub fn by_plural(group: &str, version: &str, plural: &str) -> Option<&'static Kind> {
-    let mut kinds = KINDS.iter().copied();
+    by_plural_in(KINDS, group, version, plural)
+}
+
+/// The kind among `kinds` whose objects live under that plural name.
+pub fn by_plural_in(
+    kinds: &[&'static Kind],
+    group: &str,
+    version: &str,
+    plural: &str,
+) -> Option<&'static Kind> {
+    let mut kinds = kinds.iter().copied();
     kinds.find(|known| (known.group, known.version, known.plural) == (group, version, plural))
 }
 

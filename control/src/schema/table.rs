@@ -333,7 +333,8 @@ mod tests {
     #[test]
     fn the_table_parses_and_describes_every_kind() {
         let table = Table::get();
-        for kind in crate::registry::KINDS {
+        let written = |kind: &&&crate::registry::kind::Kind| kind.verbs.contains(&"create");
+        for kind in crate::registry::KINDS.iter().filter(written) {
             let id = table
                 .kind(kind.group, kind.version, kind.kind)
                 .expect(kind.kind);

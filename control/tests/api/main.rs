@@ -7,6 +7,7 @@ mod bodies;
 mod deletion;
 mod lists;
 mod patches;
+mod rights;
 mod subresources;
 mod watches;
 

@@ -1,6 +1,7 @@
 //! What the server adds to new objects, and whom it turns away, before they are checked.
 
 mod namespace;
+pub(super) mod node;
 mod service_account;
 mod tolerations;
 

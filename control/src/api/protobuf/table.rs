@@ -124,7 +124,8 @@ impl Table {
                 assert!(self.message(name).is_some(), "{name}");
             }
         }
-        for kind in crate::registry::KINDS {
+        let written = |kind: &&&crate::registry::kind::Kind| kind.verbs.contains(&"create");
+        for kind in crate::registry::KINDS.iter().filter(written) {
             let version = crate::api::kinds::api_version(kind);
             assert!(self.of_kind(&version, kind.kind).is_some(), "{}", kind.kind);
         }

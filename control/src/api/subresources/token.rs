@@ -9,7 +9,7 @@ use crate::api::status::{Result, Status};
 use crate::api::tokens::{Account, Bound, ISSUER};
 use crate::api::value::{integer, items, name, namespace, text, timestamp};
 use crate::api::verbs::Call;
-use crate::api::{decode, negotiate};
+use crate::api::{admission, decode, negotiate};
 
 /// Seconds that a token is valid at least, as in Kubernetes.
 const SHORTEST: i64 = 600;
@@ -39,10 +39,12 @@ pub(super) async fn request(call: &Call, body: Body) -> Result<Reply> {
         audiences.push(ISSUER.to_owned());
     }
     let now = Timestamp::now();
+    let pod = pod_of(call, &request, name)?;
+    admission::node::token(&call.user, call.target, &request, pod.as_ref())?;
     let account = Account {
         namespace: namespace.to_owned(),
         serviceaccount: bound(&stored),
-        pod: pod_of(call, &request, name)?,
+        pod: pod.as_ref().map(bound),
     };
     let token = call
         .server
@@ -68,7 +70,7 @@ fn bound(object: &Value) -> Bound {
 }
 
 /// The pod that the token shall die with; it must run as this account.
-fn pod_of(call: &Call, request: &Value, account: &str) -> Result<Option<Bound>> {
+fn pod_of(call: &Call, request: &Value, account: &str) -> Result<Option<Value>> {
     let reference = match request.pointer("/spec/boundObjectRef") {
         None | Some(Value::Null) => return Ok(None),
         Some(reference) => reference,
@@ -97,5 +99,5 @@ fn pod_of(call: &Call, request: &Value, account: &str) -> Result<Option<Bound>> 
         return refuse("Invalid value: the pod runs as another service account");
     }
     debug_assert_eq!(namespace(&pod), place.unwrap_or_default());
-    Ok(Some(bound(&pod)))
+    Ok(Some(pod))
 }

@@ -9,7 +9,7 @@ use crate::api::body::{Body, Reply};
 use crate::api::options::WriteOptions;
 use crate::api::status::{Result, Status};
 use crate::api::value::{name, namespace, text};
-use crate::api::{decode, fields, meta, negotiate};
+use crate::api::{admission, decode, fields, meta, negotiate};
 
 /// Attempts to find a free name for generateName.
 const ATTEMPTS: usize = 8;
@@ -21,6 +21,7 @@ pub(super) async fn create(call: &Call, body: Body) -> Result<Reply> {
     let object = decoded.object;
     agrees(call, &object)?;
     let warnings = fields::check(call.target, &object, &decoded.repeated, options.validation)?;
+    admission::node::created(&call.user, call.target, &object)?;
     let generated = name(&object).is_empty();
     let mut attempt = 1;
     let json = loop {

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 
+use super::authn::User;
 use super::body::{Body, Reply, json, json_bytes};
 use super::kinds::Target;
 use super::negotiate::{self, Shape};
@@ -29,6 +30,8 @@ use super::write::Part;
 /// A request for a known resource.
 pub(super) struct Call {
     pub(super) server: Arc<Server>,
+    /// Who asks.
+    pub(super) user: User,
     pub(super) target: Target,
     pub(super) path: ResourcePath,
     pub(super) query: Query,
@@ -90,5 +93,16 @@ impl Call {
             ("deletecollection", false) if whole => collection::delete(&self, body).await,
             _ => Err(Status::method_not_allowed()),
         }
+    }
+}
+
+/// Whether the caller may change the object like that; a part of it was permitted by its path.
+///
+/// # Errors
+/// 403 with what is not the caller's to say.
+fn permitted(call: &Call, part: Part, old: &Value, new: &Value) -> Result<()> {
+    match part {
+        Part::Whole => super::admission::node::updated(&call.user, call.target, old, new),
+        Part::Status | Part::Finalize | Part::Raw => Ok(()),
     }
 }

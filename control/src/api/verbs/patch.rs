@@ -21,6 +21,7 @@ pub(super) async fn patch(call: &Call, part: Part, body: Body) -> Result<Reply> 
     let candidate = |old: &Value| {
         let new = patch.apply(call.target.kind, old)?;
         super::create::agrees(call, &new)?;
+        super::permitted(call, part, old, &new)?;
         *warnings.lock() = fields::check(call.target, &new, &[], options.validation)?;
         Ok(new)
     };

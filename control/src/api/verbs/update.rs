@@ -27,7 +27,10 @@ pub(super) async fn update(call: &Call, part: Part, body: Body) -> Result<Reply>
     let warnings = fields::check(call.target, &object, &decoded.repeated, options.validation)?;
     object["apiVersion"] = call.target.api_version().into();
     object["kind"] = call.target.kind.kind.into();
-    let candidate = |_: &Value| Ok(object.clone());
+    let candidate = |old: &Value| {
+        super::permitted(call, part, old, &object)?;
+        Ok(object.clone())
+    };
     let modified = call
         .server
         .modify(call.target, &call.key(), part, options.dry_run, &candidate)

@@ -22,6 +22,7 @@ use serde_json::{Map, Value, json};
 use self::schemas::{Dialect, Writer};
 use super::table::{Id, Table};
 use crate::registry::KINDS;
+use crate::registry::kind::Kind;
 
 /// The media type under which [`v2_protobuf`] is answered. Clients ask for it with `@` in the place
 /// of the second dot; in the answer that would be a malformed media type, which they refuse.
@@ -35,8 +36,7 @@ pub fn v2() -> Value {
         .iter()
         .map(|(id, _)| (schemas::full_name(id), writer.definition(id)))
         .collect();
-    let paths: Map<String, Value> = KINDS
-        .iter()
+    let paths: Map<String, Value> = described()
         .flat_map(|kind| paths::of_kind(kind, Dialect::V2))
         .collect();
     json!({
@@ -66,9 +66,7 @@ pub fn v3_index() -> Value {
 
 /// The document of one group and version, none if it serves no kind.
 pub fn v3_document(group: &str, version: &str) -> Option<Value> {
-    let kinds = KINDS
-        .iter()
-        .filter(|kind| (kind.group, kind.version) == (group, version));
+    let kinds = described().filter(|kind| (kind.group, kind.version) == (group, version));
     let paths: Map<String, Value> = kinds
         .flat_map(|kind| paths::of_kind(kind, Dialect::V3))
         .collect();
@@ -88,15 +86,18 @@ pub fn v3_document(group: &str, version: &str) -> Option<Value> {
     }))
 }
 
+/// The kinds that a client may write; of the others it needs no schema.
+fn described() -> impl Iterator<Item = &'static Kind> {
+    let kinds = KINDS.iter().copied();
+    kinds.filter(|kind| kind.verbs.contains(&"create"))
+}
+
 fn info() -> Value {
     json!({"title": "Kubernetes", "version": env!("CARGO_PKG_VERSION")})
 }
 
 fn group_versions() -> BTreeSet<(&'static str, &'static str)> {
-    KINDS
-        .iter()
-        .map(|kind| (kind.group, kind.version))
-        .collect()
+    described().map(|kind| (kind.group, kind.version)).collect()
 }
 
 /// `api/v1` or `apis/GROUP/VERSION`.

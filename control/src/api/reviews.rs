@@ -1,0 +1,155 @@
+//! Questions about rights: who am I, may I, what may I. Answered by the same hook that every
+//! request passes, and stored nowhere.
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::authn::User;
+use super::authz::{self, Attributes, PUBLIC_ROOTS};
+use super::body::{Body, Reply, json as json_reply};
+use super::request::ResourcePath;
+use super::server::Server;
+use super::status::{Result, Status};
+use super::value::{items, text};
+use super::{decode, negotiate};
+use crate::registry::kind::Kind;
+use crate::registry::{REVIEWS, by_plural_in};
+
+/// The question that a path is about.
+pub(super) fn find(path: &ResourcePath) -> Option<&'static Kind> {
+    by_plural_in(REVIEWS, &path.group, &path.version, &path.plural)
+}
+
+/// Answers a question that `user` asks.
+///
+/// # Errors
+/// 405 for anything but a creation, 400 for a question that names nothing to decide on.
+pub(super) async fn answer(
+    server: &Server,
+    kind: &'static Kind,
+    user: &User,
+    verb: &str,
+    path: &ResourcePath,
+    request: http::Request<Body>,
+) -> Result<Reply> {
+    if path.namespace.is_some() != kind.namespaced || path.subresource.is_some() {
+        return Err(Status::no_such_resource());
+    }
+    if verb != "create" || path.name.is_some() {
+        return Err(Status::method_not_allowed());
+    }
+    let content_type = negotiate::content_type(request.headers());
+    let bytes = decode::read(request.into_body()).await?;
+    let mut review = decode::object(&bytes, &content_type)?;
+    review["status"] = match kind.kind {
+        "SelfSubjectReview" => json!({"userInfo": user_info(user)}),
+        "SelfSubjectRulesReview" => rules(user),
+        "SelfSubjectAccessReview" => access(server, user, &review)?,
+        "LocalSubjectAccessReview" => {
+            let asked = text(&review, "/spec/resourceAttributes/namespace");
+            if Some(asked) != path.namespace.as_deref() {
+                let why = "spec.resourceAttributes.namespace must be that of the request";
+                return Err(Status::bad_request(why));
+            }
+            access(server, &subject(&review)?, &review)?
+        }
+        _ => access(server, &subject(&review)?, &review)?,
+    };
+    review["apiVersion"] = super::kinds::api_version(kind).into();
+    review["kind"] = kind.kind.into();
+    Ok(json_reply(StatusCode::CREATED, &review))
+}
+
+fn user_info(user: &User) -> Value {
+    json!({"username": user.name, "groups": user.groups})
+}
+
+/// The user that a review asks about.
+fn subject(review: &Value) -> Result<User> {
+    let groups = items(review, "/spec/groups").iter();
+    let groups: Vec<String> = groups
+        .filter_map(|group| group.as_str().map(str::to_owned))
+        .collect();
+    let name = text(review, "/spec/user").to_owned();
+    if name.is_empty() && groups.is_empty() {
+        return Err(Status::bad_request(
+            "at least one of spec.user and spec.groups must be given",
+        ));
+    }
+    Ok(User { name, groups })
+}
+
+fn access(server: &Server, user: &User, review: &Value) -> Result<Value> {
+    let resource = filled(review, "/spec/resourceAttributes").map(resource_path);
+    let other = filled(review, "/spec/nonResourceAttributes");
+    let wish = match (&resource, other) {
+        (Some((verb, path)), None) => Attributes {
+            verb,
+            path: "",
+            resource: Some(path),
+        },
+        (None, Some(other)) => Attributes {
+            verb: text(other, "/verb"),
+            path: text(other, "/path"),
+            resource: None,
+        },
+        _ => {
+            return Err(Status::bad_request(
+                "exactly one of spec.resourceAttributes and spec.nonResourceAttributes must be given",
+            ));
+        }
+    };
+    Ok(match authz::authorize(user, wish, server) {
+        Ok(()) => json!({"allowed": true}),
+        Err(refusal) => json!({"allowed": false, "reason": refusal.message}),
+    })
+}
+
+fn filled<'a>(review: &'a Value, pointer: &str) -> Option<&'a Value> {
+    review.pointer(pointer).filter(|value| value.is_object())
+}
+
+/// Verb and resource as the attributes of a review name them.
+fn resource_path(attributes: &Value) -> (String, ResourcePath) {
+    let get = |name: &str| text(attributes, &format!("/{name}")).to_owned();
+    let optional = |name: &str| Some(get(name)).filter(|text| !text.is_empty());
+    let path = ResourcePath {
+        group: get("group"),
+        version: get("version"),
+        namespace: optional("namespace"),
+        plural: get("resource"),
+        name: optional("name"),
+        subresource: optional("subresource"),
+        ..ResourcePath::default()
+    };
+    (get("verb"), path)
+}
+
+/// Everything that the user may do without a condition.
+fn rules(user: &User) -> Value {
+    if authz::may_do_all(user) {
+        return json!({"incomplete": false,
+            "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}],
+            "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}]});
+    }
+    let (always, sometimes): (Vec<_>, Vec<_>) =
+        authz::rules(user).partition(|rule| rule.is_unconditional());
+    let always: Vec<Value> = always
+        .iter()
+        .map(|rule| {
+            json!({"verbs": rule.verbs, "apiGroups": [rule.group], "resources": rule.resources})
+        })
+        .collect();
+    let public = PUBLIC_ROOTS.iter();
+    let public: Vec<String> = public
+        .flat_map(|root| [(*root).to_owned(), format!("{root}/*")])
+        .collect();
+    let mut status = json!({"incomplete": !sometimes.is_empty(), "resourceRules": always,
+        "nonResourceRules": [{"verbs": ["get"], "nonResourceURLs": public}]});
+    if !sometimes.is_empty() {
+        status["evaluationError"] =
+            "a node may also act on what is its own or its pods', which no list of rules shows"
+                .into();
+    }
+    status
+}
