@@ -9,10 +9,12 @@ use anyhow::Context;
 use clap::Args;
 use naru_control::api::{
     AddressPlan, Api, Internal, Kinds, Listener, NodeClient, Server, ServerConfig, StaticTokens,
-    TlsFiles, Tokens, bootstrap,
+    Tokens, bootstrap,
 };
 use naru_control::controllers;
-use naru_control::pki::{Authority, KubeconfigSpec, Leaf, Subject, write_kubeconfig};
+use naru_control::pki::{
+    Authority, KubeconfigSpec, LEAF_LIFE, Rotation, Subject, write_signed_kubeconfig,
+};
 use naru_control::registry::KINDS;
 use naru_control::store::Store;
 use tokio::signal::unix::{SignalKind, signal};
@@ -49,6 +51,9 @@ pub(crate) struct ServeArgs {
     /// Seconds of silence after which a node counts as unreachable.
     #[arg(long, default_value_t = 40)]
     node_grace_seconds: u64,
+    /// Seconds that the server's own certificates are valid; at two thirds they are replaced.
+    #[arg(long, default_value_t = LEAF_LIFE.as_secs(), value_parser = clap::value_parser!(u64).range(3..))]
+    certificate_seconds: u64,
 }
 
 impl ServeArgs {
@@ -71,18 +76,23 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let pki = args.data_dir.join("pki");
     std::fs::create_dir_all(&args.data_dir)
         .with_context(|| format!("cannot create {}", args.data_dir.display()))?;
-    let authority = Authority::open(&pki)?;
-    let leaf = authority.sign(&serving_subject(&args, &plan))?;
+    let authority = Arc::new(Authority::open(&pki)?);
+    let life = Duration::from_secs(args.certificate_seconds);
+    let mut rotation = Rotation::new(authority.clone(), life);
+    let shown = rotation.rotating(serving_subject(&args, &plan))?;
+    let nodes = node_client(&mut rotation, &authority)?;
     let stopping = CancellationToken::new();
-    let server = Arc::new(server(&args, plan, &authority, &stopping)?);
+    let server = Arc::new(server(&args, plan, &authority, nodes, &stopping)?);
     let api = Api::new(server.clone());
     bootstrap(&api, &server)
         .await
         .context("cannot create the cluster's own objects")?;
-    let listener = listen(&args, &authority, &leaf).await?;
-    write_admin(&args, &authority, listener.local_address()?)?;
+    let listener = Listener::bind(args.listen, shown, authority.certificate()).await?;
+    let bound = listener.local_address()?;
+    keep_admin(&args, &mut rotation, &authority, bound)?;
     tracing::info!(address = %listener.local_address()?, "serving");
-    let clients = start_clients(&args, &api, &authority, &stopping);
+    let mut clients = start_clients(&args, &api, &authority, &stopping);
+    clients.spawn(rotation.run(stopping.clone()));
     let serving = tokio::spawn(listener.serve(api, stopping.clone()));
     wait_for_signal().await?;
     tracing::info!("stopping");
@@ -96,6 +106,7 @@ fn server(
     args: &ServeArgs,
     plan: AddressPlan,
     authority: &Authority,
+    nodes: NodeClient,
     stopping: &CancellationToken,
 ) -> anyhow::Result<Server> {
     let kinds = Kinds(KINDS);
@@ -109,7 +120,6 @@ fn server(
             StaticTokens::read(path).with_context(|| format!("cannot read {}", path.display()))?
         }
     };
-    let nodes = node_client(authority)?;
     let config = ServerConfig {
         advertise_address: args.advertise_address,
         advertise_port: args.listen.port(),
@@ -128,20 +138,13 @@ fn server(
 }
 
 /// The client with which the server calls nodes.
-fn node_client(authority: &Authority) -> anyhow::Result<NodeClient> {
-    let user = "kube-apiserver-kubelet-client".to_owned();
-    let groups = vec!["system:masters".to_owned()];
-    let leaf = authority.sign(&Subject {
-        user,
-        groups,
+fn node_client(rotation: &mut Rotation, authority: &Authority) -> anyhow::Result<NodeClient> {
+    let shown = rotation.rotating(Subject {
+        user: "kube-apiserver-kubelet-client".to_owned(),
+        groups: vec!["system:masters".to_owned()],
         ..Subject::default()
     })?;
-    let files = TlsFiles {
-        certificate: &leaf.certificate,
-        key: &leaf.key,
-        authority: authority.certificate(),
-    };
-    Ok(NodeClient::new(&files)?)
+    Ok(NodeClient::new(shown, authority.certificate())?)
 }
 
 /// Starts the controllers and the scheduler as clients inside the process.
@@ -169,15 +172,6 @@ fn start_clients(
     let scheduler = client("system:kube-scheduler");
     clients.spawn(naru_control::scheduler::run(scheduler, stopping.clone()));
     clients
-}
-
-async fn listen(args: &ServeArgs, authority: &Authority, leaf: &Leaf) -> anyhow::Result<Listener> {
-    let files = TlsFiles {
-        certificate: &leaf.certificate,
-        key: &leaf.key,
-        authority: authority.certificate(),
-    };
-    Ok(Listener::bind(args.listen, &files).await?)
 }
 
 /// The names and addresses by which clients know this server.
@@ -208,23 +202,31 @@ fn serving_subject(args: &ServeArgs, plan: &AddressPlan) -> Subject {
     subject
 }
 
-/// Writes the administrator's kubeconfig, new at every start.
-fn write_admin(args: &ServeArgs, authority: &Authority, bound: SocketAddr) -> anyhow::Result<()> {
-    let server = format!(
-        "https://{}",
-        SocketAddr::new(args.advertise_address, bound.port())
+/// Writes the administrator's kubeconfig, new at every start and with every renewal.
+fn keep_admin(
+    args: &ServeArgs,
+    rotation: &mut Rotation,
+    authority: &Arc<Authority>,
+    bound: SocketAddr,
+) -> anyhow::Result<()> {
+    let address = SocketAddr::new(args.advertise_address, bound.port());
+    let (server, out) = (
+        format!("https://{address}"),
+        args.data_dir.join("admin.kubeconfig"),
     );
-    let spec = KubeconfigSpec {
-        server: &server,
-        user: "admin",
+    let subject = Subject {
+        user: "admin".to_owned(),
+        groups: vec!["system:masters".to_owned()],
+        ..Subject::default()
     };
-    let groups = ["system:masters".to_owned()];
-    Ok(write_kubeconfig(
-        authority,
-        &spec,
-        &groups,
-        &args.data_dir.join("admin.kubeconfig"),
-    )?)
+    let authority = authority.clone();
+    Ok(rotation.install(subject, move |leaf| {
+        let spec = KubeconfigSpec {
+            server: &server,
+            user: "admin",
+        };
+        write_signed_kubeconfig(&authority, &spec, leaf, &out)
+    })?)
 }
 
 async fn wait_for_signal() -> anyhow::Result<()> {

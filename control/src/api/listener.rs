@@ -12,9 +12,9 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use rustls::RootCertStore;
-use rustls::server::{ServerConfig, WebPkiClientVerifier};
+use rustls::server::{ResolvesServerCert, ServerConfig, WebPkiClientVerifier};
+use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -28,16 +28,6 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const DRAIN: Duration = Duration::from_secs(5);
 /// Streams of one HTTP/2 connection, as in client-go's expectations.
 const STREAMS: u32 = 250;
-
-/// What the listener shows and trusts, all PEM.
-pub struct TlsFiles<'a> {
-    /// The server's certificate.
-    pub certificate: &'a str,
-    /// Its key.
-    pub key: &'a str,
-    /// The authority that signs clients.
-    pub authority: &'a str,
-}
 
 /// Why the listener could not start.
 #[derive(Debug, thiserror::Error)]
@@ -69,12 +59,17 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Binds `address`.
+    /// Binds `address`. Every handshake shows the certificate of `shown` at that moment and trusts
+    /// clients that `authority`, PEM, has signed.
     ///
     /// # Errors
     /// See [`ListenError`].
-    pub async fn bind(address: SocketAddr, files: &TlsFiles<'_>) -> Result<Self, ListenError> {
-        let tls = TlsAcceptor::from(Arc::new(tls_config(files)?));
+    pub async fn bind(
+        address: SocketAddr,
+        shown: Arc<dyn ResolvesServerCert>,
+        authority: &str,
+    ) -> Result<Self, ListenError> {
+        let tls = TlsAcceptor::from(Arc::new(tls_config(shown, authority)?));
         let tcp = TcpListener::bind(address).await;
         let tcp = tcp.map_err(|source| ListenError::Bind { address, source })?;
         Ok(Self { tcp, tls })
@@ -113,25 +108,26 @@ impl Listener {
     }
 }
 
-fn tls_config(files: &TlsFiles<'_>) -> Result<ServerConfig, ListenError> {
-    let authority = CertificateDer::from_pem_slice(files.authority.as_bytes());
+/// A store of roots that holds the one `authority`, PEM.
+pub(super) fn roots(authority: &str) -> Result<RootCertStore, ListenError> {
+    let authority = CertificateDer::from_pem_slice(authority.as_bytes());
     let mut roots = RootCertStore::empty();
     roots
         .add(authority.map_err(ListenError::Pem)?)
         .map_err(ListenError::Tls)?;
-    let verifier = WebPkiClientVerifier::builder(Arc::new(roots))
+    Ok(roots)
+}
+
+fn tls_config(
+    shown: Arc<dyn ResolvesServerCert>,
+    authority: &str,
+) -> Result<ServerConfig, ListenError> {
+    let verifier = WebPkiClientVerifier::builder(Arc::new(roots(authority)?))
         .allow_unauthenticated()
         .build();
     let verifier = verifier.map_err(ListenError::Verifier)?;
-    let chain = CertificateDer::pem_slice_iter(files.certificate.as_bytes());
-    let chain = chain
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(ListenError::Pem)?;
-    let key = PrivateKeyDer::from_pem_slice(files.key.as_bytes()).map_err(ListenError::Pem)?;
     let builder = ServerConfig::builder().with_client_cert_verifier(verifier);
-    let mut config = builder
-        .with_single_cert(chain, key)
-        .map_err(ListenError::Tls)?;
+    let mut config = builder.with_cert_resolver(shown);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }

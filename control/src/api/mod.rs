@@ -45,7 +45,7 @@ pub use body::{Body, BoxError, Reply};
 pub use bootstrap::bootstrap;
 pub use dispatch::{Api, Internal};
 pub use kinds::Kinds;
-pub use listener::{ListenError, Listener, TlsFiles};
+pub use listener::{ListenError, Listener};
 pub use proxy::NodeClient;
 pub use server::{Server, ServerConfig};
 pub use tokens::{TokenError, Tokens};

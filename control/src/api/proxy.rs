@@ -13,15 +13,15 @@ use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::ClientConfig;
+use rustls::client::ResolvesClientCert;
+use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::body::{Body, Reply, empty};
-use super::listener::{ListenError, TlsFiles};
+use super::listener::{ListenError, roots};
 use super::status::{Result, Status};
 
 /// A node has this long to accept a connection and shake hands.
@@ -34,12 +34,17 @@ pub struct NodeClient {
 }
 
 impl NodeClient {
-    /// A client that shows the certificate of `files` and trusts their authority.
+    /// A client that shows the certificate of `shown` at that moment and trusts nodes that
+    /// `authority`, PEM, has signed.
     ///
     /// # Errors
-    /// When a certificate or key is unreadable.
-    pub fn new(files: &TlsFiles<'_>) -> std::result::Result<Self, ListenError> {
-        let mut one = tls_config(files)?;
+    /// When the authority is unreadable.
+    pub fn new(
+        shown: Arc<dyn ResolvesClientCert>,
+        authority: &str,
+    ) -> std::result::Result<Self, ListenError> {
+        let config = ClientConfig::builder().with_root_certificates(roots(authority)?);
+        let mut one = config.with_client_cert_resolver(shown);
         let mut two = one.clone();
         one.alpn_protocols = vec![b"http/1.1".to_vec()];
         two.alpn_protocols = vec![b"h2".to_vec()];
@@ -125,23 +130,6 @@ impl NodeClient {
             response.map_err(|error| unreachable(address, &error))?,
         ))
     }
-}
-
-fn tls_config(files: &TlsFiles<'_>) -> std::result::Result<ClientConfig, ListenError> {
-    let authority = CertificateDer::from_pem_slice(files.authority.as_bytes());
-    let mut roots = RootCertStore::empty();
-    roots
-        .add(authority.map_err(ListenError::Pem)?)
-        .map_err(ListenError::Tls)?;
-    let chain = CertificateDer::pem_slice_iter(files.certificate.as_bytes());
-    let chain = chain
-        .collect::<std::result::Result<Vec<_>, _>>()
-        .map_err(ListenError::Pem)?;
-    let key = PrivateKeyDer::from_pem_slice(files.key.as_bytes()).map_err(ListenError::Pem)?;
-    let config = ClientConfig::builder().with_root_certificates(roots);
-    config
-        .with_client_auth_cert(chain, key)
-        .map_err(ListenError::Tls)
 }
 
 /// The node's certificate must name the address that is dialled.

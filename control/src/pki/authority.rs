@@ -5,17 +5,20 @@ use std::io::Write;
 use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use jiff::{Timestamp, ToSpan, tz::TimeZone};
+use jiff::{Timestamp, tz::TimeZone};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyPair, KeyUsagePurpose, SanType,
 };
 
-/// Years that the authority itself is valid.
-const AUTHORITY_YEARS: i64 = 10;
-/// Days that a leaf is valid.
-const LEAF_DAYS: i64 = 365;
+/// How long the authority itself is valid: ten years.
+const AUTHORITY_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+/// How long a leaf is valid unless somebody says otherwise.
+pub const LEAF_LIFE: Duration = Duration::from_secs(365 * 24 * 3600);
+/// How long before now a certificate begins, so that a clock that lags a little still accepts it.
+const LAG: Duration = Duration::from_secs(24 * 3600);
 
 /// Groups that one certificate can name.
 const MAX_GROUPS: usize = 2;
@@ -42,6 +45,20 @@ pub enum PkiError {
         /// What the library said.
         #[source]
         source: rcgen::Error,
+    },
+    /// A certificate or key is no PEM.
+    #[error("a certificate or key is unreadable")]
+    Pem {
+        /// What is wrong.
+        #[source]
+        source: rustls_pki_types::pem::Error,
+    },
+    /// TLS refuses certificate and key.
+    #[error("TLS refuses the certificate")]
+    Tls {
+        /// What it said.
+        #[source]
+        source: rustls::Error,
     },
     /// More groups than a certificate can name.
     #[error("the certificate of {name} can name {MAX_GROUPS} groups at most")]
@@ -115,8 +132,16 @@ impl Authority {
     /// # Errors
     /// When a name is no DNS name.
     pub fn sign(&self, subject: &Subject) -> Result<Leaf, PkiError> {
+        self.sign_for(subject, LEAF_LIFE)
+    }
+
+    /// As [`Authority::sign`], valid for `life` from now.
+    ///
+    /// # Errors
+    /// When a name is no DNS name.
+    pub fn sign_for(&self, subject: &Subject, life: Duration) -> Result<Leaf, PkiError> {
         let key = KeyPair::generate().map_err(|source| refused(&subject.user, source))?;
-        let params = leaf_params(subject)?;
+        let params = leaf_params(subject, life)?;
         let certificate = params
             .signed_by(&key, &self.issuer)
             .map_err(|source| refused(&subject.user, source))?;
@@ -140,7 +165,7 @@ fn make_authority() -> Result<Leaf, PkiError> {
         KeyUsagePurpose::KeyCertSign,
         KeyUsagePurpose::CrlSign,
     ];
-    valid_for(&mut params, AUTHORITY_YEARS * 365);
+    valid_for(&mut params, AUTHORITY_LIFE);
     let certificate = params
         .self_signed(&key)
         .map_err(|source| refused("the authority", source))?;
@@ -150,7 +175,7 @@ fn make_authority() -> Result<Leaf, PkiError> {
     })
 }
 
-fn leaf_params(subject: &Subject) -> Result<CertificateParams, PkiError> {
+fn leaf_params(subject: &Subject, life: Duration) -> Result<CertificateParams, PkiError> {
     let mut params = CertificateParams::new(subject.names.clone())
         .map_err(|source| refused(&subject.user, source))?;
     params.distinguished_name = DistinguishedName::new();
@@ -181,18 +206,22 @@ fn leaf_params(subject: &Subject) -> Result<CertificateParams, PkiError> {
             .extended_key_usages
             .push(ExtendedKeyUsagePurpose::ServerAuth);
     }
-    valid_for(&mut params, LEAF_DAYS);
+    valid_for(&mut params, life);
     Ok(params)
 }
 
-/// From yesterday, so that a clock that lags a little still accepts it.
-fn valid_for(params: &mut CertificateParams, days: i64) {
-    let today = Timestamp::now().to_zoned(TimeZone::UTC).date();
-    let date = |date: jiff::civil::Date| {
-        rcgen::date_time_ymd(date.year().into(), date.month() as u8, date.day() as u8)
-    };
-    params.not_before = date(today.saturating_sub(1.day()));
-    params.not_after = date(today.saturating_add(days.days()));
+/// From a little before now until `life` after it, in whole seconds.
+fn valid_for(params: &mut CertificateParams, life: Duration) {
+    let now = Timestamp::now().to_zoned(TimeZone::UTC);
+    let (date, time) = (now.date(), now.time());
+    let midnight = rcgen::date_time_ymd(date.year().into(), date.month() as u8, date.day() as u8);
+    let seconds = [(time.hour(), 3600), (time.minute(), 60), (time.second(), 1)];
+    let seconds = seconds
+        .into_iter()
+        .map(|(count, unit)| unit * count.unsigned_abs() as u64);
+    let now = midnight + Duration::from_secs(seconds.sum());
+    params.not_before = now - LAG;
+    params.not_after = now + life;
 }
 
 fn refused(name: &str, source: rcgen::Error) -> PkiError {
@@ -249,6 +278,22 @@ mod tests {
         let first = Authority::open(dir.path()).unwrap();
         let second = Authority::open(dir.path()).unwrap();
         assert_eq!(first.certificate(), second.certificate());
+    }
+
+    #[test]
+    fn a_leaf_lives_as_long_as_it_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let authority = Authority::open(dir.path()).unwrap();
+        let subject = Subject {
+            user: "jane".into(),
+            ..Subject::default()
+        };
+        let life = Duration::from_secs(90);
+        let leaf = authority.sign_for(&subject, life).unwrap();
+        let (_, pem) = x509_parser::pem::parse_x509_pem(leaf.certificate.as_bytes()).unwrap();
+        let certificate = pem.parse_x509().unwrap();
+        let left = certificate.validity().not_after.timestamp() - Timestamp::now().as_second();
+        assert!((80..=90).contains(&left), "{left}");
     }
 
     #[test]

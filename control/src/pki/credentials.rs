@@ -4,7 +4,7 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
 
-use super::authority::{Authority, PkiError, Subject, write_public, write_secret};
+use super::authority::{Authority, Leaf, PkiError, Subject, write_public, write_secret};
 use super::kubeconfig::{KubeconfigSpec, kubeconfig};
 
 /// Where a node's credentials go and whom they name.
@@ -73,8 +73,18 @@ pub fn write_kubeconfig(
         groups: groups.to_vec(),
         ..Subject::default()
     };
-    write_secret(
-        out,
-        &kubeconfig(authority, spec, &authority.sign(&subject)?),
-    )
+    write_signed_kubeconfig(authority, spec, &authority.sign(&subject)?, out)
+}
+
+/// Writes the kubeconfig of a client whose certificate is signed already.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn write_signed_kubeconfig(
+    authority: &Authority,
+    spec: &KubeconfigSpec<'_>,
+    leaf: &Leaf,
+    out: &Path,
+) -> Result<(), PkiError> {
+    write_secret(out, &kubeconfig(authority, spec, leaf))
 }

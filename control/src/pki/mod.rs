@@ -6,7 +6,11 @@
 mod authority;
 mod credentials;
 mod kubeconfig;
+mod rotation;
 
-pub use authority::{Authority, Leaf, PkiError, Subject};
-pub use credentials::{NodeFiles, write_kubeconfig, write_node_credentials};
+pub use authority::{Authority, LEAF_LIFE, Leaf, PkiError, Subject};
+pub use credentials::{
+    NodeFiles, write_kubeconfig, write_node_credentials, write_signed_kubeconfig,
+};
 pub use kubeconfig::{KubeconfigSpec, kubeconfig};
+pub use rotation::{Rotating, Rotation};

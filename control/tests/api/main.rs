@@ -8,6 +8,7 @@ mod deletion;
 mod lists;
 mod patches;
 mod rights;
+mod rotation;
 mod subresources;
 mod watches;
 
