@@ -13,13 +13,36 @@ use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use support::{Control, Machine, deployment, eventually};
 
+/// All objects of a kind.
+async fn listed<K>(api: &Api<K>) -> Vec<K>
+where
+    K: Clone + serde::de::DeserializeOwned + std::fmt::Debug,
+{
+    api.list(&ListParams::default()).await.unwrap().items
+}
+
 async fn pods(control: &Control, namespace: &str) -> Vec<Pod> {
-    control
-        .api::<Pod>(namespace)
-        .list(&ListParams::default())
-        .await
-        .unwrap()
-        .items
+    listed(&control.api(namespace)).await
+}
+
+/// Waits until there is no object of that name.
+async fn gone<K>(api: &Api<K>, name: &str)
+where
+    K: Clone + serde::de::DeserializeOwned + std::fmt::Debug,
+{
+    eventually("the object is gone", || async {
+        api.get_opt(name).await.unwrap().is_none().then_some(())
+    })
+    .await;
+}
+
+/// A Deployment `web` of `replicas` pods, rolled out.
+async fn web(control: &Control, namespace: &str, replicas: i32) -> Api<Deployment> {
+    let deployments = control.api::<Deployment>(namespace);
+    let object = deployment("web", replicas, "web:1");
+    control.create(&deployments, object).await;
+    rolled_out(&deployments, "web").await;
+    deployments
 }
 
 async fn merge<K>(api: &Api<K>, name: &str, patch: Value)
@@ -70,11 +93,7 @@ async fn a_deployment_runs_rolls_back_scales_and_goes_with_everything_it_owns() 
         Machine::start(&control, "n2").await,
     ];
     control.namespace("shop").await;
-    let deployments = control.api::<Deployment>("shop");
-    control
-        .create(&deployments, deployment("web", 3, "web:1"))
-        .await;
-    rolled_out(&deployments, "web").await;
+    let deployments = web(&control, "shop", 3).await;
 
     let placed = pods(&control, "shop").await;
     let on = |node: &str| {
@@ -101,12 +120,7 @@ async fn a_deployment_runs_rolls_back_scales_and_goes_with_everything_it_owns() 
         rolled_back.annotations()["deployment.kubernetes.io/revision"],
         "3"
     );
-    let sets = control
-        .api::<ReplicaSet>("shop")
-        .list(&ListParams::default())
-        .await
-        .unwrap()
-        .items;
+    let sets = listed(&control.api::<ReplicaSet>("shop")).await;
     assert_eq!(sets.len(), 2, "rolling back revives the first ReplicaSet");
 
     for replicas in [0, 5] {
@@ -134,12 +148,7 @@ async fn a_deployment_runs_rolls_back_scales_and_goes_with_everything_it_owns() 
         .await
         .unwrap();
     eventually("ReplicaSets and pods are collected", || async {
-        let sets = control
-            .api::<ReplicaSet>("shop")
-            .list(&ListParams::default())
-            .await
-            .unwrap()
-            .items;
+        let sets = listed(&control.api::<ReplicaSet>("shop")).await;
         (sets.is_empty() && pods(&control, "shop").await.is_empty()).then_some(())
     })
     .await;
@@ -154,11 +163,7 @@ async fn endpoints_follow_pods_and_a_change_is_seen_within_the_budget() {
     control
         .create(&control.api::<Service>("default"), service)
         .await;
-    let deployments = control.api::<Deployment>("default");
-    control
-        .create(&deployments, deployment("web", 3, "web:1"))
-        .await;
-    rolled_out(&deployments, "web").await;
+    web(&control, "default", 3).await;
     let slices = || async {
         let of_web = ListParams::default().labels("kubernetes.io/service-name=web");
         control
@@ -352,35 +357,24 @@ async fn a_namespace_is_furnished_and_leaves_nothing_behind() {
             .then_some(())
     })
     .await;
-    let deployments = control.api::<Deployment>("tmp");
-    control
-        .create(&deployments, deployment("web", 2, "web:1"))
-        .await;
-    rolled_out(&deployments, "web").await;
+    web(&control, "tmp", 2).await;
     let namespaces: Api<Namespace> = Api::all(control.client.clone());
     namespaces
         .delete("tmp", &DeleteParams::default())
         .await
         .unwrap();
-    eventually("the namespace is gone", || async {
-        namespaces
-            .get_opt("tmp")
-            .await
-            .unwrap()
-            .is_none()
-            .then_some(())
-    })
-    .await;
+    gone(&namespaces, "tmp").await;
     assert!(pods(&control, "tmp").await.is_empty());
+    let log = control.log();
+    let complaints: Vec<_> = log
+        .lines()
+        .filter(|line| line.contains("WARN") || line.contains("ERROR"))
+        .collect();
     assert!(
-        control
-            .api::<ConfigMap>("tmp")
-            .list(&ListParams::default())
-            .await
-            .unwrap()
-            .items
-            .is_empty()
+        complaints.is_empty(),
+        "a deletion is no fault: {complaints:#?}"
     );
+    assert!(listed(&control.api::<ConfigMap>("tmp")).await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -397,21 +391,8 @@ async fn foreground_waits_for_dependents_and_orphaning_spares_them() {
         .delete("web", &DeleteParams::orphan())
         .await
         .unwrap();
-    eventually("the Deployment is gone", || async {
-        deployments
-            .get_opt("web")
-            .await
-            .unwrap()
-            .is_none()
-            .then_some(())
-    })
-    .await;
-    let orphan = sets
-        .list(&ListParams::default())
-        .await
-        .unwrap()
-        .items
-        .remove(0);
+    gone(&deployments, "web").await;
+    let orphan = listed(&sets).await.remove(0);
     assert!(
         orphan.owner_references().is_empty(),
         "the ReplicaSet lives without owner"
@@ -437,8 +418,7 @@ async fn foreground_waits_for_dependents_and_orphaning_spares_them() {
     eventually("all are gone", || async {
         let gone = deployments.get_opt("web").await.unwrap().is_none();
         if gone {
-            let left = sets.list(&ListParams::default()).await.unwrap().items.len()
-                + pods(&control, "default").await.len();
+            let left = listed(&sets).await.len() + pods(&control, "default").await.len();
             assert_eq!(left, 0, "the owner went before its dependents");
         }
         gone.then_some(())

@@ -67,6 +67,13 @@ impl Status {
         Self::new(StatusCode::FORBIDDEN, "Forbidden", message).about(kind, name)
     }
 
+    /// 403: the namespace is going away; clients tell this from other refusals by its cause.
+    pub(super) fn terminating(kind: &Kind, name: &str, namespace: &str, why: &str) -> Self {
+        let message = format!("namespace {namespace} is being terminated");
+        Self::forbidden_object(kind, name, why).with_causes(vec![json!({
+            "reason": "NamespaceTerminating", "message": message, "field": "metadata.namespace"})])
+    }
+
     /// 404: no such path or kind.
     pub(super) fn no_such_resource() -> Self {
         let message = "the server could not find the requested resource";

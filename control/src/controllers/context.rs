@@ -1,7 +1,7 @@
 //! What every controller is given: settings, caches, a writer and a recorder.
 
 use super::range::Ipv4Range;
-use super::runtime::{Kind, Recorder, Store, Writer};
+use super::runtime::{Recorder, Start, Store, Writer};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
@@ -12,7 +12,6 @@ use kube::Client;
 use kube::runtime::watcher;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::task::JoinSet;
 
 /// Settings of the controllers.
 #[derive(Debug, Clone)]
@@ -70,50 +69,24 @@ impl Caches {
         }
     }
 
-    /// Starts one watch per kind in `tasks`; dropping or aborting these ends the watches.
-    pub fn follow(&self, client: &Client, tasks: &mut JoinSet<()>) {
+    /// Keeps every cache filled by a watch of its own.
+    pub fn follow(&self, start: &mut Start) {
         let all = watcher::Config::default;
-        follow(&self.pods, client, all(), tasks);
-        follow(&self.nodes, client, all(), tasks);
-        follow(&self.leases, client, all(), tasks);
-        follow(&self.namespaces, client, all(), tasks);
-        follow(&self.accounts, client, all(), tasks);
-        follow(
+        start.follow(&self.pods, all());
+        start.follow(&self.nodes, all());
+        start.follow(&self.leases, all());
+        start.follow(&self.namespaces, all());
+        start.follow(&self.accounts, all());
+        start.follow(
             &self.root_cas,
-            client,
             all().fields("metadata.name=kube-root-ca.crt"),
-            tasks,
         );
-        follow(&self.services, client, all(), tasks);
-        follow(&self.endpoints, client, all(), tasks);
-        follow(&self.slices, client, all(), tasks);
-        follow(&self.replicasets, client, all(), tasks);
-        follow(&self.deployments, client, all(), tasks);
+        start.follow(&self.services, all());
+        start.follow(&self.endpoints, all());
+        start.follow(&self.slices, all());
+        start.follow(&self.replicasets, all());
+        start.follow(&self.deployments, all());
     }
-
-    /// Waits until every cache holds a complete list.
-    pub async fn wait_synced(&self) {
-        self.pods.wait_synced().await;
-        self.nodes.wait_synced().await;
-        self.leases.wait_synced().await;
-        self.namespaces.wait_synced().await;
-        self.accounts.wait_synced().await;
-        self.root_cas.wait_synced().await;
-        self.services.wait_synced().await;
-        self.endpoints.wait_synced().await;
-        self.slices.wait_synced().await;
-        self.replicasets.wait_synced().await;
-        self.deployments.wait_synced().await;
-    }
-}
-
-fn follow<K: Kind>(
-    store: &Arc<Store<K>>,
-    client: &Client,
-    config: watcher::Config,
-    tasks: &mut JoinSet<()>,
-) {
-    tasks.spawn(store.clone().follow(client.clone(), config));
 }
 
 /// No controller reads how a container is started, only what it is called and where it listens.

@@ -21,17 +21,15 @@ pub use range::Ipv4Range;
 
 use kube::Client;
 use std::sync::Arc;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// Runs all controllers over `client` until `shutdown` is cancelled, then returns after the writes
 /// in hand.
 pub async fn run(client: Client, config: Config, shutdown: CancellationToken) {
+    let mut start = runtime::Start::new(client.clone());
     let (context, background) = Context::new(client, config);
     let context = Arc::new(context);
-    let mut watches = JoinSet::new();
-    watches.spawn(background);
-    let mut workers = JoinSet::new();
+    start.watches().spawn(background);
 
     let replicasets = replicaset::Controller::new(context.clone());
     let endpoints = endpoints::Controller::new(context.clone());
@@ -42,23 +40,19 @@ pub async fn run(client: Client, config: Config, shutdown: CancellationToken) {
     let collector = gc::Collector::new(context.clone());
     let deployments = deployment::Controller::new(context.clone());
 
-    collector.follow(&mut watches);
-    context.caches.follow(context.writer.client(), &mut watches);
-    if shutdown
-        .run_until_cancelled(context.caches.wait_synced())
-        .await
-        .is_none()
-    {
+    collector.follow(start.watches());
+    context.caches.follow(&mut start);
+    let Some(mut running) = start.ready(shutdown).await else {
         return;
-    }
-    runtime::worker::spawn(replicasets, &mut workers, &shutdown);
-    runtime::worker::spawn(deployments, &mut workers, &shutdown);
-    runtime::worker::spawn(endpoints, &mut workers, &shutdown);
-    runtime::worker::spawn(lifecycle, &mut workers, &shutdown);
-    runtime::worker::spawn(evictor, &mut workers, &shutdown);
-    runtime::worker::spawn(furnisher, &mut workers, &shutdown);
-    runtime::worker::spawn(terminator, &mut workers, &shutdown);
-    runtime::worker::spawn(collector, &mut workers, &shutdown);
+    };
+    running.spawn(replicasets);
+    running.spawn(deployments);
+    running.spawn(endpoints);
+    running.spawn(lifecycle);
+    running.spawn(evictor);
+    running.spawn(furnisher);
+    running.spawn(terminator);
+    running.spawn(collector);
     tracing::info!("controllers running");
-    while workers.join_next().await.is_some() {}
+    running.finish().await;
 }

@@ -25,7 +25,7 @@ mod pod_spec;
 mod prepare;
 mod replica_set;
 mod reviews;
-mod rules;
+pub(crate) mod rules;
 mod secret;
 mod selector;
 mod service;

@@ -18,8 +18,8 @@ mod tests;
 use crate::controllers::runtime::error::chain;
 use crate::controllers::runtime::writer::failed;
 use crate::controllers::runtime::{
-    After, Change, Key, Queue, Reconcile, ReconcileError, Recorder, Severity, Store, Writer, now,
-    pod, time, worker,
+    After, Change, Key, Queue, Reconcile, ReconcileError, Recorder, Severity, Start, Store, Writer,
+    now, pod, time,
 };
 use decide::{Decision, decide};
 use k8s_openapi::api::core::v1::{Binding, Node, ObjectReference, Pod, PodCondition};
@@ -32,40 +32,24 @@ use parked::Parked;
 use parking_lot::Mutex;
 use snapshot::{Placed, Snapshot, takes_room};
 use std::sync::Arc;
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// Runs the scheduler over `client` until `shutdown` is cancelled.
 pub async fn run(client: Client, shutdown: CancellationToken) {
-    let writer = Writer::new(client.clone());
+    let mut start = Start::new(client.clone());
+    let writer = Writer::new(client);
     let (events, background) = Recorder::new(defaults::SCHEDULER, writer.clone());
     let scheduler = Scheduler::new(writer, events);
-    let mut watches = JoinSet::new();
-    watches.spawn(background);
-    watches.spawn(
-        scheduler
-            .nodes
-            .clone()
-            .follow(client.clone(), watcher::Config::default()),
-    );
-    watches.spawn(
-        scheduler
-            .pods
-            .clone()
-            .follow(client, watcher::Config::default()),
-    );
-    let synced = async {
-        scheduler.nodes.wait_synced().await;
-        scheduler.pods.wait_synced().await;
-    };
-    if shutdown.run_until_cancelled(synced).await.is_none() {
+    start.watches().spawn(background);
+    start.follow(&scheduler.nodes, watcher::Config::default());
+    start.follow(&scheduler.pods, watcher::Config::default());
+    let Some(mut running) = start.ready(shutdown).await else {
         return;
-    }
-    let mut workers = JoinSet::new();
-    worker::spawn(scheduler, &mut workers, &shutdown);
+    };
+    running.spawn(scheduler);
     tracing::info!("scheduler running");
-    while workers.join_next().await.is_some() {}
+    running.finish().await;
 }
 
 struct Scheduler {

@@ -22,7 +22,7 @@ pub(super) fn admit(server: &Server, target: Target, object: &Value) -> Result<(
             let why = format!(
                 "unable to create new content in namespace {place} because it is being terminated"
             );
-            Err(Status::forbidden_object(target.kind, name(object), &why))
+            Err(Status::terminating(target.kind, name(object), place, &why))
         }
         Some(_) => Ok(()),
     }

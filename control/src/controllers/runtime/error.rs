@@ -47,6 +47,18 @@ impl ApiError {
         self.code() == 409 && self.reason() == "AlreadyExists"
     }
 
+    /// The namespace is going away and takes no new content; what is in it goes, too.
+    pub fn is_terminating(&self) -> bool {
+        let kube::Error::Api(status) = self.source.as_ref() else {
+            return false;
+        };
+        let causes = status.details.iter().flat_map(|details| &details.causes);
+        self.code() == 403
+            && causes
+                .into_iter()
+                .any(|cause| cause.reason == "NamespaceTerminating")
+    }
+
     /// The object is invalid or the request is forbidden: repeating it changes nothing by itself.
     pub fn is_rejected(&self) -> bool {
         matches!(self.code(), 400 | 403 | 422)
@@ -89,10 +101,20 @@ impl ReconcileError {
     /// Part of normal operation: logged at debug level only.
     pub fn is_expected(&self) -> bool {
         match self {
-            ReconcileError::Api(error) => error.is_conflict() || error.is_already_exists(),
+            ReconcileError::Api(error) => {
+                error.is_conflict()
+                    || error.is_already_exists()
+                    || error.is_not_found()
+                    || error.is_terminating()
+            }
             ReconcileError::Pending { .. } => true,
             ReconcileError::Invalid { .. } => false,
         }
+    }
+
+    /// Nothing is left to be done: trying again fails the same way until the object is gone.
+    pub fn is_final(&self) -> bool {
+        matches!(self, ReconcileError::Api(error) if error.is_terminating())
     }
 }
 
@@ -106,4 +128,41 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         next = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn refused(code: u16, reason: &str, cause: &str) -> ReconcileError {
+        let status = json!({"status": "Failure", "message": "no", "reason": reason, "code": code,
+            "details": {"causes": [{"reason": cause, "message": "no", "field": "f"}]}});
+        let status = serde_json::from_value(status).unwrap();
+        ReconcileError::Api(ApiError {
+            verb: "create",
+            kind: "Pod".into(),
+            object: "shop/p".into(),
+            source: Box::new(kube::Error::Api(status)),
+        })
+    }
+
+    #[test]
+    fn races_are_normal_and_a_terminating_namespace_is_the_end() {
+        for (code, reason, cause, expected, last) in [
+            (409, "Conflict", "", true, false),
+            (409, "AlreadyExists", "", true, false),
+            (404, "NotFound", "", true, false),
+            (403, "Forbidden", "NamespaceTerminating", true, true),
+            (403, "Forbidden", "", false, false),
+            (422, "Invalid", "", false, false),
+        ] {
+            let error = refused(code, reason, cause);
+            assert_eq!(
+                (error.is_expected(), error.is_final()),
+                (expected, last),
+                "{code} {cause}"
+            );
+        }
+    }
 }

@@ -70,6 +70,10 @@ async fn attempt<R: Reconcile>(reconciler: &R, key: &R::Key, iteration: u64) {
             queue.forget(key);
             queue.add_after(key.clone(), delay);
         }
+        Err(error) if error.is_final() => {
+            tracing::debug!(controller = R::NAME, %key, iteration, error = chain(&error), "over");
+            queue.forget(key);
+        }
         Err(error) => {
             if error.is_expected() {
                 tracing::debug!(controller = R::NAME, %key, iteration, error = chain(&error), "retry");

@@ -14,7 +14,8 @@ pub(crate) use at::At;
 pub(crate) use faults::Faults;
 pub(crate) use labels::{label_map, matches, selector};
 pub(crate) use names::{
-    dns_label, dns_subdomain, is_dns_subdomain, is_label_value, is_port_name, qualified_name,
+    LABEL, QUALIFIED, SERVICE, SUBDOMAIN, dns_label, dns_subdomain, is_dns_label, is_dns_subdomain,
+    is_label_value, is_port_name, is_qualified_name, is_service_label, qualified_name,
     service_label,
 };
 pub(crate) use values::{

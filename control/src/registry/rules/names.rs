@@ -4,10 +4,14 @@ use serde_json::Value;
 
 use super::{At, Faults};
 
-const LABEL: &str = "a DNS label consists of at most 63 lower case letters, digits and '-', and begins and ends with a letter or digit (such as 'my-name')";
-const SUBDOMAIN: &str = "a DNS subdomain consists of at most 253 lower case letters, digits, '-' and '.', and begins and ends with a letter or digit (such as 'example.com')";
-const SERVICE: &str = "a DNS-1035 label consists of at most 63 lower case letters, digits and '-', begins with a letter and ends with a letter or digit (such as 'my-name')";
-const QUALIFIED: &str = "a qualified name consists of at most 63 letters, digits, '-', '_' and '.', begins and ends with a letter or digit, and may have a DNS subdomain and '/' in front (such as 'example.com/my-name')";
+/// What a DNS label is.
+pub(crate) const LABEL: &str = "a DNS label consists of at most 63 lower case letters, digits and '-', and begins and ends with a letter or digit (such as 'my-name')";
+/// What a DNS subdomain is.
+pub(crate) const SUBDOMAIN: &str = "a DNS subdomain consists of at most 253 lower case letters, digits, '-' and '.', and begins and ends with a letter or digit (such as 'example.com')";
+/// What the name of a Service is.
+pub(crate) const SERVICE: &str = "a DNS-1035 label consists of at most 63 lower case letters, digits and '-', begins with a letter and ends with a letter or digit (such as 'my-name')";
+/// What a qualified name is.
+pub(crate) const QUALIFIED: &str = "a qualified name consists of at most 63 letters, digits, '-', '_' and '.', begins and ends with a letter or digit, and may have a DNS subdomain and '/' in front (such as 'example.com/my-name')";
 
 /// At most 63 of `a-z0-9-`, alphanumeric at both ends (RFC 1123).
 pub(crate) fn is_dns_label(text: &str) -> bool {
@@ -67,11 +71,14 @@ pub(crate) fn dns_subdomain(at: &At<'_>, faults: &mut Faults) {
     named(at, is_dns_subdomain, SUBDOMAIN, faults);
 }
 
+/// A DNS label that begins with a letter (RFC 1035), as names of Services are.
+pub(crate) fn is_service_label(text: &str) -> bool {
+    is_dns_label(text) && text.starts_with(|c: char| c.is_ascii_lowercase())
+}
+
 /// A DNS label that begins with a letter, as Services have it.
 pub(crate) fn service_label(at: &At<'_>, faults: &mut Faults) {
-    let fits =
-        |text: &str| is_dns_label(text) && text.starts_with(|c: char| c.is_ascii_lowercase());
-    named(at, fits, SERVICE, faults);
+    named(at, is_service_label, SERVICE, faults);
 }
 
 /// A qualified name that stands at `at`, as a value or as a key.
@@ -91,7 +98,11 @@ mod tests {
         for bad in ["", "-a", "a-", "A", "a.b", "a_b", &"a".repeat(64)] {
             assert!(!is_dns_label(bad), "{bad}");
         }
-        assert!(is_dns_subdomain("a.b-c.1") && !is_dns_subdomain("a..b"));
+        assert!(is_dns_subdomain("a.b-c.1") && is_dns_subdomain(&"a".repeat(253)));
+        for bad in ["", "a..b", "a.-b", "ä", &"a".repeat(254)] {
+            assert!(!is_dns_subdomain(bad), "{bad}");
+        }
+        assert!(is_service_label("a-1") && !is_service_label("1-a"));
         assert!(is_qualified_name("a_B.c") && is_qualified_name("example.com/Name"));
         for bad in ["", "/a", "a/", "a/b/c", "Ex/a", "_a", &"a".repeat(64)] {
             assert!(!is_qualified_name(bad), "{bad}");
