@@ -72,26 +72,41 @@ impl Api {
     }
 
     pub(crate) fn put(&self, plural: &str, name: &str, mut object: Value) {
-        let version = self.0.version.fetch_add(1, Ordering::SeqCst);
         object["metadata"]["name"] = json!(name);
         object["metadata"]["namespace"] = json!("default");
+        self.insert(&mut self.0.objects.lock(), plural, name, object);
+    }
+
+    /// Changes an object as one step: no write of another's comes between, none is lost.
+    /// `None`, with nothing changed, when the object isn't there or `change` says no.
+    pub(crate) fn change(
+        &self,
+        plural: &str,
+        name: &str,
+        change: impl FnOnce(&mut Value) -> Option<()>,
+    ) -> Option<Value> {
+        let mut objects = self.0.objects.lock();
+        let mut object = objects.get(&(plural.to_owned(), name.to_owned()))?.clone();
+        change(&mut object)?;
+        self.insert(&mut objects, plural, name, object.clone());
+        Some(object)
+    }
+
+    /// Stores the object and tells the watchers, in this order of versions for both.
+    fn insert(&self, objects: &mut Objects, plural: &str, name: &str, mut object: Value) {
+        let version = self.0.version.fetch_add(1, Ordering::SeqCst);
         object["metadata"]["resourceVersion"] = json!(version.to_string());
         if plural == "pods" {
             let (key, pod) = typed(object.clone());
             self.0.watches.lock().own_pods.apply(key, pod);
         }
-        self.0
-            .objects
-            .lock()
-            .insert((plural.to_owned(), name.to_owned()), object);
+        objects.insert((plural.to_owned(), name.to_owned()), object);
         self.0.changed.send_replace(version);
     }
 
     pub(crate) fn remove(&self, plural: &str, name: &str) {
-        self.0
-            .objects
-            .lock()
-            .remove(&(plural.to_owned(), name.to_owned()));
+        let mut objects = self.0.objects.lock();
+        objects.remove(&(plural.to_owned(), name.to_owned()));
         if plural == "pods" {
             self.0
                 .watches
@@ -115,7 +130,7 @@ impl Api {
             .cloned()
     }
 
-    fn list(&self, plural: &str) -> Vec<Value> {
+    pub(crate) fn list(&self, plural: &str) -> Vec<Value> {
         let objects = self.0.objects.lock();
         objects
             .iter()
@@ -178,17 +193,12 @@ fn absent() -> Response {
 }
 
 fn patch(api: &Api, plural: &str, name: &str, body: &Bytes) -> Response {
-    let Some(mut object) = api.get(plural, name) else {
-        return absent();
-    };
     let patch: Value = serde_json::from_slice(body).unwrap();
-    let uid = &patch["metadata"]["uid"];
-    if !uid.is_null() && *uid != object["metadata"]["uid"] {
-        return absent();
-    }
-    merge(&mut object, &patch);
-    api.put(plural, name, object.clone());
-    axum::Json(object).into_response()
+    let patched = api.change(plural, name, |object| {
+        let uid = &patch["metadata"]["uid"];
+        (uid.is_null() || *uid == object["metadata"]["uid"]).then(|| merge(object, &patch))
+    });
+    patched.map_or_else(absent, |object| axum::Json(object).into_response())
 }
 
 /// JSON merge patch (RFC 7386).

@@ -104,10 +104,13 @@ impl Fixture {
 
     /// Marks a pod as deleted, as the API does for pods that are bound to a node.
     pub(crate) fn delete(&self, name: &str, grace: i64) {
-        let mut pod = self.api.pod(name).unwrap();
-        pod["metadata"]["deletionTimestamp"] = json!(jiff::Timestamp::now().to_string());
-        pod["metadata"]["deletionGracePeriodSeconds"] = json!(grace);
-        self.api.put("pods", name, pod);
+        let now = jiff::Timestamp::now().to_string();
+        let marked = self.api.change("pods", name, |pod| {
+            pod["metadata"]["deletionTimestamp"] = json!(now);
+            pod["metadata"]["deletionGracePeriodSeconds"] = json!(grace);
+            Some(())
+        });
+        assert!(marked.is_some(), "no pod {name}");
     }
 
     /// Removes a pod from the API without a word.
@@ -134,11 +137,10 @@ impl Fixture {
     pub(crate) async fn wait(&self, what: &str, holds: impl Fn() -> bool) {
         let deadline = Instant::now() + LIMIT;
         while !holds() {
-            let pod = self.api.pod(&self.last).unwrap_or_default();
             assert!(
                 Instant::now() < deadline,
                 "waited in vain for {what}: {:#}",
-                pod["status"]
+                json!(self.api.list("pods"))
             );
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
