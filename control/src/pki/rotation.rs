@@ -159,7 +159,7 @@ impl Rotation {
 
 /// When a certificate made at `made` is replaced: at two thirds of its life.
 fn renewal(made: Timestamp, life: Duration) -> Timestamp {
-    let share = SignedDuration::try_from(life * 2 / 3).unwrap_or(SignedDuration::MAX);
+    let share = SignedDuration::try_from(life / 3 * 2).unwrap_or(SignedDuration::MAX);
     made.saturating_add(share).unwrap_or(Timestamp::MAX)
 }
 
