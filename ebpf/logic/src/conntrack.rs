@@ -6,7 +6,7 @@
 //! A flow remembers where its ends are, under the epoch of the node's facts in which they were
 //! looked up. While the epoch stands and the entry is fresh, one lookup decides ([`shortcut`]).
 
-use naru_ebpf_common::config::Timeouts;
+use naru_ebpf_common::config::{self, Timeouts};
 use naru_ebpf_common::{Conn, Endpoint, NodeConfig, flow, protocol};
 
 use crate::{Maps, Packet};
@@ -157,22 +157,33 @@ pub(crate) fn shortcut<M: Maps>(
         return Way::UNKNOWN;
     }
     let now = m.now_ns();
-    let way = m.update_conn(&p.key, |conn| {
-        go_on(conn, config.epoch, p, side & 1, from, now)
-    });
+    let way = m.update_conn(&p.key, |conn| go_on(conn, config, p, side & 1, from, now));
     way.unwrap_or(Way::UNKNOWN)
 }
 
 #[inline(always)]
-fn go_on(conn: &mut Conn, epoch: u32, p: &Packet, side: usize, from: u32, now: u64) -> Way {
+fn go_on(
+    conn: &mut Conn,
+    config: &NodeConfig,
+    p: &Packet,
+    side: usize,
+    from: u32,
+    now: u64,
+) -> Way {
     let idle = now.saturating_sub(conn.seen_ns);
-    if conn.epoch != epoch || conn.flags != 0 || conn.ifindex[side] != from || idle > STAMP_NS {
+    if conn.epoch != config.epoch
+        || conn.flags != 0
+        || conn.ifindex[side] != from
+        || idle > STAMP_NS
+    {
         return Way::UNKNOWN;
     }
     let bits = conn.sides[side] | flow::SEEN | (p.tcp_flags & flow::KEPT_TCP_FLAGS);
     if bits != conn.sides[side] {
-        // The end of a flow may be an event.
-        if bits & TCP_ENDING != 0 {
+        let mut sides = conn.sides;
+        sides[side] = bits;
+        // The end of a flow is an event, for whom it interests.
+        if config.flags & config::FLOW_EVENTS != 0 && is_over(sides) {
             return Way::UNKNOWN;
         }
         conn.sides[side] = bits;

@@ -6,6 +6,7 @@
 //! the same cgroups, so that nothing but the network differs. A rule set is unloaded before the next one comes,
 //! and no case sees the rules of another.
 
+mod cold;
 mod end;
 mod place;
 mod plain;
@@ -72,10 +73,13 @@ const SERVICES: [usize; 3] = [1, 1_000, 10_000];
 /// Compares the first with the last of [`SERVICES`]; the cases before it are its parts.
 const MANY: &str = "clusterip_crr_flatness_10000_to_1";
 
+/// Cold starts take seconds each; so few tell enough.
+const COLD_RUNS: usize = 5;
+
 /// How long the nodes may take to know ten thousand new services.
 const KNOWN_LIMIT: Duration = Duration::from_secs(120);
 
-/// Each mode, on one node and across nodes; then many services.
+/// Each mode, on one node and across nodes; then many services; then a node that knows none.
 pub(super) fn measure(cluster: &Cluster, effort: Effort, report: &mut Report) -> Result<()> {
     let bed = Bed::prepare(cluster, effort)?;
     for mode in Mode::ALL {
@@ -83,7 +87,8 @@ pub(super) fn measure(cluster: &Cluster, effort: Effort, report: &mut Report) ->
         bed.one_node(mode, report)?;
         bed.two_nodes(mode, report)?;
     }
-    bed.many_services(report)
+    bed.many_services(report)?;
+    bed.cold(report)
 }
 
 /// Everything that is measured: pods of the cluster, and the peers.
@@ -196,6 +201,19 @@ impl<'a> Bed<'a> {
         let (one, many) = (&of_direct[0], &of_direct[SERVICES.len() - 1]);
         let flatness: Vec<_> = many.iter().zip(one).map(|(many, one)| many / one).collect();
         report.add(Case::alone(MANY, "x", Better::Higher, &flatness));
+        self.delete_services()
+    }
+
+    /// Last, because it restarts a node.
+    fn cold(&self, report: &mut Report) -> Result<()> {
+        if !report.wants(cold::COLD) {
+            return Ok(());
+        }
+        let count = SERVICES[SERVICES.len() - 1];
+        self.make_services(count)?;
+        self.known_service(count - 1)?;
+        let runs = self.effort.pairs.min(COLD_RUNS);
+        cold::measure(self.cluster, &self.plain, count, runs, report)?;
         self.delete_services()
     }
 
