@@ -10,9 +10,11 @@ pub const NAT: u8 = 1 << 0;
 /// [`Conn::flags`]: the end that is not a pod is this node's own stack.
 pub const HOST: u8 = 1 << 1;
 
-/// Bit of [`Conn::sides`]: a packet of this side was seen. The other bits are the TCP flags FIN,
-/// SYN, RST and ACK that this side has sent so far.
+/// Bit of [`Conn::sides`]: a packet of this side was seen. Of the other bits, [`ANSWERED_FIN`]
+/// apart, each is one of the TCP flags FIN, SYN, RST and ACK that this side has sent so far.
 pub const SEEN: u8 = 0x80;
+/// Bit of [`Conn::sides`]: the FIN of this side acknowledged that of the other, which came first.
+pub const ANSWERED_FIN: u8 = 0x40;
 /// TCP flags that are kept in [`Conn::sides`].
 pub const KEPT_TCP_FLAGS: u8 = protocol::FIN | protocol::SYN | protocol::RST | protocol::ACK;
 
@@ -112,8 +114,9 @@ abi! {
         /// IPv4 address of the next hop to the side that is not here, network order; 0 when it has
         /// to be asked of the routes.
         pub next_hop: u32,
-        /// Zero.
-        pub reserved: u32,
+        /// The acknowledgement that the last FIN asks for: of the second one once [`ANSWERED_FIN`]
+        /// is set, else of the first.
+        pub fin_end: u32,
     }
 }
 

@@ -5,6 +5,10 @@
 //!
 //! A flow remembers where its ends are, under the epoch of the node's facts in which they were
 //! looked up. While the epoch stands and the entry is fresh, one lookup decides ([`shortcut`]).
+//!
+//! A TCP flow between pods is forgotten with the last acknowledgement of its close, so that many
+//! short connections do not drive long ones out of the table. Only a packet that is handed to a pod
+//! of this node may be that last one: lost on a wire, it would be asked for again.
 
 use naru_ebpf_common::config::{self, Timeouts};
 use naru_ebpf_common::{Conn, Endpoint, NodeConfig, flow, protocol};
@@ -83,10 +87,10 @@ pub fn is_stale(conn: &Conn, protocol: u8, timeouts: &Timeouts, now_ns: u64) -> 
     now_ns.saturating_sub(conn.seen_ns) > idle_limit_ns(conn, protocol, timeouts)
 }
 
-/// Whether the flow is over: reset, or closed by both sides.
+/// Whether a flow with these bits of its sides is over: reset, or closed by both.
 #[inline(always)]
-fn is_over(sides: [u8; 2]) -> bool {
-    (sides[0] | sides[1]) & protocol::RST != 0 || sides[0] & sides[1] & protocol::FIN != 0
+fn is_over(one: u8, other: u8) -> bool {
+    (one | other) & protocol::RST != 0 || one & other & protocol::FIN != 0
 }
 
 /// What a flow remembers of the endpoints at a packet's source and destination.
@@ -118,9 +122,12 @@ impl Way {
     /// It has to be looked up.
     const UNKNOWN: Self = Self(0);
 
+    /// Bit of a way to a pod: the flow needs no entry after this packet.
+    const LAST: u64 = 1;
+
     #[inline(always)]
-    const fn pod(ifindex: u32) -> Self {
-        Self((ifindex as u64) << 32)
+    const fn pod(ifindex: u32, last: bool) -> Self {
+        Self((ifindex as u64) << 32 | if last { Self::LAST } else { 0 })
     }
     #[inline(always)]
     const fn next_hop(address: u32) -> Self {
@@ -129,6 +136,10 @@ impl Way {
     #[inline(always)]
     pub(crate) const fn is_known(self) -> bool {
         self.0 != 0
+    }
+    #[inline(always)]
+    const fn is_last(self) -> bool {
+        self.ifindex() != 0 && self.0 & Self::LAST != 0
     }
     /// Host interface of the pod that it leads to; 0 when it leads out of the node.
     #[inline(always)]
@@ -158,7 +169,11 @@ pub(crate) fn shortcut<M: Maps>(
     }
     let now = m.now_ns();
     let way = m.update_conn(&p.key, |conn| go_on(conn, config, p, side & 1, from, now));
-    way.unwrap_or(Way::UNKNOWN)
+    let way = way.unwrap_or(Way::UNKNOWN);
+    if way.is_last() {
+        m.remove_conn(&p.key);
+    }
+    way
 }
 
 #[inline(always)]
@@ -180,19 +195,43 @@ fn go_on(
     }
     let bits = conn.sides[side] | flow::SEEN | (p.tcp_flags & flow::KEPT_TCP_FLAGS);
     if bits != conn.sides[side] {
-        let mut sides = conn.sides;
-        sides[side] = bits;
         // The end of a flow is an event, for whom it interests.
-        if config.flags & config::FLOW_EVENTS != 0 && is_over(sides) {
+        if config.flags & config::FLOW_EVENTS != 0 && is_over(bits, conn.sides[side ^ 1]) {
             return Way::UNKNOWN;
         }
-        conn.sides[side] = bits;
+        mark(conn, p, side, bits);
     }
     match conn.ifindex[side ^ 1] {
         0 if from == 0 => Way::UNKNOWN,
         0 => Way::next_hop(conn.next_hop),
-        ifindex => Way::pod(ifindex),
+        ifindex => Way::pod(ifindex, is_last_ack(conn, p, side)),
     }
+}
+
+/// Writes a side's new bits; a FIN among them is remembered by what acknowledges it.
+#[inline(always)]
+fn mark(conn: &mut Conn, p: &Packet, side: usize, bits: u8) {
+    let is_new_fin = bits & !conn.sides[side] & protocol::FIN != 0;
+    conn.sides[side] = bits;
+    if !is_new_fin {
+        return;
+    }
+    let is_second = conn.sides[side ^ 1] & protocol::FIN != 0;
+    if !is_second {
+        conn.fin_end = p.fin_end;
+    } else if p.tcp_flags & protocol::ACK != 0 && p.ack == conn.fin_end {
+        conn.sides[side] |= flow::ANSWERED_FIN;
+        conn.fin_end = p.fin_end;
+    }
+}
+
+/// Whether a packet of `side` acknowledges the second FIN, which acknowledged the first.
+#[inline(always)]
+fn is_last_ack(conn: &Conn, p: &Packet, side: usize) -> bool {
+    const OTHER_FLAGS: u8 = protocol::FIN | protocol::SYN | protocol::RST;
+    conn.sides[side ^ 1] & flow::ANSWERED_FIN != 0
+        && p.tcp_flags & (OTHER_FLAGS | protocol::ACK) == protocol::ACK
+        && p.ack == conn.fin_end
 }
 
 /// Remembers the next hop `p.next_hop` of the flow `p.key`.
@@ -233,7 +272,7 @@ fn note(
         conn.epoch = 0;
     }
     let from_opener = usize::from(conn.opener) == side;
-    if p.is_syn() && p.related == 0 && (!from_opener || is_over(conn.sides)) {
+    if p.is_syn() && p.related == 0 && (!from_opener || is_over(conn.sides[0], conn.sides[1])) {
         return Seen::ABSENT;
     }
     let mut seen = flags_of(conn, from_opener);
@@ -245,7 +284,7 @@ fn note(
     if p.related == 0 {
         let bits = conn.sides[side] | flow::SEEN | (p.tcp_flags & flow::KEPT_TCP_FLAGS);
         if bits != conn.sides[side] {
-            seen |= advance(conn, side, bits);
+            seen |= advance(conn, p, side, bits);
         }
     }
     Seen(seen)
@@ -273,10 +312,10 @@ fn flags_of(conn: &Conn, from_opener: bool) -> u32 {
 
 /// Writes a side's new bits; tells whether the flow has ended by them.
 #[inline(always)]
-fn advance(conn: &mut Conn, side: usize, bits: u8) -> u32 {
-    let before = is_over(conn.sides);
-    conn.sides[side] = bits;
-    if bits & TCP_ENDING != 0 && !before && is_over(conn.sides) {
+fn advance(conn: &mut Conn, p: &Packet, side: usize, bits: u8) -> u32 {
+    let before = is_over(conn.sides[0], conn.sides[1]);
+    mark(conn, p, side, bits);
+    if bits & TCP_ENDING != 0 && !before && is_over(conn.sides[0], conn.sides[1]) {
         Seen::ENDED
     } else {
         0
@@ -304,7 +343,7 @@ pub(crate) fn open<M: Maps>(m: &M, p: &mut Packet, epoch: u32, ends: Ends, flags
         epoch,
         ifindex: ends.ifindex,
         next_hop: 0,
-        reserved: 0,
+        fin_end: p.fin_end,
     };
     if side != 0 {
         p.conn.revision = [ends.revision[1], ends.revision[0]];

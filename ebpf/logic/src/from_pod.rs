@@ -7,7 +7,7 @@
 use naru_ebpf_common::ipcache::{self, IDENTITY_HOST};
 use naru_ebpf_common::nat::{HAIRPIN, MASQUERADE, SERVICE};
 use naru_ebpf_common::policy::EGRESS;
-use naru_ebpf_common::{Addr, Endpoint, NodeConfig, Reason, flow, protocol};
+use naru_ebpf_common::{Addr, Endpoint, IpInfo, NodeConfig, Reason, flow, protocol};
 
 use crate::admission::{self, admit, info, judge_again};
 use crate::conntrack::{self, Ends, Seen, Way};
@@ -155,14 +155,18 @@ fn new_flow<M: Maps>(m: &M, p: &mut Packet, src: &Endpoint, dst: Option<&Endpoin
     if p.dst.is_multicast() {
         return Verdict::drop(Reason::MULTICAST);
     }
-    let outcome = to_service(m, config, p);
-    if outcome.is_none() {
-        if p.related != 0 {
-            return Verdict::drop(Reason::ICMP_UNRELATED);
+    let info = info(m, &p.dst);
+    // No service has the address of a pod, and who opens a connection answers nobody.
+    if !(info.flags & ipcache::POD != 0 && p.is_syn()) {
+        let outcome = to_service(m, config, p);
+        if !outcome.is_none() {
+            return after_service(m, p, src, outcome);
         }
-        return beyond(m, config, p, src);
     }
-    after_service(m, p, src, outcome)
+    if p.related != 0 {
+        return Verdict::drop(Reason::ICMP_UNRELATED);
+    }
+    beyond(m, config, p, src, info)
 }
 
 /// What the service tables made of a packet, in one register.
@@ -296,8 +300,13 @@ fn open_and_go<M: Maps>(
 
 /// A flow to something that is neither a pod of this node nor a service.
 #[inline(never)]
-fn beyond<M: Maps>(m: &M, config: &NodeConfig, p: &mut Packet, src: &Endpoint) -> Verdict {
-    let info = info(m, &p.dst);
+fn beyond<M: Maps>(
+    m: &M,
+    config: &NodeConfig,
+    p: &mut Packet,
+    src: &Endpoint,
+    info: IpInfo,
+) -> Verdict {
     p.found.dst_identity = info.identity;
     if info.flags & ipcache::HOST == 0 {
         if p.dst.within(&config.service_net, config.service_prefix) {

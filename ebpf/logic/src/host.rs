@@ -99,6 +99,10 @@ impl Maps for Snapshot {
         true
     }
 
+    fn remove_conn(&self, key: &Tuple) {
+        self.conntrack.borrow_mut().remove(key);
+    }
+
     fn update_nat<R>(&self, key: &NatKey, change: impl FnOnce(&mut NatEntry) -> R) -> Option<R> {
         self.nat.borrow_mut().get_mut(key).map(change)
     }

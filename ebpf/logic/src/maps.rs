@@ -31,6 +31,9 @@ pub trait Maps: Trace {
     /// Writes a conntrack entry; false when the map refuses.
     fn insert_conn(&self, key: &Tuple, conn: &Conn) -> bool;
 
+    /// Removes a conntrack entry.
+    fn remove_conn(&self, key: &Tuple);
+
     /// Changes a NAT entry in place; `None` when there is none.
     fn update_nat<R>(&self, key: &NatKey, change: impl FnOnce(&mut NatEntry) -> R) -> Option<R>;
     /// Writes a NAT entry; with `only_new` it fails when the key exists. False when it failed.

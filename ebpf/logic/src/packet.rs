@@ -50,6 +50,13 @@ pub struct Packet {
     pub l4_offset: u16,
     /// Bytes of the packet from the IP header on.
     pub len: u32,
+    /// Bytes of the packet as the IP header tells them.
+    pub ip_len: u32,
+    /// TCP: the acknowledgement number, undefined without the flag ACK.
+    pub ack: u32,
+    /// TCP: the sequence number that an acknowledgement of this packet's FIN has; undefined without
+    /// the flag FIN.
+    pub fin_end: u32,
     /// The next hop on the uplink, IPv4, network order; 0 when the routes have to be asked.
     pub next_hop: u32,
     /// What was found out.

@@ -91,6 +91,8 @@ fn ipv4<F: Frame>(frame: &F, p: &mut Packet) -> Result<(), Other> {
     let [version_and_len, ..] = header[0].to_ne_bytes();
     let [.., fragment_high, fragment_low] = header[1].to_ne_bytes();
     let header_len = usize::from(version_and_len & 0x0f) * 4;
+    let [.., len_high, len_low] = header[0].to_ne_bytes();
+    p.ip_len = u32::from(u16::from_be_bytes([len_high, len_low]));
     p.src = Addr::v4_word(header[3]);
     p.dst = Addr::v4_word(header[4]);
     p.protocol = header[2].to_ne_bytes()[1];
@@ -137,7 +139,18 @@ fn udp<F: Frame>(frame: &F, p: &mut Packet, l4: usize) -> Result<(), Other> {
 fn tcp<F: Frame>(frame: &F, p: &mut Packet, l4: usize) -> Result<(), Other> {
     let header: [u32; 5] = malformed(frame.words(l4))?;
     (p.src_port, p.dst_port) = ports(header[0]);
-    p.tcp_flags = header[3].to_ne_bytes()[1];
+    let [offset, flags, ..] = header[3].to_ne_bytes();
+    p.tcp_flags = flags;
+    p.ack = u32::from_be(header[2]);
+    if flags & protocol::FIN != 0 {
+        // A length that is wrong or, of a large segment, unsaid costs no more than a flow that is
+        // forgotten later than it could be.
+        let headers = (l4 - ETH_LEN) as u32 + u32::from(offset >> 4) * 4;
+        let payload = p.ip_len.wrapping_sub(headers);
+        p.fin_end = u32::from_be(header[1])
+            .wrapping_add(payload)
+            .wrapping_add(1);
+    }
     Ok(())
 }
 

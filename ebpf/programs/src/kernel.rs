@@ -70,6 +70,12 @@ impl Maps for Kernel {
     }
 
     #[inline(always)]
+    fn remove_conn(&self, key: &Tuple) {
+        // An entry that is gone already is as good as removed.
+        let _ = maps::CONNTRACK.remove(key);
+    }
+
+    #[inline(always)]
     fn update_nat<R>(&self, key: &NatKey, change: impl FnOnce(&mut NatEntry) -> R) -> Option<R> {
         let entry = maps::NAT.get_ptr_mut(key)?;
         // SAFETY: the pointer is valid until the program ends; see `Kernel`.

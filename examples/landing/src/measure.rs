@@ -14,6 +14,8 @@ use crate::Flags;
 
 /// First byte of a connection: echo every byte.
 const ECHO: u8 = b'e';
+/// First byte of a connection: answer it and close.
+const ONCE: u8 = b'o';
 /// First byte of a connection: swallow everything.
 const SINK: u8 = b's';
 
@@ -43,6 +45,7 @@ fn answer(mut stream: TcpStream, block: &mut [u8]) -> std::io::Result<()> {
     stream.read_exact(&mut first)?;
     match first[0] {
         SINK => while stream.read(block)? > 0 {},
+        ONCE => stream.write_all(&first)?,
         _ => loop {
             stream.write_all(&first)?;
             stream.read_exact(&mut first)?;
@@ -63,8 +66,9 @@ pub(crate) fn client(flags: &Flags) -> Result<(), String> {
     let run = match mode.as_str() {
         "rr" => exchanges,
         "crr" => connections,
+        "crr-reset" => resets,
         "stream" => stream,
-        other => return Err(format!("--mode {other:?}: rr, crr or stream")),
+        other => return Err(format!("--mode {other:?}: rr, crr, crr-reset or stream")),
     };
     let start = Instant::now();
     let done = run(target, start + length).map_err(|e| format!("{mode} to {target}: {e}"))?;
@@ -76,7 +80,7 @@ fn exchanges(target: SocketAddr, until: Instant) -> std::io::Result<u64> {
     let mut stream = connect(target)?;
     let mut count = 0;
     while Instant::now() < until {
-        exchange(&mut stream)?;
+        exchange(&mut stream, ECHO)?;
         count += 1;
     }
     Ok(count)
@@ -86,9 +90,22 @@ fn connections(target: SocketAddr, until: Instant) -> std::io::Result<u64> {
     let mut count = 0;
     while Instant::now() < until {
         let mut stream = connect(target)?;
-        // Closing with a reset: a tuple in TIME_WAIT would stall the run when its port comes again.
+        exchange(&mut stream, ONCE)?;
+        // The server closes first, as it does after an answer with `Connection: close`. TIME_WAIT is
+        // with it then, where it keeps no port of the client's from being used again.
+        expect_end(&mut stream)?;
+        count += 1;
+    }
+    Ok(count)
+}
+
+/// Connections that leave nothing behind at either end.
+fn resets(target: SocketAddr, until: Instant) -> std::io::Result<u64> {
+    let mut count = 0;
+    while Instant::now() < until {
+        let mut stream = connect(target)?;
         SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
-        exchange(&mut stream)?;
+        exchange(&mut stream, ECHO)?;
         count += 1;
     }
     Ok(count)
@@ -120,12 +137,19 @@ fn same_congestion<S: AsFd>(socket: &S) -> std::io::Result<()> {
     SockRef::from(socket).set_tcp_congestion(CONGESTION)
 }
 
-fn exchange(stream: &mut TcpStream) -> std::io::Result<()> {
+fn exchange(stream: &mut TcpStream, word: u8) -> std::io::Result<()> {
     let mut answer = [0; 1];
-    stream.write_all(&[ECHO])?;
+    stream.write_all(&[word])?;
     stream.read_exact(&mut answer)?;
-    match answer {
-        [ECHO] => Ok(()),
+    if answer != [word] {
+        return Err(ErrorKind::InvalidData.into());
+    }
+    Ok(())
+}
+
+fn expect_end(stream: &mut TcpStream) -> std::io::Result<()> {
+    match stream.read(&mut [0; 1])? {
+        0 => Ok(()),
         _ => Err(ErrorKind::InvalidData.into()),
     }
 }
@@ -147,7 +171,7 @@ mod tests {
                 let _ = answer(connection, &mut vec![0; BLOCK]);
             }
         });
-        for run in [exchanges, connections, stream] {
+        for run in [exchanges, connections, resets, stream] {
             let until = Instant::now() + Duration::from_millis(20);
             assert!(run(target, until).expect("measurement") > 0);
         }

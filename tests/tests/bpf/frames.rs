@@ -41,6 +41,18 @@ pub(crate) fn tcp(e: Ends, flags: u8) -> Vec<u8> {
     ipv4(e, protocol::TCP, checked(e, protocol::TCP, l4, 16))
 }
 
+/// A segment of these numbers, without data.
+pub(crate) fn segment(e: Ends, flags: u8, seq: u32, ack: u32) -> Vec<u8> {
+    let mut l4 = vec![0; 20];
+    l4[..2].copy_from_slice(&e.src_port.to_be_bytes());
+    l4[2..4].copy_from_slice(&e.dst_port.to_be_bytes());
+    l4[4..8].copy_from_slice(&seq.to_be_bytes());
+    l4[8..12].copy_from_slice(&ack.to_be_bytes());
+    l4[12] = 5 << 4;
+    l4[13] = flags;
+    ipv4(e, protocol::TCP, checked(e, protocol::TCP, l4, 16))
+}
+
 pub(crate) fn udp(e: Ends) -> Vec<u8> {
     let l4 = udp_header(e);
     ipv4(e, protocol::UDP, checked(e, protocol::UDP, l4, 6))

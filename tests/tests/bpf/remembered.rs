@@ -1,10 +1,10 @@
 //! What a flow remembers of its ends, and when it may not use it.
 
-use naru_ebpf_common::protocol::{ACK, RST, SYN, TCP};
+use naru_ebpf_common::protocol::{ACK, FIN, RST, SYN, TCP};
 use naru_ebpf_common::{NodeConfig, Reason, flow, names};
 
 use crate::addresses::*;
-use crate::frames::{self, ends};
+use crate::frames::{self, Ends, ends};
 use crate::node::{self, Node, REDIRECT};
 
 #[test]
@@ -101,4 +101,58 @@ fn nothing_is_remembered_without_an_epoch() {
         &frames::tcp(e, ACK),
         Reason::SPOOFED_SOURCE,
     );
+}
+
+/// An open flow from [`REMOTE`] to [`WEB`], whose last packet arrives on the uplink, and one whose
+/// last packet leaves by it; closed up to the last acknowledgement, which has the number 301.
+fn closed(node: &mut Node, opener: Ends, answered: bool) {
+    let into = opener.dst == WEB;
+    let send = |node: &mut Node, there: bool, frame: &[u8]| {
+        let action = if there == into {
+            node.from_network(frame).action
+        } else {
+            node.from_pod(frame).action
+        };
+        assert_eq!(action, REDIRECT);
+    };
+    let (there, back) = (opener, opener.back());
+    send(node, true, &frames::segment(there, SYN, 100, 0));
+    send(node, false, &frames::segment(back, SYN | ACK, 200, 101));
+    send(node, true, &frames::segment(there, FIN | ACK, 101, 201));
+    let ack = if answered { 102 } else { 101 };
+    send(node, false, &frames::segment(back, FIN | ACK, 300, ack));
+}
+
+#[test]
+fn the_last_acknowledgement_into_a_pod_ends_what_is_known() {
+    let Some(mut node) = Node::new() else { return };
+    let e = ends(REMOTE, 40000, WEB, 80);
+    closed(&mut node, e, true);
+    // Older data is acknowledged first.
+    node.from_network(&frames::segment(e, ACK, 102, 300));
+    assert!(node.conn(e, TCP).is_some(), "ended too early");
+    let last = frames::segment(e, ACK, 102, 301);
+    assert_eq!(node.from_network(&last).action, REDIRECT);
+    assert_eq!(node.conn(e, TCP), None);
+}
+
+#[test]
+fn both_ends_may_close_at_once() {
+    let Some(mut node) = Node::new() else { return };
+    let e = ends(REMOTE, 40000, WEB, 80);
+    closed(&mut node, e, false);
+    node.from_network(&frames::segment(e, ACK, 102, 301));
+    assert!(
+        node.conn(e, TCP).is_some(),
+        "the other end still acknowledges"
+    );
+}
+
+#[test]
+fn a_last_acknowledgement_that_may_get_lost_ends_nothing() {
+    let Some(mut node) = Node::new() else { return };
+    let e = ends(WEB, 40000, REMOTE, 80);
+    closed(&mut node, e, true);
+    node.from_pod(&frames::segment(e, ACK, 102, 301));
+    assert!(node.conn(e, TCP).is_some());
 }

@@ -31,14 +31,18 @@ pub(super) struct End {
 pub(super) enum Mode {
     /// Exchanges of one byte on one connection.
     RequestResponse,
-    /// Connect, exchange one byte, close with a reset.
+    /// Connect, exchange one byte, close; the server first.
     Connect,
+    /// The same, but the client closes with a reset. For peers with nf_conntrack, where a port that
+    /// comes again while the kernel still remembers its last connection may have to wait: that
+    /// would flatter us.
+    Reset,
     /// Bytes one way.
     Stream,
 }
 
 impl Mode {
-    /// Every mode.
+    /// Those that any two ends are measured with.
     pub(super) const ALL: [Self; 3] = [Self::RequestResponse, Self::Connect, Self::Stream];
 
     /// As `landing measure --mode` and the names of cases spell it.
@@ -46,6 +50,7 @@ impl Mode {
         match self {
             Self::RequestResponse => "rr",
             Self::Connect => "crr",
+            Self::Reset => "crr-reset",
             Self::Stream => "stream",
         }
     }

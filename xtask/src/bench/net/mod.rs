@@ -220,7 +220,7 @@ impl<'a> Bed<'a> {
     fn against_rules(&self, count: usize, service: &str, report: &mut Report) -> Result<()> {
         let client = self.plain.client();
         let target = format!("{}:{}", rules::address(count / 2), rules::SERVICE_PORT);
-        let mode = Mode::Connect;
+        let mode = Mode::Reset;
         for kind in rules::Kind::ALL {
             kind.load(&self.plain, count)?;
             let outcome = self.pair(
