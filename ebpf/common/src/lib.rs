@@ -40,7 +40,7 @@ pub use nat::{NatEntry, NatKey};
 pub use policy::{PolicyEntry, PolicyKey};
 pub use reason::Reason;
 pub use service::{Backend, BackendKey, Service, ServiceKey};
-pub use socket::{SocketKey, SocketPeer};
+pub use socket::{ConnectedPeer, SocketKey, SocketPeer};
 
 /// Attributes that every type of the contract carries, and the assertion of its size in bytes.
 macro_rules! abi {

@@ -19,6 +19,8 @@ pub const CONNTRACK: &str = "CONNTRACK";
 pub const NAT: &str = "NAT";
 /// LRU hash, [`crate::SocketKey`] → [`crate::SocketPeer`].
 pub const SOCKETS: &str = "SOCKETS";
+/// Socket storage, [`crate::ConnectedPeer`].
+pub const CONNECTED: &str = "CONNECTED";
 /// Array of one [`crate::NodeConfig`].
 pub const NODE_CONFIG: &str = "NODE_CONFIG";
 /// LRU hash, [`crate::DropKey`] → [`crate::DropCount`].
@@ -29,7 +31,7 @@ pub const COUNTERS: &str = "COUNTERS";
 pub const EVENTS: &str = "EVENTS";
 
 /// Every map.
-pub const MAPS: [&str; 12] = [
+pub const MAPS: [&str; 13] = [
     ENDPOINTS,
     IPCACHE,
     POLICY,
@@ -38,6 +40,7 @@ pub const MAPS: [&str; 12] = [
     CONNTRACK,
     NAT,
     SOCKETS,
+    CONNECTED,
     NODE_CONFIG,
     DROPS,
     COUNTERS,

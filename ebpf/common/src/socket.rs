@@ -1,5 +1,9 @@
-//! Translated sockets. LRU map [`crate::names::SOCKETS`]: socket and backend → the service that
-//! the program asked for, so that `recvmsg` and `getpeername` can name it.
+//! Translated sockets, so that `recvmsg` and `getpeername` can name the service that the program
+//! asked for.
+//!
+//! A connected socket has one peer, which is kept with the socket itself: storage
+//! [`crate::names::CONNECTED`], one [`ConnectedPeer`]. An unconnected one may have many: LRU map
+//! [`crate::names::SOCKETS`], socket and backend → service.
 
 use crate::{Addr, Port, abi};
 
@@ -30,5 +34,19 @@ abi! {
         pub reserved: u16,
         /// [`crate::Service::id`].
         pub service: u32,
+    }
+}
+
+abi! {
+    /// The peer of a connected socket, as the kernel and as the program know it.
+    pub struct ConnectedPeer = 48 {
+        /// Address of the backend.
+        pub addr: Addr,
+        /// The service.
+        pub service: SocketPeer,
+        /// Port of the backend.
+        pub port: Port,
+        /// Zero.
+        pub reserved: [u16; 3],
     }
 }

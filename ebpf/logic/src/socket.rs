@@ -1,7 +1,7 @@
 //! Socket operations: a service address becomes a backend before the first packet.
 
 use naru_ebpf_common::ipcache;
-use naru_ebpf_common::{Addr, NodeConfig, Port, SocketKey, SocketPeer};
+use naru_ebpf_common::{Addr, ConnectedPeer, NodeConfig, Port, SocketKey, SocketPeer};
 
 use crate::service::{self, Choice};
 use crate::{Maps, Step};
@@ -24,13 +24,14 @@ pub struct Target {
 pub enum Outcome {
     /// It stays as it is.
     Unchanged,
-    /// It became a backend's.
-    Translated,
+    /// It became a backend's; this service was asked for.
+    Translated(SocketPeer),
     /// The service has no backend: connection refused.
     Refused,
 }
 
-/// `connect`: chooses a backend at random.
+/// `connect`: chooses a backend at random. The socket itself remembers the service, see
+/// [`reverse_connected`].
 #[inline(always)]
 pub fn connect<M: Maps>(m: &M, target: &mut Target) -> Outcome {
     let number = m.random();
@@ -42,7 +43,11 @@ pub fn connect<M: Maps>(m: &M, target: &mut Target) -> Outcome {
 #[inline(always)]
 pub fn sendmsg<M: Maps>(m: &M, target: &mut Target) -> Outcome {
     let number = spread(target.cookie);
-    translate(m, target, number)
+    let outcome = translate(m, target, number);
+    if let Outcome::Translated(service) = &outcome {
+        m.insert_socket(&key(target), service);
+    }
+    outcome
 }
 
 /// Fibonacci hashing: consecutive cookies land far apart.
@@ -62,7 +67,7 @@ fn translate<M: Maps>(m: &M, target: &mut Target, number: u32) -> Outcome {
         Choice::NoService => Outcome::Unchanged,
         Choice::NoBackend => Outcome::Refused,
         Choice::Chosen(service, backend) => {
-            let peer = SocketPeer {
+            let asked = SocketPeer {
                 addr: target.addr,
                 port: target.port,
                 reserved: 0,
@@ -70,8 +75,7 @@ fn translate<M: Maps>(m: &M, target: &mut Target, number: u32) -> Outcome {
             };
             target.addr = backend.addr;
             target.port = backend.port;
-            m.insert_socket(&key(target), &peer);
-            Outcome::Translated
+            Outcome::Translated(asked)
         }
     }
 }
@@ -98,8 +102,30 @@ fn is_node_port_of_a_node<M: Maps>(m: &M, config: &NodeConfig, target: &Target) 
             }))
 }
 
-/// `recvmsg` and `getpeername`: turns a backend back into the service that the program asked for.
-/// True if `peer` changed.
+/// What a socket whose `connect` was translated to `target` has to remember.
+#[inline(always)]
+pub fn connected(target: &Target, service: SocketPeer) -> ConnectedPeer {
+    ConnectedPeer {
+        addr: target.addr,
+        service,
+        port: target.port,
+        reserved: [0; 3],
+    }
+}
+
+/// `recvmsg` and `getpeername` of a connected socket: turns its backend back into the service that
+/// the program asked for. True if `peer` changed.
+#[inline(always)]
+pub fn reverse_connected(peer: &mut Target, known: &ConnectedPeer) -> bool {
+    let same = peer.addr == known.addr && peer.port == known.port;
+    if same {
+        peer.addr = known.service.addr;
+        peer.port = known.service.port;
+    }
+    same
+}
+
+/// `recvmsg` of an unconnected socket: as [`reverse_connected`].
 #[inline(always)]
 pub fn reverse<M: Maps>(m: &M, peer: &mut Target) -> bool {
     let Some(service) = m.socket(&key(peer)) else {

@@ -152,10 +152,19 @@ fn a_service_that_changes_between_two_lookups_is_not_an_error_for_long() {
         reserved: 0,
     };
     snapshot.backends.insert(slot, backend);
-    assert_eq!(socket::connect(&snapshot, &mut target), Outcome::Translated);
+    let asked = target;
+    let Outcome::Translated(service) = socket::connect(&snapshot, &mut target) else {
+        panic!("not translated");
+    };
+    assert_eq!((target.addr, target.port.get()), (WEB, 8080));
+    let known = socket::connected(&target, service);
+    assert!(socket::reverse_connected(&mut target, &known));
+    assert_eq!(target, asked);
+    assert!(!socket::reverse_connected(&mut target, &known));
+    socket::sendmsg(&snapshot, &mut target);
     assert_eq!((target.addr, target.port.get()), (WEB, 8080));
     assert!(socket::reverse(&snapshot, &mut target));
-    assert_eq!((target.addr, target.port.get()), (SERVICE, 80));
+    assert_eq!(target, asked);
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! Every map of the data path, pinned by name. Sizes and meanings stand in `naru-ebpf-common`.
 
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
-use aya_ebpf::macros::map;
+use aya_ebpf::btf_maps::SkStorage;
+use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
 use naru_ebpf_common::{
-    Addr, Backend, BackendKey, Conn, Counter, DropCount, DropKey, Endpoint, IpInfo, NatEntry,
+    Addr, Backend, BackendKey, Conn, ConnectedPeer, Counter, DropCount, DropKey, Endpoint, IpInfo, NatEntry,
     NatKey, NodeConfig, PolicyEntry, PolicyKey, Service, ServiceKey, SocketKey, SocketPeer, Tuple,
     counter, names,
 };
@@ -36,6 +37,9 @@ pub static NAT: LruHashMap<NatKey, NatEntry> = LruHashMap::pinned(names::NAT_SIZ
 
 #[map]
 pub static SOCKETS: LruHashMap<SocketKey, SocketPeer> = LruHashMap::pinned(names::SOCKETS_SIZE, 0);
+
+#[btf_map]
+pub static CONNECTED: SkStorage<ConnectedPeer> = SkStorage::new();
 
 #[map]
 pub static NODE_CONFIG: Array<NodeConfig> = Array::pinned(1, 0);

@@ -4,10 +4,10 @@ use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::bpf_sock_addr;
 use aya_ebpf::helpers::{bpf_get_socket_cookie, bpf_set_retval};
 use aya_ebpf::programs::SockAddrContext;
-use naru_ebpf_common::{Addr, Port, Reason, counter};
+use naru_ebpf_common::{Addr, Port, Reason, SocketPeer, counter, protocol};
 use naru_ebpf_logic::socket::{self, Outcome, Target};
 
-use crate::Kernel;
+use crate::{Kernel, maps};
 use crate::tc::count;
 
 /// The operation goes on.
@@ -30,21 +30,60 @@ pub enum Family {
 pub fn connect(ctx: &SockAddrContext, family: Family) -> i32 {
     let mut target = read(ctx, family);
     let outcome = socket::connect(&Kernel, &mut target);
+    match outcome {
+        Outcome::Translated(service) => remember(ctx, &target, service),
+        Outcome::Unchanged if target.protocol == protocol::UDP => forget(ctx),
+        _ => {}
+    }
     finish(ctx, family, &target, outcome)
+}
+
+#[inline(always)]
+fn remember(ctx: &SockAddrContext, target: &Target, service: SocketPeer) {
+    let mut peer = socket::connected(target, service);
+    // Without memory the program sees the backend instead of the service: no harm done.
+    // SAFETY: the context's socket is valid while the program runs.
+    let known = unsafe { maps::CONNECTED.get_or_insert_ptr_mut(ctx, Some(&mut peer)) };
+    // SAFETY: the value is this socket's, which is locked during its `connect`.
+    if let Some(known) = unsafe { known.as_mut() } {
+        *known = peer;
+    }
+}
+
+/// A datagram socket may be connected anew, to the very backend of the service that it asked for.
+#[inline(always)]
+fn forget(ctx: &SockAddrContext) {
+    // SAFETY: as in `remember`.
+    let known = unsafe { maps::CONNECTED.get_ptr_mut(ctx).as_mut() };
+    if let Some(known) = known {
+        known.port = Port::ANY;
+    }
 }
 
 /// `sendmsg4` and `sendmsg6`.
 #[inline(always)]
 pub fn sendmsg(ctx: &SockAddrContext, family: Family) -> i32 {
     let mut target = read(ctx, family);
+    target.cookie = cookie(ctx);
     let outcome = socket::sendmsg(&Kernel, &mut target);
     finish(ctx, family, &target, outcome)
 }
 
-/// `recvmsg4`, `recvmsg6`, `getpeername4` and `getpeername6`.
+/// `getpeername4` and `getpeername6`. Every accepted socket comes here too, so it has to be cheap.
 #[inline(always)]
-pub fn reverse(ctx: &SockAddrContext, family: Family) -> i32 {
+pub fn getpeername(ctx: &SockAddrContext, family: Family) -> i32 {
+    reverse_connected(ctx, family);
+    ALLOW
+}
+
+/// `recvmsg4` and `recvmsg6`.
+#[inline(always)]
+pub fn recvmsg(ctx: &SockAddrContext, family: Family) -> i32 {
+    if reverse_connected(ctx, family) {
+        return ALLOW;
+    }
     let mut peer = read(ctx, family);
+    peer.cookie = cookie(ctx);
     if socket::reverse(&Kernel, &mut peer) {
         write(ctx, family, &peer);
     }
@@ -52,10 +91,32 @@ pub fn reverse(ctx: &SockAddrContext, family: Family) -> i32 {
 }
 
 #[inline(always)]
+fn reverse_connected(ctx: &SockAddrContext, family: Family) -> bool {
+    // SAFETY: the context's socket is valid while the program runs.
+    let known = unsafe { maps::CONNECTED.get_ptr_mut(ctx) };
+    // SAFETY: a value that is found lives as long as its socket.
+    let Some(known) = (unsafe { known.as_ref() }) else {
+        return false;
+    };
+    let mut peer = read(ctx, family);
+    let reversed = socket::reverse_connected(&mut peer, known);
+    if reversed {
+        write(ctx, family, &peer);
+    }
+    reversed
+}
+
+#[inline(always)]
+fn cookie(ctx: &SockAddrContext) -> u64 {
+    // SAFETY: the context is valid while the program runs.
+    unsafe { bpf_get_socket_cookie(ctx.as_ptr()) }
+}
+
+#[inline(always)]
 fn finish(ctx: &SockAddrContext, family: Family, target: &Target, outcome: Outcome) -> i32 {
     match outcome {
         Outcome::Unchanged => ALLOW,
-        Outcome::Translated => {
+        Outcome::Translated(_) => {
             count(counter::SOCKET, Reason::FORWARDED, 0);
             write(ctx, family, target);
             ALLOW
@@ -69,6 +130,7 @@ fn finish(ctx: &SockAddrContext, family: Family, target: &Target, outcome: Outco
     }
 }
 
+/// The destination, without the socket's cookie: making one costs more than the rest.
 #[inline(always)]
 fn read(ctx: &SockAddrContext, family: Family) -> Target {
     let raw: *mut bpf_sock_addr = ctx.sock_addr;
@@ -81,7 +143,7 @@ fn read(ctx: &SockAddrContext, family: Family) -> Target {
             },
         };
         Target {
-            cookie: bpf_get_socket_cookie(ctx.as_ptr()),
+            cookie: 0,
             addr,
             port: Port((*raw).user_port as u16),
             protocol: (*raw).protocol as u8,

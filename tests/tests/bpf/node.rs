@@ -376,10 +376,18 @@ pub(crate) fn namespaces() -> tempfile::TempDir {
 pub(crate) fn load(program: &'static str, bpffs: &Path, small: bool) -> Ebpf {
     let bytes = objects::read(program);
     let mut loader = EbpfLoader::new();
-    loader.default_map_pin_directory(bpffs);
+    for map in names::MAPS {
+        loader.map_pin_path(map, bpffs.join(map));
+    }
     if small {
         for map in names::MAPS {
-            if ![names::NODE_CONFIG, names::COUNTERS, names::EVENTS].contains(&map) {
+            let fixed = [
+                names::NODE_CONFIG,
+                names::COUNTERS,
+                names::EVENTS,
+                names::CONNECTED,
+            ];
+            if !fixed.contains(&map) {
                 loader.map_max_entries(map, 512);
             }
         }

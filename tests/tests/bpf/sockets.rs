@@ -130,6 +130,25 @@ fn a_connection_to_a_service_meets_its_backend_and_sees_the_service() {
 }
 
 #[test]
+fn a_datagram_socket_connected_anew_to_the_backend_sees_the_backend() {
+    let Some(mut sockets) = Sockets::new() else {
+        return;
+    };
+    let server = UdpSocket::bind("127.0.0.1:0").expect("a server");
+    let backend = server.local_addr();
+    let number = port(server.local_addr());
+    sockets
+        .node
+        .service(SERVICE, 80, UDP, &[(LOOPBACK, number)]);
+    let client = UdpSocket::bind("0.0.0.0:0").expect("a client");
+    client.connect(service(80)).expect("connected");
+    assert_eq!(client.peer_addr().expect("a peer"), service(80));
+    let backend = backend.expect("its address");
+    client.connect(backend).expect("connected anew");
+    assert_eq!(client.peer_addr().expect("a peer"), backend);
+}
+
+#[test]
 fn a_v6_socket_reaches_a_v4_service_by_its_mapped_address() {
     let Some(mut sockets) = Sockets::new() else {
         return;

@@ -8,5 +8,5 @@ use naru_ebpf_programs::socket::{self, Family};
 
 #[cgroup_sock_addr(getpeername4)]
 pub fn getpeername4(ctx: SockAddrContext) -> i32 {
-    socket::reverse(&ctx, Family::V4)
+    socket::getpeername(&ctx, Family::V4)
 }

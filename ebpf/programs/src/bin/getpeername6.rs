@@ -8,5 +8,5 @@ use naru_ebpf_programs::socket::{self, Family};
 
 #[cgroup_sock_addr(getpeername6)]
 pub fn getpeername6(ctx: SockAddrContext) -> i32 {
-    socket::reverse(&ctx, Family::V6)
+    socket::getpeername(&ctx, Family::V6)
 }

@@ -8,5 +8,5 @@ use naru_ebpf_programs::socket::{self, Family};
 
 #[cgroup_sock_addr(recvmsg4)]
 pub fn recvmsg4(ctx: SockAddrContext) -> i32 {
-    socket::reverse(&ctx, Family::V4)
+    socket::recvmsg(&ctx, Family::V4)
 }

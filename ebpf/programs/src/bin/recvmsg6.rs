@@ -8,5 +8,5 @@ use naru_ebpf_programs::socket::{self, Family};
 
 #[cgroup_sock_addr(recvmsg6)]
 pub fn recvmsg6(ctx: SockAddrContext) -> i32 {
-    socket::reverse(&ctx, Family::V6)
+    socket::recvmsg(&ctx, Family::V6)
 }
