@@ -20,7 +20,7 @@ use naru_tests::support::{Cluster, addresses, wait};
 
 use self::end::{End, Mode, PORT};
 use self::place::Place;
-use self::plain::{Ends, Plain, SERVERS};
+use self::plain::{Ends, Plain, UNRULED};
 use super::report::Report;
 use super::series::{Better, Case};
 use super::{Effort, Ground, last_number, load};
@@ -143,7 +143,7 @@ impl<'a> Bed<'a> {
     fn one_node(&self, mode: Mode, report: &mut Report) -> Result<()> {
         let (client, server) = (self.plain.client(), self.plain.server());
         let _serving = server.serve()?;
-        let (pod, peer) = (self.pod("server")?, at(SERVERS[0]));
+        let (pod, peer) = (self.pod("server")?, at(UNRULED));
         self.pair(
             report,
             &format!("pod_to_pod_{}_one_node", mode.name()),

@@ -12,8 +12,11 @@ use naru_tests::support::run;
 use super::end::End;
 use super::place::Place;
 
-/// First address of the server's leaf; the second is the next one.
+/// Addresses of the server's leaf that the rules lead to.
 pub(super) const SERVERS: [&str; 2] = ["10.99.2.2", "10.99.2.3"];
+/// Its address for connections without rules. With one of [`SERVERS`] they would leave ports in
+/// TIME_WAIT, on which a translated connection has to wait: its time stamps are of another series.
+pub(super) const UNRULED: &str = "10.99.2.4";
 
 const ROUTER: &str = "naru-bench-router";
 const CLIENT: &str = "naru-bench-client";
@@ -53,7 +56,8 @@ impl Plain {
             run::run("ip", &["-n", name, "link", "set", "lo", "up"])?;
         }
         leaf(CLIENT, "client", "10.99.1", &["10.99.1.2"])?;
-        leaf(SERVER, "server", "10.99.2", &SERVERS)?;
+        let [first, second] = SERVERS;
+        leaf(SERVER, "server", "10.99.2", &[first, second, UNRULED])?;
         Ok(plain)
     }
 
