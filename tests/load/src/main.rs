@@ -1,4 +1,5 @@
-//! The load of `cargo xtask bench api`: many clients of an API server, or of etcd, at once.
+//! The load of `cargo xtask bench`: many clients of an API server, or of etcd, at once; and a client
+//! of containerd.
 //!
 //! A program of its own, so that xtask needs no TLS and compiles fast. Every subcommand prints one
 //! figure as its last word. Clients hold one HTTP/2 connection each and wait for every answer, as
@@ -9,6 +10,7 @@ mod crowd;
 mod etcd;
 mod fanout;
 mod objects;
+mod pod;
 mod requests;
 mod services;
 mod session;
@@ -19,7 +21,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 #[derive(Debug, Parser)]
-#[command(name = "naru-load", about = "Loads an API server and prints a figure")]
+#[command(name = "naru-load", about = "Loads one server and prints a figure")]
 struct Line {
     #[command(subcommand)]
     task: Task,
@@ -37,6 +39,8 @@ enum Task {
     Fill(requests::FillArgs),
     /// Milliseconds from a write until the last of many watchers has it.
     Fanout(fanout::FanoutArgs),
+    /// Milliseconds that containerd and runc need to start a pod.
+    Pod(pod::PodArgs),
     /// Raw puts into etcd, per second, of values as large as the ConfigMaps.
     EtcdPuts(etcd::EtcdArgs),
 }
@@ -76,6 +80,7 @@ async fn dispatch(task: Task) -> anyhow::Result<f64> {
         Task::Reads(crowd) => requests::reads(&crowd).await,
         Task::Fill(args) => requests::fill(&args).await,
         Task::Fanout(args) => fanout::run(&args).await,
+        Task::Pod(args) => pod::run(&args).await,
         Task::EtcdPuts(args) => etcd::run(&args).await,
     }
 }

@@ -13,8 +13,10 @@ use super::series::{Better, Case};
 
 const SPAN: Duration = Duration::from_secs(10);
 
-/// Memory in MiB and processor time in per cent of a core.
-pub(super) fn measure(cluster: &Cluster, report: &mut Report) -> Result<()> {
+/// Memory in MiB and processor time in per cent of a core; and `up`, what it took until both nodes
+/// were Ready.
+pub(super) fn measure(cluster: &Cluster, up: Duration, report: &mut Report) -> Result<()> {
+    report.add(lower("up_to_two_ready_nodes", "s", up.as_secs_f64()));
     let daemons = [
         ("control", Daemon::of(cluster, CONTROL_PROCESS)?),
         ("node", Daemon::of(cluster, &node_process(1))?),

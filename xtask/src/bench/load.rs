@@ -1,8 +1,9 @@
-//! `naru-load`, run beside the API server.
+//! `naru-load`, run beside the server that it loads.
 
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use naru_tests::support::containerd::Containerd;
 use naru_tests::support::daemons::control_data;
 use naru_tests::support::{Cluster, run};
 
@@ -19,6 +20,20 @@ pub(super) fn run(cluster: &Cluster, task: &str, args: &[&str]) -> Result<f64> {
     let mut command = command(cluster, task)?;
     let kubeconfig = control_data(&cluster.layout).join("admin.kubeconfig");
     command.arg("--kubeconfig").arg(kubeconfig).args(args);
+    figure(command, task)
+}
+
+/// A pod that naru-load starts on `node` by itself; milliseconds.
+///
+/// # Errors
+/// When it fails, with what it said.
+pub(super) fn start_pod(cluster: &Cluster, node: &str, image: &str, line: &[&str]) -> Result<f64> {
+    let task = "pod";
+    let mut command = Command::new(cluster.layout.program("naru-load")?);
+    command.arg(task).args(["--image", image, "--socket"]);
+    command.arg(Containerd::of(&cluster.layout, node).socket());
+    let parent = cluster.cgroups.runtime_name(&format!("{node}/pods"));
+    command.args(["--cgroup-parent", &parent, "--"]).args(line);
     figure(command, task)
 }
 

@@ -2,7 +2,8 @@
 //!
 //! The clock runs from before the request is sent until the API shows the container as running. A
 //! watch that is open beforehand tells the moment; kubectl's own start is counted once, in the case
-//! that names it.
+//! that names it. What containerd and runc need for the same pod, without us and without a network of
+//! its own, is measured in turn with it; what is left after both is ours.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
@@ -13,15 +14,19 @@ use naru_tests::support::Cluster;
 
 use super::report::Report;
 use super::series::{Better, Case};
-use super::{Ground, ingress};
+use super::{Ground, ingress, load};
 
 /// The time that kubectl needs to start, reach the server and end.
 const BARE: &[&str] = &["get", "--raw", "/readyz"];
 
-/// Milliseconds from apply to Running; and those of a kubectl that asks nothing of anybody.
+const NODE: &str = "node1";
+const IMAGE: &str = "naru.dev/landing:v1";
+
+/// Milliseconds from apply to Running; those of a kubectl that asks nothing of anybody; those of
+/// containerd and runc; and the rest.
 pub(super) fn measure(cluster: &Cluster, runs: usize, report: &mut Report) -> Result<()> {
     let ground = Ground::prepare(cluster)?;
-    let (mut running, mut bare) = (Vec::new(), Vec::new());
+    let (mut running, mut bare, mut runtime) = (Vec::new(), Vec::new(), Vec::new());
     for run in 0..=runs {
         let took = apply_to_running(&ground, &format!("pod-{run}"))?;
         let begin = Instant::now();
@@ -31,9 +36,19 @@ pub(super) fn measure(cluster: &Cluster, runs: usize, report: &mut Report) -> Re
             running.push(took);
             bare.push(millis(begin));
         }
+        let alone = load::start_pod(cluster, NODE, IMAGE, &["/landing", "pause"])?;
+        if run > 0 {
+            runtime.push(alone);
+        }
     }
     report.add(millis_of("apply_to_running", &running));
     report.add(millis_of("kubectl_alone", &bare));
+    report.add(millis_of("containerd_and_runc_alone", &runtime));
+    let parts = running.iter().zip(&bare).zip(&runtime);
+    let own: Vec<_> = parts
+        .map(|((all, bare), runtime)| all - bare - runtime)
+        .collect();
+    report.add(millis_of("apply_to_running_own_share", &own));
     report.add(ingress::measure(cluster, &ground, runs)?);
     Ok(())
 }
@@ -70,7 +85,7 @@ kind: Pod
 metadata: {{name: {name}}}
 spec:
   terminationGracePeriodSeconds: 0
-  containers: [{{name: main, image: naru.dev/landing:v1, command: [/landing, pause]}}]
+  containers: [{{name: main, image: {IMAGE}, command: [/landing, pause]}}]
 "
     )
 }
