@@ -9,6 +9,8 @@ use crate::{Addr, Port, abi, protocol};
 pub const NAT: u8 = 1 << 0;
 /// [`Conn::flags`]: the end that is not a pod is this node's own stack.
 pub const HOST: u8 = 1 << 1;
+/// [`Conn::flags`]: opened in a rush ([`Pace`]), the flow is forgotten as soon as it is closed.
+pub const BRIEF: u8 = 1 << 2;
 
 /// Bit of [`Conn::sides`]: a packet of this side was seen. Of the other bits, [`ANSWERED_FIN`]
 /// apart, each is one of the TCP flags FIN, SYN, RST and ACK that this side has sent so far.
@@ -104,7 +106,7 @@ abi! {
         pub sides: [u8; 2],
         /// The side that opened the flow, 0 or 1.
         pub opener: u8,
-        /// [`NAT`], [`HOST`].
+        /// [`NAT`], [`HOST`], [`BRIEF`].
         pub flags: u8,
         /// [`crate::NodeConfig::epoch`] under which the flow's ends were last looked up. While it is
         /// the present one, the fields below and the verdict hold without another look.
@@ -120,6 +122,46 @@ abi! {
     }
 }
 
+abi! {
+    /// How fast a processor opens flows. Per-CPU array [`crate::names::PACE`] of one.
+    pub struct Pace = 16 {
+        /// When the present window began, nanoseconds of the monotonic clock.
+        pub since_ns: u64,
+        /// Flows opened in it.
+        pub opened: u32,
+        /// Flows opened in the window before.
+        pub before: u32,
+    }
+}
+
+impl Pace {
+    /// Length of a window in nanoseconds.
+    pub const WINDOW_NS: u64 = 100_000_000;
+    /// Flows of a window from which on it is a rush: what would fill half of the table with closed
+    /// flows before the first of them expires.
+    pub const RUSH: u32 = {
+        let windows = crate::config::Timeouts::DEFAULT.tcp_closing * 10;
+        crate::names::CONNTRACK_SIZE / 2 / windows
+    };
+
+    /// Counts a flow opened at `now_ns`; whether there is a rush.
+    #[inline(always)]
+    pub fn count(&mut self, now_ns: u64) -> bool {
+        let age = now_ns.saturating_sub(self.since_ns);
+        if age > Self::WINDOW_NS {
+            self.before = if age > 2 * Self::WINDOW_NS {
+                0
+            } else {
+                self.opened
+            };
+            self.opened = 0;
+            self.since_ns = now_ns;
+        }
+        self.opened = self.opened.saturating_add(1);
+        self.opened > Self::RUSH || self.before > Self::RUSH
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,6 +174,16 @@ mod tests {
         let (back, back_side) = Tuple::new(&b, bp, &a, ap, protocol::TCP);
         assert_eq!(there, back);
         assert_eq!(there_side + back_side, 1);
+    }
+
+    #[test]
+    fn a_rush_begins_with_one_flow_too_many_and_ends_with_a_calm_window() {
+        let (mut pace, start) = (Pace::default(), 10 * Pace::WINDOW_NS);
+        assert!((0..Pace::RUSH).all(|_| !pace.count(start)));
+        assert!(pace.count(start));
+        let next = start + Pace::WINDOW_NS + 1;
+        assert!(pace.count(next), "the window before was one");
+        assert!(!pace.count(next + Pace::WINDOW_NS + 1));
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub use config::NodeConfig;
 pub use counter::Counter;
 pub use endpoint::Endpoint;
 pub use event::{DropCount, DropKey, Event};
-pub use flow::{Conn, Tuple};
+pub use flow::{Conn, Pace, Tuple};
 pub use ipcache::IpInfo;
 pub use nat::{NatEntry, NatKey};
 pub use policy::{PolicyEntry, PolicyKey};

@@ -27,11 +27,13 @@ pub const NODE_CONFIG: &str = "NODE_CONFIG";
 pub const DROPS: &str = "DROPS";
 /// Per-CPU array of [`crate::Counter`], see [`crate::counter::index`].
 pub const COUNTERS: &str = "COUNTERS";
+/// Per-CPU array of one [`crate::Pace`].
+pub const PACE: &str = "PACE";
 /// Ring buffer of [`crate::Event`].
 pub const EVENTS: &str = "EVENTS";
 
 /// Every map.
-pub const MAPS: [&str; 13] = [
+pub const MAPS: [&str; 14] = [
     ENDPOINTS,
     IPCACHE,
     POLICY,
@@ -44,6 +46,7 @@ pub const MAPS: [&str; 13] = [
     NODE_CONFIG,
     DROPS,
     COUNTERS,
+    PACE,
     EVENTS,
 ];
 

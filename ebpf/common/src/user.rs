@@ -6,7 +6,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::{
     Addr, Backend, BackendKey, Conn, Counter, DropCount, DropKey, Endpoint, Event, IpInfo,
-    NatEntry, NatKey, NodeConfig, PolicyEntry, PolicyKey, Port, Reason, Service, ServiceKey,
+    NatEntry, NatKey, NodeConfig, Pace, PolicyEntry, PolicyKey, Port, Reason, Service, ServiceKey,
     SocketKey, SocketPeer, Tuple,
 };
 
@@ -25,7 +25,7 @@ macro_rules! pods {
 
 pods! {
     Addr Backend BackendKey Conn Counter DropCount DropKey Endpoint Event IpInfo NatEntry NatKey
-    NodeConfig PolicyEntry PolicyKey Service ServiceKey SocketKey SocketPeer Tuple
+    NodeConfig Pace PolicyEntry PolicyKey Service ServiceKey SocketKey SocketPeer Tuple
 }
 
 impl Event {

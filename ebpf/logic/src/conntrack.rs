@@ -6,9 +6,10 @@
 //! A flow remembers where its ends are, under the epoch of the node's facts in which they were
 //! looked up. While the epoch stands and the entry is fresh, one lookup decides ([`shortcut`]).
 //!
-//! A TCP flow between pods is forgotten with the last acknowledgement of its close, so that many
-//! short connections do not drive long ones out of the table. Only a packet that is handed to a pod
-//! of this node may be that last one: lost on a wire, it would be asked for again.
+//! A closed flow stays for questions about the past, but not in a rush: many short connections would
+//! drive the long ones out of the table. A TCP flow opened in one is forgotten with the last
+//! acknowledgement of its close. Only a packet that is handed to a pod of this node may be that last
+//! one: lost on a wire, it would be asked for again.
 
 use naru_ebpf_common::config::{self, Timeouts};
 use naru_ebpf_common::{Conn, Endpoint, NodeConfig, flow, protocol};
@@ -187,7 +188,7 @@ fn go_on(
 ) -> Way {
     let idle = now.saturating_sub(conn.seen_ns);
     if conn.epoch != config.epoch
-        || conn.flags != 0
+        || conn.flags & !flow::BRIEF != 0
         || conn.ifindex[side] != from
         || idle > STAMP_NS
     {
@@ -225,11 +226,13 @@ fn mark(conn: &mut Conn, p: &Packet, side: usize, bits: u8) {
     }
 }
 
-/// Whether a packet of `side` acknowledges the second FIN, which acknowledged the first.
+/// Whether a packet of `side` ends a brief flow: it acknowledges the second FIN, which acknowledged
+/// the first.
 #[inline(always)]
 fn is_last_ack(conn: &Conn, p: &Packet, side: usize) -> bool {
     const OTHER_FLAGS: u8 = protocol::FIN | protocol::SYN | protocol::RST;
-    conn.sides[side ^ 1] & flow::ANSWERED_FIN != 0
+    conn.flags & flow::BRIEF != 0
+        && conn.sides[side ^ 1] & flow::ANSWERED_FIN != 0
         && p.tcp_flags & (OTHER_FLAGS | protocol::ACK) == protocol::ACK
         && p.ack == conn.fin_end
 }
@@ -303,7 +306,7 @@ fn remember(conn: &mut Conn, epoch: u32, side: usize, ends: Ends) {
 
 #[inline(always)]
 fn flags_of(conn: &Conn, from_opener: bool) -> u32 {
-    let mut seen = u32::from(conn.flags) << 2;
+    let mut seen = u32::from(conn.flags & (flow::NAT | flow::HOST)) << 2;
     if from_opener {
         seen |= Seen::FROM_OPENER;
     }
@@ -339,7 +342,7 @@ pub(crate) fn open<M: Maps>(m: &M, p: &mut Packet, epoch: u32, ends: Ends, flags
         identity: [p.found.src_identity, p.found.dst_identity],
         sides: [flow::SEEN | (p.tcp_flags & flow::KEPT_TCP_FLAGS), 0],
         opener: side as u8,
-        flags,
+        flags: flags | if m.in_a_rush(now) { flow::BRIEF } else { 0 },
         epoch,
         ifindex: ends.ifindex,
         next_hop: 0,

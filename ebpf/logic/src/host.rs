@@ -103,6 +103,10 @@ impl Maps for Snapshot {
         self.conntrack.borrow_mut().remove(key);
     }
 
+    fn in_a_rush(&self, _: u64) -> bool {
+        false
+    }
+
     fn update_nat<R>(&self, key: &NatKey, change: impl FnOnce(&mut NatEntry) -> R) -> Option<R> {
         self.nat.borrow_mut().get_mut(key).map(change)
     }

@@ -34,6 +34,9 @@ pub trait Maps: Trace {
     /// Removes a conntrack entry.
     fn remove_conn(&self, key: &Tuple);
 
+    /// Counts a flow opened at `now_ns`; whether there is a rush ([`naru_ebpf_common::Pace`]).
+    fn in_a_rush(&self, now_ns: u64) -> bool;
+
     /// Changes a NAT entry in place; `None` when there is none.
     fn update_nat<R>(&self, key: &NatKey, change: impl FnOnce(&mut NatEntry) -> R) -> Option<R>;
     /// Writes a NAT entry; with `only_new` it fails when the key exists. False when it failed.

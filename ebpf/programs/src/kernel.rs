@@ -76,6 +76,15 @@ impl Maps for Kernel {
     }
 
     #[inline(always)]
+    fn in_a_rush(&self, now_ns: u64) -> bool {
+        let Some(pace) = maps::PACE.get_ptr_mut(0) else {
+            return false;
+        };
+        // SAFETY: a per-CPU value is this program's alone while it runs.
+        unsafe { (*pace).count(now_ns) }
+    }
+
+    #[inline(always)]
     fn update_nat<R>(&self, key: &NatKey, change: impl FnOnce(&mut NatEntry) -> R) -> Option<R> {
         let entry = maps::NAT.get_ptr_mut(key)?;
         // SAFETY: the pointer is valid until the program ends; see `Kernel`.

@@ -6,7 +6,7 @@ use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
 use naru_ebpf_common::{
     Addr, Backend, BackendKey, Conn, ConnectedPeer, Counter, DropCount, DropKey, Endpoint, IpInfo, NatEntry,
-    NatKey, NodeConfig, PolicyEntry, PolicyKey, Service, ServiceKey, SocketKey, SocketPeer, Tuple,
+    NatKey, NodeConfig, Pace, PolicyEntry, PolicyKey, Service, ServiceKey, SocketKey, SocketPeer, Tuple,
     counter, names,
 };
 use naru_ebpf_logic::Packet;
@@ -50,6 +50,9 @@ pub static DROPS: LruHashMap<DropKey, DropCount> = LruHashMap::pinned(names::DRO
 #[map]
 pub static COUNTERS: PerCpuArray<Counter> =
     PerCpuArray::pinned(counter::HOOKS * counter::REASONS, 0);
+
+#[map]
+pub static PACE: PerCpuArray<Pace> = PerCpuArray::pinned(1, 0);
 
 #[map]
 pub static EVENTS: RingBuf = RingBuf::pinned(names::EVENTS_BYTES, 0);

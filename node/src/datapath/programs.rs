@@ -2,11 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use aya::EbpfLoader;
 use aya::programs::cgroup_sock_addr::CgroupSockAddrAttachType as Hook;
-use aya::programs::{CgroupSockAddr, Program, SchedClassifier};
+use aya::programs::{CgroupSockAddr, Program, ProgramError, SchedClassifier};
 use naru_ebpf_common::names;
 
 use super::error::DatapathError;
@@ -105,8 +106,12 @@ fn load(loader: &mut EbpfLoader<'_>, object: &Object, pin: &Path) -> Result<(), 
     let missing = || failed(name)("the object holds no program of its name".to_owned());
     let program = ebpf.program_mut(name).ok_or_else(missing)?;
     match program {
-        Program::SchedClassifier(program) => program.load().map_err(failed(name))?,
-        Program::CgroupSockAddr(program) => program.load().map_err(failed(name))?,
+        Program::SchedClassifier(program) => {
+            persist(|| program.load(), is_interrupted).map_err(failed(name))?
+        }
+        Program::CgroupSockAddr(program) => {
+            persist(|| program.load(), is_interrupted).map_err(failed(name))?
+        }
         other => {
             return Err(failed(name)(format!(
                 "unexpected type {:?}",
@@ -115,6 +120,26 @@ fn load(loader: &mut EbpfLoader<'_>, object: &Object, pin: &Path) -> Result<(), 
         }
     }
     program.pin(pin).map_err(failed(name))
+}
+
+/// The verifier gives up when its process gets a signal: a child that ends is enough.
+fn persist<E>(
+    mut load: impl FnMut() -> Result<(), E>,
+    is_interrupted: fn(&E) -> bool,
+) -> Result<(), E> {
+    const ATTEMPTS: usize = 10;
+    for _ in 1..ATTEMPTS {
+        match load() {
+            Err(error) if is_interrupted(&error) => {}
+            outcome => return outcome,
+        }
+    }
+    load()
+}
+
+fn is_interrupted(error: &ProgramError) -> bool {
+    matches!(error, ProgramError::LoadError { io_error, .. }
+        if io_error.kind() == ErrorKind::WouldBlock)
 }
 
 fn failed<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
@@ -162,6 +187,28 @@ fn hook(program: &str) -> Option<Hook> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_interrupted_verifier_is_asked_again_and_a_refusal_stands() {
+        let after = |interruptions, end: Result<(), &'static str>| {
+            let mut calls = 0;
+            let outcome = persist(
+                || {
+                    calls += 1;
+                    if calls > interruptions {
+                        end
+                    } else {
+                        Err("interrupted")
+                    }
+                },
+                |error| *error == "interrupted",
+            );
+            (outcome, calls)
+        };
+        assert_eq!(after(3, Ok(())), (Ok(()), 4));
+        assert_eq!(after(0, Err("refused")), (Err("refused"), 1));
+        assert_eq!(after(100, Ok(())), (Err("interrupted"), 10));
+    }
 
     #[test]
     fn every_cgroup_program_has_a_hook_and_no_tc_program_has_one() {

@@ -1,17 +1,18 @@
 //! A node for one test: programs, maps, and the facts that the daemon would have written.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use aya::maps::lpm_trie::{Key, LpmTrie};
-use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuValues, RingBuf};
 use aya::programs::{ProgramError, SchedClassifier, TestRun, TestRunOptions};
 use aya::{Ebpf, EbpfLoader};
 use naru_ebpf_common::config::Timeouts;
 use naru_ebpf_common::endpoint::{ISOLATED_EGRESS, ISOLATED_INGRESS};
 use naru_ebpf_common::{
     Addr, Backend, BackendKey, Conn, Counter, DropCount, DropKey, Endpoint, Event, IpInfo,
-    NatEntry, NatKey, NodeConfig, PolicyEntry, PolicyKey, Port, Reason, Service, ServiceKey, Tuple,
-    counter, event, ipcache, names, policy, service,
+    NatEntry, NatKey, NodeConfig, Pace, PolicyEntry, PolicyKey, Port, Reason, Service, ServiceKey,
+    Tuple, counter, event, ipcache, names, policy, service,
 };
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -92,6 +93,14 @@ impl Node {
     pub(crate) fn configure(&mut self, config: NodeConfig) {
         let mut map: Array<_, NodeConfig> = self.map(names::NODE_CONFIG).try_into().expect("array");
         map.set(0, config, 0).expect("node config");
+    }
+
+    /// Tells every processor how fast it opens flows.
+    pub(crate) fn pace(&mut self, pace: Pace) {
+        let mut map: PerCpuArray<_, Pace> = self.map(names::PACE).try_into().expect("array");
+        let processors = aya::util::nr_cpus().expect("processors");
+        let paces = PerCpuValues::try_from(vec![pace; processors]).expect("one each");
+        map.set(0, paces, 0).expect("pace");
     }
 
     /// Adds or changes a pod, as the daemon does: flows look their ends up again.
@@ -384,6 +393,7 @@ pub(crate) fn load(program: &'static str, bpffs: &Path, small: bool) -> Ebpf {
             let fixed = [
                 names::NODE_CONFIG,
                 names::COUNTERS,
+                names::PACE,
                 names::EVENTS,
                 names::CONNECTED,
             ];
@@ -399,9 +409,23 @@ pub(crate) fn load(program: &'static str, bpffs: &Path, small: bool) -> Ebpf {
         .program_mut(program)
         .map(<&mut SchedClassifier>::try_from)
     {
-        classifier.load().unwrap_or_else(|e| refused(program, &e));
+        persist(|| classifier.load()).unwrap_or_else(|e| refused(program, &e));
     }
     object
+}
+
+/// The verifier gives up when its process gets a signal, of a child of another test for example.
+pub(crate) fn persist(
+    mut load: impl FnMut() -> Result<(), ProgramError>,
+) -> Result<(), ProgramError> {
+    for _ in 1..10 {
+        match load() {
+            Err(ProgramError::LoadError { io_error, .. })
+                if io_error.kind() == ErrorKind::WouldBlock => {}
+            outcome => return outcome,
+        }
+    }
+    load()
 }
 
 fn refused(program: &str, error: &ProgramError) -> ! {

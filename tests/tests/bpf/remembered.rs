@@ -1,7 +1,7 @@
 //! What a flow remembers of its ends, and when it may not use it.
 
 use naru_ebpf_common::protocol::{ACK, FIN, RST, SYN, TCP};
-use naru_ebpf_common::{NodeConfig, Reason, flow, names};
+use naru_ebpf_common::{NodeConfig, Pace, Reason, flow, names};
 
 use crate::addresses::*;
 use crate::frames::{self, Ends, ends};
@@ -123,9 +123,19 @@ fn closed(node: &mut Node, opener: Ends, answered: bool) {
     send(node, false, &frames::segment(back, FIN | ACK, 300, ack));
 }
 
+/// A rush on every processor, in a window that began so late that it never ends.
+fn rush(node: &mut Node) {
+    node.pace(Pace {
+        since_ns: u64::MAX,
+        opened: Pace::RUSH,
+        before: 0,
+    });
+}
+
 #[test]
-fn the_last_acknowledgement_into_a_pod_ends_what_is_known() {
+fn in_a_rush_the_last_acknowledgement_into_a_pod_ends_what_is_known() {
     let Some(mut node) = Node::new() else { return };
+    rush(&mut node);
     let e = ends(REMOTE, 40000, WEB, 80);
     closed(&mut node, e, true);
     // Older data is acknowledged first.
@@ -137,8 +147,18 @@ fn the_last_acknowledgement_into_a_pod_ends_what_is_known() {
 }
 
 #[test]
+fn a_closed_flow_stays_when_there_is_no_rush() {
+    let Some(mut node) = Node::new() else { return };
+    let e = ends(REMOTE, 40000, WEB, 80);
+    closed(&mut node, e, true);
+    node.from_network(&frames::segment(e, ACK, 102, 301));
+    assert!(node.conn(e, TCP).is_some());
+}
+
+#[test]
 fn both_ends_may_close_at_once() {
     let Some(mut node) = Node::new() else { return };
+    rush(&mut node);
     let e = ends(REMOTE, 40000, WEB, 80);
     closed(&mut node, e, false);
     node.from_network(&frames::segment(e, ACK, 102, 301));
@@ -151,6 +171,7 @@ fn both_ends_may_close_at_once() {
 #[test]
 fn a_last_acknowledgement_that_may_get_lost_ends_nothing() {
     let Some(mut node) = Node::new() else { return };
+    rush(&mut node);
     let e = ends(WEB, 40000, REMOTE, 80);
     closed(&mut node, e, true);
     node.from_pod(&frames::segment(e, ACK, 102, 301));

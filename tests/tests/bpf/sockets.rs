@@ -66,7 +66,7 @@ impl Drop for Sockets {
 
 fn attach(program: &mut aya::programs::Program, cgroup: &Path) {
     let program: &mut CgroupSockAddr = program.try_into().expect("a cgroup program");
-    program.load().expect("load");
+    node::persist(|| program.load()).expect("load");
     let dir = File::open(cgroup).expect("the cgroup");
     program
         .attach(dir, CgroupAttachMode::Single)
