@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use naru_tests::support::containerd::Containerd;
@@ -396,16 +396,9 @@ fn log_directory(world: &World, space: &Space<'_>, k: u8, pod: &str) -> Result<P
     let uid = space.field(&format!("pod/{pod}"), ".metadata.uid")?;
     let wanted = format!("{}_{pod}_{uid}", space.name);
     let node = world.cluster.layout.member(&format!("node{k}"));
-    let found = run::checked(
-        Command::new("find")
-            .arg(node)
-            .args(["-type", "d", "-name", &wanted]),
-    )?;
-    let first = found
-        .lines()
-        .next()
-        .ok_or_else(|| anyhow!("no log directory {wanted}"))?;
-    Ok(Path::new(first).join("main"))
+    let directory = node.join("state/logs").join(wanted).join("main");
+    ensure!(directory.is_dir(), "no {}", directory.display());
+    Ok(directory)
 }
 
 fn followed_logs_survive_a_rotation(world: &World) -> Result<()> {
