@@ -140,8 +140,8 @@ impl Pace {
     /// Flows of a window from which on it is a rush: what would fill half of the table with closed
     /// flows before the first of them expires.
     pub const RUSH: u32 = {
-        let windows = crate::config::Timeouts::DEFAULT.tcp_closing * 10;
-        crate::names::CONNTRACK_SIZE / 2 / windows
+        let closing_ns = crate::config::Timeouts::DEFAULT.tcp_closing as u64 * 1_000_000_000;
+        crate::names::CONNTRACK_SIZE / 2 / (closing_ns / Self::WINDOW_NS) as u32
     };
 
     /// Counts a flow opened at `now_ns`; whether there is a rush.

@@ -50,8 +50,6 @@ pub struct Packet {
     pub l4_offset: u16,
     /// Bytes of the packet from the IP header on.
     pub len: u32,
-    /// Bytes of the packet as the IP header tells them.
-    pub ip_len: u32,
     /// TCP: the acknowledgement number, undefined without the flag ACK.
     pub ack: u32,
     /// TCP: the sequence number that an acknowledgement of this packet's FIN has; undefined without

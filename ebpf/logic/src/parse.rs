@@ -88,11 +88,9 @@ fn ipv6<F: Frame>(frame: &F) -> Other {
 #[inline(always)]
 fn ipv4<F: Frame>(frame: &F, p: &mut Packet) -> Result<(), Other> {
     let header: [u32; IPV4_WORDS] = malformed(frame.words(ETH_LEN))?;
-    let [version_and_len, ..] = header[0].to_ne_bytes();
+    let [version_and_len, _, len_high, len_low] = header[0].to_ne_bytes();
     let [.., fragment_high, fragment_low] = header[1].to_ne_bytes();
     let header_len = usize::from(version_and_len & 0x0f) * 4;
-    let [.., len_high, len_low] = header[0].to_ne_bytes();
-    p.ip_len = u32::from(u16::from_be_bytes([len_high, len_low]));
     p.src = Addr::v4_word(header[3]);
     p.dst = Addr::v4_word(header[4]);
     p.protocol = header[2].to_ne_bytes()[1];
@@ -105,7 +103,10 @@ fn ipv4<F: Frame>(frame: &F, p: &mut Packet) -> Result<(), Other> {
     let l4 = ETH_LEN + header_len;
     p.l4_offset = l4 as u16;
     match p.protocol {
-        protocol::TCP => tcp(frame, p, l4),
+        protocol::TCP => {
+            let len = usize::from(u16::from_be_bytes([len_high, len_low]));
+            tcp(frame, p, l4, len.wrapping_sub(header_len) as u32)
+        }
         protocol::UDP => udp(frame, p, l4),
         protocol::ICMP => icmp(frame, p, l4),
         _ => Err(Other::Drop(Reason::PROTOCOL_UNSUPPORTED)),
@@ -135,8 +136,9 @@ fn udp<F: Frame>(frame: &F, p: &mut Packet, l4: usize) -> Result<(), Other> {
     Ok(())
 }
 
+/// `segment_len` are the bytes of header and data as the IP header tells them.
 #[inline(always)]
-fn tcp<F: Frame>(frame: &F, p: &mut Packet, l4: usize) -> Result<(), Other> {
+fn tcp<F: Frame>(frame: &F, p: &mut Packet, l4: usize, segment_len: u32) -> Result<(), Other> {
     let header: [u32; 5] = malformed(frame.words(l4))?;
     (p.src_port, p.dst_port) = ports(header[0]);
     let [offset, flags, ..] = header[3].to_ne_bytes();
@@ -145,8 +147,7 @@ fn tcp<F: Frame>(frame: &F, p: &mut Packet, l4: usize) -> Result<(), Other> {
     if flags & protocol::FIN != 0 {
         // A length that is wrong or, of a large segment, unsaid costs no more than a flow that is
         // forgotten later than it could be.
-        let headers = (l4 - ETH_LEN) as u32 + u32::from(offset >> 4) * 4;
-        let payload = p.ip_len.wrapping_sub(headers);
+        let payload = segment_len.wrapping_sub(u32::from(offset >> 4) * 4);
         p.fin_end = u32::from_be(header[1])
             .wrapping_add(payload)
             .wrapping_add(1);

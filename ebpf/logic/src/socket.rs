@@ -9,8 +9,6 @@ use crate::{Maps, Step};
 /// The destination that a program asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// Cookie of the socket.
-    pub cookie: u64,
     /// Address.
     pub addr: Addr,
     /// Port.
@@ -41,11 +39,11 @@ pub fn connect<M: Maps>(m: &M, target: &mut Target) -> Outcome {
 /// `sendmsg` on an unconnected socket: the socket keeps its backend as long as the service does not
 /// change, so that an exchange of several datagrams meets one server.
 #[inline(always)]
-pub fn sendmsg<M: Maps>(m: &M, target: &mut Target) -> Outcome {
-    let number = spread(target.cookie);
+pub fn sendmsg<M: Maps>(m: &M, target: &mut Target, cookie: u64) -> Outcome {
+    let number = spread(cookie);
     let outcome = translate(m, target, number);
     if let Outcome::Translated(service) = &outcome {
-        m.insert_socket(&key(target), service);
+        m.insert_socket(&key(target, cookie), service);
     }
     outcome
 }
@@ -127,8 +125,8 @@ pub fn reverse_connected(peer: &mut Target, known: &ConnectedPeer) -> bool {
 
 /// `recvmsg` of an unconnected socket: as [`reverse_connected`].
 #[inline(always)]
-pub fn reverse<M: Maps>(m: &M, peer: &mut Target) -> bool {
-    let Some(service) = m.socket(&key(peer)) else {
+pub fn reverse<M: Maps>(m: &M, peer: &mut Target, cookie: u64) -> bool {
+    let Some(service) = m.socket(&key(peer, cookie)) else {
         return false;
     };
     peer.addr = service.addr;
@@ -137,9 +135,9 @@ pub fn reverse<M: Maps>(m: &M, peer: &mut Target) -> bool {
 }
 
 #[inline(always)]
-fn key(target: &Target) -> SocketKey {
+fn key(target: &Target, cookie: u64) -> SocketKey {
     SocketKey {
-        cookie: target.cookie,
+        cookie,
         addr: target.addr,
         port: target.port,
         protocol: target.protocol,

@@ -131,7 +131,6 @@ fn a_service_that_changes_between_two_lookups_is_not_an_error_for_long() {
         },
     );
     let mut target = Target {
-        cookie: 1,
         addr: SERVICE,
         port: Port::new(80),
         protocol: protocol::TCP,
@@ -161,9 +160,9 @@ fn a_service_that_changes_between_two_lookups_is_not_an_error_for_long() {
     assert!(socket::reverse_connected(&mut target, &known));
     assert_eq!(target, asked);
     assert!(!socket::reverse_connected(&mut target, &known));
-    socket::sendmsg(&snapshot, &mut target);
+    socket::sendmsg(&snapshot, &mut target, 1);
     assert_eq!((target.addr, target.port.get()), (WEB, 8080));
-    assert!(socket::reverse(&snapshot, &mut target));
+    assert!(socket::reverse(&snapshot, &mut target, 1));
     assert_eq!(target, asked);
 }
 

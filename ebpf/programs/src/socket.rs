@@ -64,8 +64,7 @@ fn forget(ctx: &SockAddrContext) {
 #[inline(always)]
 pub fn sendmsg(ctx: &SockAddrContext, family: Family) -> i32 {
     let mut target = read(ctx, family);
-    target.cookie = cookie(ctx);
-    let outcome = socket::sendmsg(&Kernel, &mut target);
+    let outcome = socket::sendmsg(&Kernel, &mut target, cookie(ctx));
     finish(ctx, family, &target, outcome)
 }
 
@@ -83,8 +82,7 @@ pub fn recvmsg(ctx: &SockAddrContext, family: Family) -> i32 {
         return ALLOW;
     }
     let mut peer = read(ctx, family);
-    peer.cookie = cookie(ctx);
-    if socket::reverse(&Kernel, &mut peer) {
+    if socket::reverse(&Kernel, &mut peer, cookie(ctx)) {
         write(ctx, family, &peer);
     }
     ALLOW
@@ -106,6 +104,7 @@ fn reverse_connected(ctx: &SockAddrContext, family: Family) -> bool {
     reversed
 }
 
+/// The socket's number. Making one costs more than the rest of a program: for those who need it.
 #[inline(always)]
 fn cookie(ctx: &SockAddrContext) -> u64 {
     // SAFETY: the context is valid while the program runs.
@@ -130,7 +129,6 @@ fn finish(ctx: &SockAddrContext, family: Family, target: &Target, outcome: Outco
     }
 }
 
-/// The destination, without the socket's cookie: making one costs more than the rest.
 #[inline(always)]
 fn read(ctx: &SockAddrContext, family: Family) -> Target {
     let raw: *mut bpf_sock_addr = ctx.sock_addr;
@@ -143,7 +141,6 @@ fn read(ctx: &SockAddrContext, family: Family) -> Target {
             },
         };
         Target {
-            cookie: 0,
             addr,
             port: Port((*raw).user_port as u16),
             protocol: (*raw).protocol as u8,

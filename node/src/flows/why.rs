@@ -107,7 +107,6 @@ impl Answer {
     /// From the pod's socket to wherever the packet goes.
     fn leave(&mut self, snapshot: &Snapshot, question: &Question, endpoint: &Endpoint) {
         let mut target = Target {
-            cookie: 0,
             addr: question.destination,
             port: question.port,
             protocol: question.protocol,
