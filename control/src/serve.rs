@@ -13,7 +13,8 @@ use naru_control::api::{
 };
 use naru_control::controllers;
 use naru_control::pki::{
-    Authority, KubeconfigSpec, LEAF_LIFE, Rotation, Subject, write_signed_kubeconfig,
+    AUTHORITY_LIFE, Authority, KubeconfigSpec, LEAF_LIFE, Rotation, Subject,
+    write_signed_kubeconfig,
 };
 use naru_control::registry::KINDS;
 use naru_control::store::Store;
@@ -51,8 +52,9 @@ pub(crate) struct ServeArgs {
     /// Seconds of silence after which a node counts as unreachable.
     #[arg(long, default_value_t = 40)]
     node_grace_seconds: u64,
-    /// Seconds that the server's own certificates are valid; at two thirds they are replaced.
-    #[arg(long, default_value_t = LEAF_LIFE.as_secs(), value_parser = clap::value_parser!(u64).range(3..))]
+    /// Seconds that the server's own certificates are valid, at most as long as their authority; at
+    /// two thirds they are replaced.
+    #[arg(long, default_value_t = LEAF_LIFE.as_secs(), value_parser = clap::value_parser!(u64).range(3..=AUTHORITY_LIFE.as_secs()))]
     certificate_seconds: u64,
 }
 

@@ -5,16 +5,15 @@ use std::io::Write;
 use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use jiff::{Timestamp, tz::TimeZone};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyPair, KeyUsagePurpose, SanType,
 };
 
 /// How long the authority itself is valid: ten years.
-const AUTHORITY_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+pub const AUTHORITY_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// How long a leaf is valid unless somebody says otherwise.
 pub const LEAF_LIFE: Duration = Duration::from_secs(365 * 24 * 3600);
 /// How long before now a certificate begins, so that a clock that lags a little still accepts it.
@@ -210,18 +209,11 @@ fn leaf_params(subject: &Subject, life: Duration) -> Result<CertificateParams, P
     Ok(params)
 }
 
-/// From a little before now until `life` after it, in whole seconds.
+/// From a little before now until `life` after it.
 fn valid_for(params: &mut CertificateParams, life: Duration) {
-    let now = Timestamp::now().to_zoned(TimeZone::UTC);
-    let (date, time) = (now.date(), now.time());
-    let midnight = rcgen::date_time_ymd(date.year().into(), date.month() as u8, date.day() as u8);
-    let seconds = [(time.hour(), 3600), (time.minute(), 60), (time.second(), 1)];
-    let seconds = seconds
-        .into_iter()
-        .map(|(count, unit)| unit * count.unsigned_abs() as u64);
-    let now = midnight + Duration::from_secs(seconds.sum());
-    params.not_before = now - LAG;
-    params.not_after = now + life;
+    let now = SystemTime::now();
+    params.not_before = (now - LAG).into();
+    params.not_after = (now + life).into();
 }
 
 fn refused(name: &str, source: rcgen::Error) -> PkiError {
@@ -292,7 +284,8 @@ mod tests {
         let leaf = authority.sign_for(&subject, life).unwrap();
         let (_, pem) = x509_parser::pem::parse_x509_pem(leaf.certificate.as_bytes()).unwrap();
         let certificate = pem.parse_x509().unwrap();
-        let left = certificate.validity().not_after.timestamp() - Timestamp::now().as_second();
+        let left =
+            certificate.validity().not_after.timestamp() - jiff::Timestamp::now().as_second();
         assert!((80..=90).contains(&left), "{left}");
     }
 

@@ -8,7 +8,7 @@ mod credentials;
 mod kubeconfig;
 mod rotation;
 
-pub use authority::{Authority, LEAF_LIFE, Leaf, PkiError, Subject};
+pub use authority::{AUTHORITY_LIFE, Authority, LEAF_LIFE, Leaf, PkiError, Subject};
 pub use credentials::{
     NodeFiles, write_kubeconfig, write_node_credentials, write_signed_kubeconfig,
 };
