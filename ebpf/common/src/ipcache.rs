@@ -43,4 +43,15 @@ impl IpInfo {
         flags: 0,
         node: Addr::UNSPECIFIED,
     };
+
+    /// The next hop to a pod of another node, IPv4, network order: that node, to which the daemon
+    /// keeps a route for its pods. 0 for whatever has to be asked of the routes.
+    #[inline(always)]
+    pub const fn next_hop(&self) -> u32 {
+        if self.flags & POD != 0 && self.node.is_v4() {
+            self.node.word_v4()
+        } else {
+            0
+        }
+    }
 }

@@ -16,12 +16,14 @@ pub(crate) fn info<M: Maps>(m: &M, addr: &Addr) -> IpInfo {
     info
 }
 
+/// The identity of an end, and the next hop to it if it is not here.
 #[inline(always)]
-fn identity<M: Maps>(m: &M, addr: &Addr, local: Option<&Endpoint>) -> u32 {
-    match local {
-        Some(endpoint) => endpoint.identity,
-        None => info(m, addr).identity,
-    }
+fn end<M: Maps>(m: &M, addr: &Addr, local: Option<&Endpoint>) -> (u32, u32) {
+    let Some(endpoint) = local else {
+        let info = info(m, addr);
+        return (info.identity, info.next_hop());
+    };
+    (endpoint.identity, 0)
 }
 
 /// Judges the flow at each of its local ends. `p` goes the way the flow was opened.
@@ -34,10 +36,15 @@ pub(crate) fn admit<M: Maps>(
     dst: Option<&Endpoint>,
 ) -> Reason {
     if p.found.src_identity == 0 {
-        p.found.src_identity = identity(m, &p.src, src);
+        let (identity, next_hop) = end(m, &p.src, src);
+        p.found.src_identity = identity;
+        p.next_hop |= next_hop;
     }
+    // At most one end is not here.
     if p.found.dst_identity == 0 {
-        p.found.dst_identity = identity(m, &p.dst, dst);
+        let (identity, next_hop) = end(m, &p.dst, dst);
+        p.found.dst_identity = identity;
+        p.next_hop |= next_hop;
     }
     p.found.rule = 0;
     if p.found.src_identity == IDENTITY_HOST || p.found.dst_identity == IDENTITY_HOST {

@@ -8,8 +8,10 @@
 //!
 //! A closed flow stays for questions about the past, but not in a rush: many short connections would
 //! drive the long ones out of the table. A TCP flow opened in one is forgotten with the last
-//! acknowledgement of its close. Only a packet that is handed to a pod of this node may be that last
-//! one: lost on a wire, it would be asked for again.
+//! acknowledgement of its close. That packet may get lost on a wire, and then the FIN before it is
+//! sent again. From who opened the flow it is judged as it was at the opening, so forgetting was no
+//! loss; from the other end it would not be let in. The opener's last acknowledgement is the last
+//! packet therefore only where it is handed to a pod of this node.
 
 use naru_ebpf_common::config::{self, Timeouts};
 use naru_ebpf_common::{Conn, Endpoint, NodeConfig, flow, protocol};
@@ -123,16 +125,21 @@ impl Way {
     /// It has to be looked up.
     const UNKNOWN: Self = Self(0);
 
-    /// Bit of a way to a pod: the flow needs no entry after this packet.
-    const LAST: u64 = 1;
+    /// The flow needs no entry after this packet. No interface index has this bit: the kernel's are
+    /// positive numbers of 32 bits with a sign.
+    const LAST: u64 = 1 << 63;
 
     #[inline(always)]
-    const fn pod(ifindex: u32, last: bool) -> Self {
-        Self((ifindex as u64) << 32 | if last { Self::LAST } else { 0 })
+    const fn pod(ifindex: u32) -> Self {
+        Self((ifindex as u64) << 32)
     }
     #[inline(always)]
     const fn next_hop(address: u32) -> Self {
         Self(address as u64)
+    }
+    #[inline(always)]
+    const fn and_no_more(self, last: bool) -> Self {
+        Self(self.0 | if last { Self::LAST } else { 0 })
     }
     #[inline(always)]
     pub(crate) const fn is_known(self) -> bool {
@@ -140,12 +147,12 @@ impl Way {
     }
     #[inline(always)]
     const fn is_last(self) -> bool {
-        self.ifindex() != 0 && self.0 & Self::LAST != 0
+        self.0 & Self::LAST != 0
     }
     /// Host interface of the pod that it leads to; 0 when it leads out of the node.
     #[inline(always)]
     pub(crate) const fn ifindex(self) -> u32 {
-        (self.0 >> 32) as u32
+        (self.0 >> 32) as u32 & i32::MAX as u32
     }
     /// The next hop when it leads out of the node, IPv4, network order.
     #[inline(always)]
@@ -204,8 +211,11 @@ fn go_on(
     }
     match conn.ifindex[side ^ 1] {
         0 if from == 0 => Way::UNKNOWN,
-        0 => Way::next_hop(conn.next_hop),
-        ifindex => Way::pod(ifindex, is_last_ack(conn, p, side)),
+        0 => {
+            let last = usize::from(conn.opener) != side && is_last_ack(conn, p, side);
+            Way::next_hop(conn.next_hop).and_no_more(last)
+        }
+        ifindex => Way::pod(ifindex).and_no_more(is_last_ack(conn, p, side)),
     }
 }
 
@@ -332,29 +342,28 @@ const _: () =
 /// Opens the flow of `p` between these ends, found under `epoch`. False when the map refuses.
 #[inline(always)]
 pub(crate) fn open<M: Maps>(m: &M, p: &mut Packet, epoch: u32, ends: Ends, flags: u8) -> bool {
-    let side = p.normalise();
+    let side = p.normalise() & 1;
     let now = m.now_ns();
-    p.conn = Conn {
-        created_ns: now,
-        seen_ns: now,
-        revision: ends.revision,
-        rule: [p.found.rule, 0],
-        identity: [p.found.src_identity, p.found.dst_identity],
-        sides: [flow::SEEN | (p.tcp_flags & flow::KEPT_TCP_FLAGS), 0],
-        opener: side as u8,
-        flags: flags | if m.in_a_rush(now) { flow::BRIEF } else { 0 },
-        epoch,
-        ifindex: ends.ifindex,
-        next_hop: 0,
-        fin_end: p.fin_end,
-    };
-    if side != 0 {
-        p.conn.revision = [ends.revision[1], ends.revision[0]];
-        p.conn.ifindex = [ends.ifindex[1], ends.ifindex[0]];
-        p.conn.rule = [0, p.found.rule];
-        p.conn.identity = [p.found.dst_identity, p.found.src_identity];
-        p.conn.sides = [0, p.conn.sides[0]];
-    }
+    let brief = if m.in_a_rush(now) { flow::BRIEF } else { 0 };
+    // Field by field: an entry made as a whole is made on the stack, which is short.
+    let conn = &mut p.conn;
+    conn.created_ns = now;
+    conn.seen_ns = now;
+    conn.opener = side as u8;
+    conn.flags = flags | brief;
+    conn.epoch = epoch;
+    conn.next_hop = p.next_hop;
+    conn.fin_end = p.fin_end;
+    conn.revision[side] = ends.revision[0];
+    conn.revision[side ^ 1] = ends.revision[1];
+    conn.ifindex[side] = ends.ifindex[0];
+    conn.ifindex[side ^ 1] = ends.ifindex[1];
+    conn.rule[side] = p.found.rule;
+    conn.rule[side ^ 1] = 0;
+    conn.identity[side] = p.found.src_identity;
+    conn.identity[side ^ 1] = p.found.dst_identity;
+    conn.sides[side] = flow::SEEN | (p.tcp_flags & flow::KEPT_TCP_FLAGS);
+    conn.sides[side ^ 1] = 0;
     m.insert_conn(&p.key, &p.conn)
 }
 

@@ -308,6 +308,7 @@ fn beyond<M: Maps>(
     info: IpInfo,
 ) -> Verdict {
     p.found.dst_identity = info.identity;
+    p.next_hop = info.next_hop();
     if info.flags & ipcache::HOST == 0 {
         if p.dst.within(&config.service_net, config.service_prefix) {
             return Verdict::drop(Reason::NO_SERVICE);

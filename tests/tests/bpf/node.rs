@@ -130,7 +130,11 @@ impl Node {
         let info = IpInfo {
             identity,
             flags,
-            node: Addr::UNSPECIFIED,
+            node: if addr == REMOTE {
+                NODE2
+            } else {
+                Addr::UNSPECIFIED
+            },
         };
         let mut map: LpmTrie<_, Addr, IpInfo> =
             self.map(names::IPCACHE).try_into().expect("LPM trie");

@@ -169,6 +169,41 @@ fn both_ends_may_close_at_once() {
 }
 
 #[test]
+fn a_last_acknowledgement_to_the_opener_ends_it_too_for_its_fin_would_be_let_in_again() {
+    let Some(mut node) = Node::new() else { return };
+    rush(&mut node);
+    let there = ends(REMOTE, 40000, WEB, 80);
+    let back = there.back();
+    node.from_network(&frames::segment(there, SYN, 100, 0));
+    node.from_pod(&frames::segment(back, SYN | ACK, 200, 101));
+    node.from_pod(&frames::segment(back, FIN | ACK, 201, 101));
+    let fin = frames::segment(there, FIN | ACK, 101, 202);
+    assert_eq!(node.from_network(&fin).action, REDIRECT);
+    assert!(node.conn(there, TCP).is_some(), "ended too early");
+    let last = frames::segment(back, ACK, 202, 102);
+    assert_eq!(node.from_pod(&last).action, REDIRECT);
+    assert_eq!(node.conn(there, TCP), None);
+    // The wire lost it.
+    assert_eq!(node.from_network(&fin).action, REDIRECT);
+    assert_eq!(node.from_pod(&last).action, REDIRECT);
+}
+
+#[test]
+fn the_next_hop_to_another_nodes_pod_is_that_node() {
+    let Some(mut node) = Node::new() else { return };
+    let hop = |node: &mut Node, e: Ends| node.conn(e, TCP).expect("a flow").next_hop;
+    let leaving = ends(WEB, 40000, REMOTE, 80);
+    node.from_pod(&frames::tcp(leaving, SYN));
+    assert_eq!(hop(&mut node, leaving), NODE2.word_v4());
+    let arriving = ends(REMOTE, 40001, WEB, 80);
+    node.from_network(&frames::tcp(arriving, SYN));
+    assert_eq!(hop(&mut node, arriving), NODE2.word_v4());
+    let to_node = ends(WEB, 40002, NODE2, 80);
+    node.from_pod(&frames::tcp(to_node, SYN));
+    assert_eq!(hop(&mut node, to_node), 0, "the routes know");
+}
+
+#[test]
 fn a_last_acknowledgement_that_may_get_lost_ends_nothing() {
     let Some(mut node) = Node::new() else { return };
     rush(&mut node);
