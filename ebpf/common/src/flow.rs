@@ -50,6 +50,24 @@ impl Tuple {
         (tuple, side)
     }
 
+    /// The same of an IPv4 packet, whose addresses are words as they lie in the header.
+    #[inline(always)]
+    pub fn v4(src: (u32, Port), dst: (u32, Port), protocol: u8) -> (Self, usize) {
+        let first = if src.0 == dst.0 {
+            src.1.0 <= dst.1.0
+        } else {
+            src.0 < dst.0
+        };
+        let [one, other] = if first { [src, dst] } else { [dst, src] };
+        let tuple = Self {
+            addr: [Addr::v4_word(one.0), Addr::v4_word(other.0)],
+            port: [one.1, other.1],
+            protocol,
+            reserved: [0; 3],
+        };
+        (tuple, usize::from(!first))
+    }
+
     /// Makes this the tuple of a packet, in place, and returns the side that sent it. `reserved`
     /// is zero already: a program's stack is too small for one tuple more.
     #[inline(always)]
@@ -174,6 +192,23 @@ mod tests {
         let (back, back_side) = Tuple::new(&b, bp, &a, ap, protocol::TCP);
         assert_eq!(there, back);
         assert_eq!(there_side + back_side, 1);
+    }
+
+    #[test]
+    fn an_ipv4_tuple_is_the_same_either_way_of_making_it() {
+        let ends = [
+            ([10, 244, 0, 2], 40000),
+            ([10, 244, 1, 1], 80),
+            ([10, 244, 0, 2], 80),
+        ];
+        for (a, a_port) in ends {
+            for (b, b_port) in ends {
+                let (a, b) = (Addr::v4(a), Addr::v4(b));
+                let (ap, bp) = (Port::new(a_port), Port::new(b_port));
+                let quick = Tuple::v4((a.word_v4(), ap), (b.word_v4(), bp), protocol::UDP);
+                assert_eq!(quick, Tuple::new(&a, ap, &b, bp, protocol::UDP));
+            }
+        }
     }
 
     #[test]

@@ -147,7 +147,7 @@ pub(crate) fn describe(p: &mut Packet, kind: u8, time_ns: u64) {
         dst_identity: p.found.dst_identity,
         endpoint: p.found.endpoint,
         rule: p.found.rule,
-        detail: p.tcp_flags | p.icmp_type,
+        detail: p.tcp.flags | p.icmp_type,
         direction: p.found.direction,
         reserved: 0,
         count: 0,

@@ -4,7 +4,7 @@
 //! has removed it; a flow judged under another policy revision is never waved through.
 //!
 //! A flow remembers where its ends are, under the epoch of the node's facts in which they were
-//! looked up. While the epoch stands and the entry is fresh, one lookup decides ([`shortcut`]).
+//! looked up. While the epoch stands and the entry is fresh, one lookup decides ([`crate::quick`]).
 //!
 //! A closed flow stays for questions about the past, but not in a rush: many short connections would
 //! drive the long ones out of the table. A TCP flow opened in one is forgotten with the last
@@ -16,7 +16,7 @@
 use naru_ebpf_common::config::{self, Timeouts};
 use naru_ebpf_common::{Conn, Endpoint, NodeConfig, flow, protocol};
 
-use crate::{Maps, Packet};
+use crate::{Maps, Packet, Segment};
 
 /// Time stamps are written when they are older than this, in nanoseconds. Shorter than any timeout.
 pub const STAMP_NS: u64 = 1_000_000_000;
@@ -119,11 +119,11 @@ impl Ends {
 
 /// The way that a flow's packets take, in one register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Way(u64);
+pub struct Way(u64);
 
 impl Way {
     /// It has to be looked up.
-    const UNKNOWN: Self = Self(0);
+    pub(crate) const UNKNOWN: Self = Self(0);
 
     /// The flow needs no entry after this packet. No interface index has this bit: the kernel's are
     /// positive numbers of 32 bits with a sign.
@@ -141,54 +141,35 @@ impl Way {
     const fn and_no_more(self, last: bool) -> Self {
         Self(self.0 | if last { Self::LAST } else { 0 })
     }
+    /// Whether there is one.
     #[inline(always)]
-    pub(crate) const fn is_known(self) -> bool {
+    pub const fn is_known(self) -> bool {
         self.0 != 0
     }
     #[inline(always)]
-    const fn is_last(self) -> bool {
+    pub(crate) const fn is_last(self) -> bool {
         self.0 & Self::LAST != 0
     }
     /// Host interface of the pod that it leads to; 0 when it leads out of the node.
     #[inline(always)]
-    pub(crate) const fn ifindex(self) -> u32 {
+    pub const fn ifindex(self) -> u32 {
         (self.0 >> 32) as u32 & i32::MAX as u32
     }
     /// The next hop when it leads out of the node, IPv4, network order.
     #[inline(always)]
-    pub(crate) const fn address(self) -> u32 {
+    pub const fn address(self) -> u32 {
         self.0 as u32
     }
 }
 
-/// The way of a packet whose flow `p.key` is open, allowed, remembered and not translated, and goes
-/// on: sent by `side`, which lives behind interface `from` (0 for the uplink). Nothing is written
-/// for a packet that the entry does not expect from there.
+/// The way of a packet, if its flow is open, allowed, remembered and not translated, and goes on:
+/// sent by `side`, which lives behind interface `from` (0 for the uplink). Nothing is written for a
+/// packet that the entry does not expect from there.
 #[inline(always)]
-pub(crate) fn shortcut<M: Maps>(
-    m: &M,
-    config: &NodeConfig,
-    p: &Packet,
-    side: usize,
-    from: u32,
-) -> Way {
-    if config.epoch == 0 || p.related != 0 || p.is_syn() {
-        return Way::UNKNOWN;
-    }
-    let now = m.now_ns();
-    let way = m.update_conn(&p.key, |conn| go_on(conn, config, p, side & 1, from, now));
-    let way = way.unwrap_or(Way::UNKNOWN);
-    if way.is_last() {
-        m.remove_conn(&p.key);
-    }
-    way
-}
-
-#[inline(always)]
-fn go_on(
+pub(crate) fn go_on(
     conn: &mut Conn,
     config: &NodeConfig,
-    p: &Packet,
+    segment: Segment,
     side: usize,
     from: u32,
     now: u64,
@@ -201,27 +182,27 @@ fn go_on(
     {
         return Way::UNKNOWN;
     }
-    let bits = conn.sides[side] | flow::SEEN | (p.tcp_flags & flow::KEPT_TCP_FLAGS);
+    let bits = conn.sides[side] | flow::SEEN | (segment.flags & flow::KEPT_TCP_FLAGS);
     if bits != conn.sides[side] {
         // The end of a flow is an event, for whom it interests.
         if config.flags & config::FLOW_EVENTS != 0 && is_over(bits, conn.sides[side ^ 1]) {
             return Way::UNKNOWN;
         }
-        mark(conn, p, side, bits);
+        mark(conn, segment, side, bits);
     }
     match conn.ifindex[side ^ 1] {
         0 if from == 0 => Way::UNKNOWN,
         0 => {
-            let last = usize::from(conn.opener) != side && is_last_ack(conn, p, side);
+            let last = usize::from(conn.opener) != side && is_last_ack(conn, segment, side);
             Way::next_hop(conn.next_hop).and_no_more(last)
         }
-        ifindex => Way::pod(ifindex).and_no_more(is_last_ack(conn, p, side)),
+        ifindex => Way::pod(ifindex).and_no_more(is_last_ack(conn, segment, side)),
     }
 }
 
 /// Writes a side's new bits; a FIN among them is remembered by what acknowledges it.
 #[inline(always)]
-fn mark(conn: &mut Conn, p: &Packet, side: usize, bits: u8) {
+fn mark(conn: &mut Conn, segment: Segment, side: usize, bits: u8) {
     let is_new_fin = bits & !conn.sides[side] & protocol::FIN != 0;
     conn.sides[side] = bits;
     if !is_new_fin {
@@ -229,22 +210,22 @@ fn mark(conn: &mut Conn, p: &Packet, side: usize, bits: u8) {
     }
     let is_second = conn.sides[side ^ 1] & protocol::FIN != 0;
     if !is_second {
-        conn.fin_end = p.fin_end;
-    } else if p.tcp_flags & protocol::ACK != 0 && p.ack == conn.fin_end {
+        conn.fin_end = segment.fin_end;
+    } else if segment.flags & protocol::ACK != 0 && segment.ack == conn.fin_end {
         conn.sides[side] |= flow::ANSWERED_FIN;
-        conn.fin_end = p.fin_end;
+        conn.fin_end = segment.fin_end;
     }
 }
 
 /// Whether a packet of `side` ends a brief flow: it acknowledges the second FIN, which acknowledged
 /// the first.
 #[inline(always)]
-fn is_last_ack(conn: &Conn, p: &Packet, side: usize) -> bool {
+fn is_last_ack(conn: &Conn, segment: Segment, side: usize) -> bool {
     const OTHER_FLAGS: u8 = protocol::FIN | protocol::SYN | protocol::RST;
     conn.flags & flow::BRIEF != 0
         && conn.sides[side ^ 1] & flow::ANSWERED_FIN != 0
-        && p.tcp_flags & (OTHER_FLAGS | protocol::ACK) == protocol::ACK
-        && p.ack == conn.fin_end
+        && segment.flags & (OTHER_FLAGS | protocol::ACK) == protocol::ACK
+        && segment.ack == conn.fin_end
 }
 
 /// Remembers the next hop `p.next_hop` of the flow `p.key`.
@@ -253,17 +234,21 @@ pub fn remember_next_hop<M: Maps>(m: &M, p: &Packet) {
     m.update_conn(&p.key, |conn| conn.next_hop = p.next_hop);
 }
 
-/// Looks the flow `p.key` up, whose packet `p` was sent by `side`, and notes the packet.
-#[inline(always)]
+/// Looks the flow of `p` up, which goes from `src` to `dst` as far as these are pods of this node,
+/// and notes the packet. Out of line: what it keeps on the stack, its callers need not.
+#[inline(never)]
 pub(crate) fn touch<M: Maps>(
     m: &M,
-    config: &NodeConfig,
-    p: &Packet,
-    side: usize,
-    ends: Ends,
+    p: &mut Packet,
+    src: Option<&Endpoint>,
+    dst: Option<&Endpoint>,
 ) -> Seen {
-    let now = m.now_ns();
-    m.update_conn(&p.key, |conn| note(conn, config, p, side & 1, ends, now))
+    let Some(config) = m.config() else {
+        return Seen::ABSENT;
+    };
+    let side = p.normalise() & 1;
+    let (now, ends) = (m.now_ns(), Ends::of(src, dst));
+    m.update_conn(&p.key, |conn| note(conn, config, p, side, ends, now))
         .unwrap_or(Seen::ABSENT)
 }
 
@@ -295,7 +280,7 @@ fn note(
     seen |= Seen::KNOWN;
     remember(conn, config.epoch, side, ends);
     if p.related == 0 {
-        let bits = conn.sides[side] | flow::SEEN | (p.tcp_flags & flow::KEPT_TCP_FLAGS);
+        let bits = conn.sides[side] | flow::SEEN | (p.tcp.flags & flow::KEPT_TCP_FLAGS);
         if bits != conn.sides[side] {
             seen |= advance(conn, p, side, bits);
         }
@@ -327,7 +312,7 @@ fn flags_of(conn: &Conn, from_opener: bool) -> u32 {
 #[inline(always)]
 fn advance(conn: &mut Conn, p: &Packet, side: usize, bits: u8) -> u32 {
     let before = is_over(conn.sides[0], conn.sides[1]);
-    mark(conn, p, side, bits);
+    mark(conn, p.tcp, side, bits);
     if bits & TCP_ENDING != 0 && !before && is_over(conn.sides[0], conn.sides[1]) {
         Seen::ENDED
     } else {
@@ -353,7 +338,7 @@ pub(crate) fn open<M: Maps>(m: &M, p: &mut Packet, epoch: u32, ends: Ends, flags
     conn.flags = flags | brief;
     conn.epoch = epoch;
     conn.next_hop = p.next_hop;
-    conn.fin_end = p.fin_end;
+    conn.fin_end = p.tcp.fin_end;
     conn.revision[side] = ends.revision[0];
     conn.revision[side ^ 1] = ends.revision[1];
     conn.ifindex[side] = ends.ifindex[0];
@@ -362,7 +347,7 @@ pub(crate) fn open<M: Maps>(m: &M, p: &mut Packet, epoch: u32, ends: Ends, flags
     conn.rule[side ^ 1] = 0;
     conn.identity[side] = p.found.src_identity;
     conn.identity[side ^ 1] = p.found.dst_identity;
-    conn.sides[side] = flow::SEEN | (p.tcp_flags & flow::KEPT_TCP_FLAGS);
+    conn.sides[side] = flow::SEEN | (p.tcp.flags & flow::KEPT_TCP_FLAGS);
     conn.sides[side ^ 1] = 0;
     m.insert_conn(&p.key, &p.conn)
 }

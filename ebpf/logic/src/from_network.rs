@@ -9,7 +9,7 @@ use naru_ebpf_common::service::LOCAL_ONLY;
 use naru_ebpf_common::{Addr, Endpoint, NodeConfig, Reason, ServiceKey, flow, protocol};
 
 use crate::admission::{self, admit, judge_again};
-use crate::conntrack::{self, Ends};
+use crate::conntrack;
 use crate::service::{self, Choice};
 use crate::{Maps, Packet, Step, Verdict, nat};
 
@@ -31,12 +31,6 @@ fn decide<M: Maps>(m: &M, p: &mut Packet) -> Verdict {
     if p.src == config.node_addr || p.src.within(&config.pod_net, config.pod_prefix) {
         return Verdict::drop(Reason::SPOOFED_NETWORK);
     }
-    let side = p.normalise();
-    let way = conntrack::shortcut(m, config, p, side, 0);
-    if way.is_known() {
-        m.step(|| Step::Known);
-        return Verdict::deliver(way.ifindex());
-    }
     let Some(dst) = m.endpoint(&p.dst) else {
         m.step(|| Step::NotLocal(p.dst));
         if to_node(m, p) {
@@ -47,7 +41,7 @@ fn decide<M: Maps>(m: &M, p: &mut Packet) -> Verdict {
     m.step(|| Step::Endpoint(p.dst, *dst));
     p.found.endpoint = dst.id;
     p.found.direction = INGRESS;
-    let seen = conntrack::touch(m, config, p, side, Ends::of(None, Some(dst)));
+    let seen = conntrack::touch(m, p, None, Some(dst));
     if seen.is_plain() {
         m.step(|| Step::Known);
         return Verdict::deliver(dst.ifindex);
@@ -189,8 +183,7 @@ fn after_translation<M: Maps>(m: &M, p: &mut Packet) {
     m.step(|| Step::Endpoint(p.dst, *dst));
     p.found.endpoint = dst.id;
     p.found.direction = INGRESS;
-    let side = p.normalise();
-    let seen = conntrack::touch(m, config, p, side, Ends::of(None, Some(dst)));
+    let seen = conntrack::touch(m, p, None, Some(dst));
     p.seen = seen;
     to_endpoint(m, p, dst, flow::NAT);
     p.verdict = p.verdict.rewritten();

@@ -1,8 +1,7 @@
 //! Packets that a pod sends: hook `from_pod`.
 //!
-//! The fast path, a packet of a flow whose ends are known, costs one lookup. The destination's
-//! ingress policy is decided here too when it is a pod of this node, because the packet goes
-//! straight into that pod.
+//! Most packets never come here ([`crate::quick`]). The destination's ingress policy is decided here
+//! too when it is a pod of this node, because the packet goes straight into that pod.
 
 use naru_ebpf_common::ipcache::{self, IDENTITY_HOST};
 use naru_ebpf_common::nat::{HAIRPIN, MASQUERADE, SERVICE};
@@ -10,7 +9,7 @@ use naru_ebpf_common::policy::EGRESS;
 use naru_ebpf_common::{Addr, Endpoint, IpInfo, NodeConfig, Reason, flow, protocol};
 
 use crate::admission::{self, admit, info, judge_again};
-use crate::conntrack::{self, Ends, Seen, Way};
+use crate::conntrack::{self, Seen};
 use crate::service::{self, Choice};
 use crate::{Maps, Packet, Step, Verdict, nat};
 
@@ -27,12 +26,6 @@ fn decide<M: Maps>(m: &M, p: &mut Packet, ifindex: u32) -> Verdict {
     let Some(config) = m.config().filter(|c| c.uplink_ifindex != 0) else {
         return Verdict::drop(Reason::NOT_CONFIGURED);
     };
-    let side = p.normalise();
-    let way = conntrack::shortcut(m, config, p, side, ifindex);
-    if way.is_known() {
-        m.step(|| Step::Known);
-        return go(config, p, way);
-    }
     let Some(src) = m.endpoint(&p.src) else {
         m.step(|| Step::NotLocal(p.src));
         return Verdict::drop(Reason::SPOOFED_SOURCE);
@@ -44,7 +37,7 @@ fn decide<M: Maps>(m: &M, p: &mut Packet, ifindex: u32) -> Verdict {
         return Verdict::drop(Reason::SPOOFED_SOURCE);
     }
     let dst = m.endpoint(&p.dst);
-    let seen = conntrack::touch(m, config, p, side, Ends::of(Some(src), dst));
+    let seen = conntrack::touch(m, p, Some(src), dst);
     if seen.is_plain() {
         m.step(|| Step::Known);
         return next_hop(m, config, p, dst);
@@ -57,18 +50,6 @@ fn decide<M: Maps>(m: &M, p: &mut Packet, ifindex: u32) -> Verdict {
         fresh(m, p, src, dst);
     }
     p.verdict
-}
-
-/// The way that the flow's packets took before.
-#[inline(always)]
-fn go(config: &NodeConfig, p: &mut Packet, way: Way) -> Verdict {
-    match way.ifindex() {
-        0 => {
-            p.next_hop = way.address();
-            Verdict::uplink(config.uplink_ifindex)
-        }
-        ifindex => Verdict::deliver(ifindex),
-    }
 }
 
 /// A local pod, or whatever the routes say.
@@ -263,8 +244,7 @@ fn after_service<M: Maps>(m: &M, p: &mut Packet, src: &Endpoint, outcome: Outcom
         return Verdict::deliver(src.ifindex).rewritten();
     }
     let dst = m.endpoint(&p.dst);
-    let side = p.normalise();
-    let seen = conntrack::touch(m, config, p, side, Ends::of(Some(src), dst));
+    let seen = conntrack::touch(m, p, Some(src), dst);
     if seen.must_be_judged() {
         let reason = judge_again(m, p, Some(src), dst, seen.is_from_opener());
         if reason != Reason::FORWARDED {

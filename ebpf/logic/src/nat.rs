@@ -39,7 +39,7 @@ pub fn is_stale(entry: &NatEntry, protocol: u8, timeouts: &Timeouts, now_ns: u64
 pub(crate) fn translate<M: Maps>(m: &M, p: &mut Packet) -> u32 {
     let Some(config) = m.config() else { return 0 };
     let now = m.now_ns();
-    let (protocol, flags) = (p.protocol, p.tcp_flags);
+    let (protocol, flags) = (p.protocol, p.tcp.flags);
     p.set_nat_key();
     let to = &mut p.to;
     let kind = m

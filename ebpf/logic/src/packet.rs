@@ -20,6 +20,26 @@ pub struct Found {
     pub direction: u8,
 }
 
+/// What conntrack reads of a TCP header; zeros for other protocols.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Segment {
+    /// The flags.
+    pub flags: u8,
+    /// The acknowledgement number, undefined without the flag ACK.
+    pub ack: u32,
+    /// The sequence number that an acknowledgement of this segment's FIN has; undefined without
+    /// the flag FIN.
+    pub fin_end: u32,
+}
+
+impl Segment {
+    /// Whether it opens a connection.
+    #[inline(always)]
+    pub const fn is_opening(self) -> bool {
+        self.flags & (protocol::SYN | protocol::ACK) == protocol::SYN
+    }
+}
+
 /// The header of a TCP or UDP packet, an ICMP echo, or the flow that an ICMP error is about.
 ///
 /// An ICMP error ([`Packet::related`]) stands for the answer that it replaces: source and
@@ -36,8 +56,8 @@ pub struct Packet {
     pub dst_port: Port,
     /// IP protocol.
     pub protocol: u8,
-    /// TCP flags, 0 for others.
-    pub tcp_flags: u8,
+    /// What conntrack reads of a TCP header.
+    pub tcp: Segment,
     /// ICMP type, 0 for others.
     pub icmp_type: u8,
     /// 1 for an ICMP error about the flow.
@@ -50,11 +70,6 @@ pub struct Packet {
     pub l4_offset: u16,
     /// Bytes of the packet from the IP header on.
     pub len: u32,
-    /// TCP: the acknowledgement number, undefined without the flag ACK.
-    pub ack: u32,
-    /// TCP: the sequence number that an acknowledgement of this packet's FIN has; undefined without
-    /// the flag FIN.
-    pub fin_end: u32,
     /// The next hop on the uplink, IPv4, network order; 0 when the routes have to be asked.
     pub next_hop: u32,
     /// What was found out.
@@ -87,7 +102,7 @@ impl Packet {
         self.src_port = Port::ANY;
         self.dst_port = Port::ANY;
         self.protocol = 0;
-        self.tcp_flags = 0;
+        self.tcp.flags = 0;
         self.icmp_type = 0;
         self.related = 0;
         self.foreign_sender = 0;
@@ -140,7 +155,7 @@ impl Packet {
     /// Whether the packet opens a TCP connection.
     #[inline(always)]
     pub fn is_syn(&self) -> bool {
-        self.tcp_flags & (protocol::SYN | protocol::ACK) == protocol::SYN
+        self.tcp.is_opening()
     }
 
     /// Turns source and destination round.

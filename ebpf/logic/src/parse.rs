@@ -6,12 +6,12 @@
 
 use naru_ebpf_common::{Addr, Port, Reason, protocol};
 
-use crate::Packet;
+use crate::{Packet, Segment};
 
 /// Bytes of an Ethernet header.
 pub const ETH_LEN: usize = 14;
 /// Offset of the ethertype.
-const ETHERTYPE: usize = 12;
+pub(crate) const ETHERTYPE: usize = 12;
 /// Ethertype of IPv4.
 pub const IPV4: u16 = 0x0800;
 /// Ethertype of IPv6.
@@ -30,7 +30,9 @@ const ICMP_PARAMETER: u8 = 12;
 pub const ICMP_LEN: usize = 8;
 /// Bytes of an IPv4 header without options.
 pub const IPV4_LEN: usize = 20;
-const IPV4_WORDS: usize = 5;
+pub(crate) const IPV4_WORDS: usize = 5;
+/// Words of a TCP header without options.
+pub(crate) const TCP_WORDS: usize = 5;
 
 /// Reads from a frame, in units as they lie in memory: a kernel program reads a word in one step,
 /// but bytes one by one.
@@ -52,6 +54,41 @@ pub enum Other {
     NeighbourDiscovery,
     /// To be dropped for this reason.
     Drop(Reason),
+}
+
+/// What [`ethernet`] returns, packed into one register for a function out of line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parsed(u32);
+
+impl Parsed {
+    const ARP: u32 = 1;
+    const NEIGHBOUR_DISCOVERY: u32 = 2;
+    const DROP: u32 = 0x100;
+
+    /// Packs it.
+    #[inline(always)]
+    pub const fn of(result: Result<(), Other>) -> Self {
+        Self(match result {
+            Ok(()) => 0,
+            Err(Other::Arp) => Self::ARP,
+            Err(Other::NeighbourDiscovery) => Self::NEIGHBOUR_DISCOVERY,
+            Err(Other::Drop(reason)) => Self::DROP | reason.0 as u32,
+        })
+    }
+
+    /// Unpacks it.
+    ///
+    /// # Errors
+    /// Those of [`ethernet`].
+    #[inline(always)]
+    pub const fn get(self) -> Result<(), Other> {
+        match self.0 {
+            0 => Ok(()),
+            Self::ARP => Err(Other::Arp),
+            Self::NEIGHBOUR_DISCOVERY => Err(Other::NeighbourDiscovery),
+            drop => Err(Other::Drop(Reason(drop as u8))),
+        }
+    }
 }
 
 #[inline(always)]
@@ -115,7 +152,7 @@ fn ipv4<F: Frame>(frame: &F, p: &mut Packet) -> Result<(), Other> {
 
 /// The two ports in the first word of a TCP or UDP header.
 #[inline(always)]
-fn ports(word: u32) -> (Port, Port) {
+pub(crate) fn ports(word: u32) -> (Port, Port) {
     let [a, b, c, d] = word.to_ne_bytes();
     (
         Port(u16::from_ne_bytes([a, b])),
@@ -139,20 +176,30 @@ fn udp<F: Frame>(frame: &F, p: &mut Packet, l4: usize) -> Result<(), Other> {
 /// `segment_len` are the bytes of header and data as the IP header tells them.
 #[inline(always)]
 fn tcp<F: Frame>(frame: &F, p: &mut Packet, l4: usize, segment_len: u32) -> Result<(), Other> {
-    let header: [u32; 5] = malformed(frame.words(l4))?;
+    let header: [u32; TCP_WORDS] = malformed(frame.words(l4))?;
     (p.src_port, p.dst_port) = ports(header[0]);
+    p.tcp = segment(&header, segment_len);
+    Ok(())
+}
+
+/// What conntrack wants to know of a TCP header.
+#[inline(always)]
+pub(crate) fn segment(header: &[u32; TCP_WORDS], segment_len: u32) -> Segment {
     let [offset, flags, ..] = header[3].to_ne_bytes();
-    p.tcp_flags = flags;
-    p.ack = u32::from_be(header[2]);
+    let mut segment = Segment {
+        flags,
+        ack: u32::from_be(header[2]),
+        fin_end: 0,
+    };
     if flags & protocol::FIN != 0 {
         // A length that is wrong or, of a large segment, unsaid costs no more than a flow that is
         // forgotten later than it could be.
         let payload = segment_len.wrapping_sub(u32::from(offset >> 4) * 4);
-        p.fin_end = u32::from_be(header[1])
+        segment.fin_end = u32::from_be(header[1])
             .wrapping_add(payload)
             .wrapping_add(1);
     }
-    Ok(())
+    segment
 }
 
 #[inline(always)]
@@ -191,4 +238,23 @@ fn embedded<F: Frame>(frame: &F, p: &mut Packet, inner: usize) -> Result<(), Oth
         (p.dst_port, p.src_port) = ports(ends[0]);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packing_keeps_what_a_frame_is() {
+        let results = [
+            Ok(()),
+            Err(Other::Arp),
+            Err(Other::NeighbourDiscovery),
+            Err(Other::Drop(Reason::FORWARDED)),
+            Err(Other::Drop(Reason::FRAGMENT)),
+        ];
+        for result in results {
+            assert_eq!(Parsed::of(result).get(), result);
+        }
+    }
 }

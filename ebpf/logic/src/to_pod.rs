@@ -8,7 +8,7 @@ use naru_ebpf_common::policy::INGRESS;
 use naru_ebpf_common::{Endpoint, Reason, flow};
 
 use crate::admission::{self, admit, info, judge_again};
-use crate::conntrack::{self, Ends};
+use crate::conntrack;
 use crate::{Maps, Packet, Step, Verdict};
 
 /// Decides about a packet that leaves through the host side of a veth, `ifindex`.
@@ -35,8 +35,7 @@ fn decide<M: Maps>(m: &M, p: &mut Packet, ifindex: u32) -> Verdict {
         m.step(|| Step::Exempt);
         return Verdict::PASS;
     }
-    let side = p.normalise();
-    let seen = conntrack::touch(m, config, p, side, Ends::of(None, Some(dst)));
+    let seen = conntrack::touch(m, p, None, Some(dst));
     if seen.is_known() && !seen.has_ended() {
         m.step(|| Step::Known);
         return Verdict::PASS;

@@ -9,7 +9,7 @@ use naru_ebpf_common::{
 use naru_ebpf_logic::host::Snapshot;
 use naru_ebpf_logic::parse::{self, Frame, Other};
 use naru_ebpf_logic::socket::{self, Outcome, Target};
-use naru_ebpf_logic::{Action, Packet, Step, from_network, from_pod};
+use naru_ebpf_logic::{Action, Packet, Segment, Step, from_network, from_pod};
 use proptest::prelude::*;
 
 const NODE: Addr = Addr::v4([192, 168, 77, 101]);
@@ -61,7 +61,10 @@ fn tcp(src: Addr, src_port: u16, dst: Addr, dst_port: u16) -> Packet {
         src_port: Port::new(src_port),
         dst_port: Port::new(dst_port),
         protocol: protocol::TCP,
-        tcp_flags: protocol::SYN,
+        tcp: Segment {
+            flags: protocol::SYN,
+            ..Segment::default()
+        },
         ..Packet::default()
     }
 }
@@ -173,7 +176,7 @@ fn a_flow_outlives_a_half_open_start_only_when_answered() {
     from_pod(&snapshot, &mut syn, 7);
     let answer = |snapshot: &Snapshot| {
         let mut p = tcp(OUTSIDE, 80, NODE, syn.src_port.get());
-        p.tcp_flags = protocol::SYN | protocol::ACK;
+        p.tcp.flags = protocol::SYN | protocol::ACK;
         from_network(snapshot, &mut p)
     };
     assert!(matches!(
@@ -228,7 +231,7 @@ fn frame(p: &Packet) -> Bytes {
     bytes.extend_from_slice(&p.src_port.0.to_ne_bytes());
     bytes.extend_from_slice(&p.dst_port.0.to_ne_bytes());
     bytes.extend_from_slice(&[0; 8]);
-    bytes.extend_from_slice(&[0x50, p.tcp_flags, 0, 0, 0, 0, 0, 0]);
+    bytes.extend_from_slice(&[0x50, p.tcp.flags, 0, 0, 0, 0, 0, 0]);
     Bytes(bytes)
 }
 
@@ -236,7 +239,7 @@ prop_compose! {
     fn any_packet()(src: [u8; 4], dst: [u8; 4], ports: [u16; 2], tcp: bool, flags: u8) -> Packet {
         let mut p = tcp_packet(src, dst, ports);
         p.protocol = if tcp { protocol::TCP } else { protocol::UDP };
-        p.tcp_flags = if tcp { flags } else { 0 };
+        p.tcp.flags = if tcp { flags } else { 0 };
         p
     }
 }
@@ -261,7 +264,7 @@ proptest! {
         prop_assert_eq!(parse::ethernet(&frame(&p), &mut parsed), Ok(()));
         prop_assert_eq!((parsed.src, parsed.dst), (p.src, p.dst));
         prop_assert_eq!((parsed.src_port, parsed.dst_port), (p.src_port, p.dst_port));
-        prop_assert_eq!((parsed.protocol, parsed.tcp_flags), (p.protocol, p.tcp_flags));
+        prop_assert_eq!((parsed.protocol, parsed.tcp.flags), (p.protocol, p.tcp.flags));
     }
 
     #[test]
@@ -284,7 +287,7 @@ proptest! {
         prop_assert!(from_pod(&snapshot, &mut p, 7).is_rewritten());
         prop_assert_eq!(p.src, NODE);
         let mut back = tcp(p.dst, p.dst_port.get(), p.src, p.src_port.get());
-        back.tcp_flags = protocol::SYN | protocol::ACK;
+        back.tcp.flags = protocol::SYN | protocol::ACK;
         let verdict = from_network(&snapshot, &mut back);
         prop_assert!(matches!(verdict.action(), Action::Deliver { ifindex: 7 }), "{:?}", verdict);
         prop_assert_eq!((back.dst, back.dst_port.get()), (WEB, port));

@@ -10,8 +10,8 @@ use aya_ebpf::bindings::{
 use aya_ebpf::helpers::{bpf_fib_lookup, bpf_redirect_neigh, bpf_redirect_peer};
 use aya_ebpf::programs::TcContext;
 use naru_ebpf_common::{Reason, counter};
-use naru_ebpf_logic::parse::{self, Other};
-use naru_ebpf_logic::{Action, Packet, Verdict, conntrack, drops};
+use naru_ebpf_logic::parse::{self, Other, Parsed};
+use naru_ebpf_logic::{Action, Maps, Packet, Verdict, conntrack, drops, quick};
 
 use crate::skb::Skb;
 use crate::{Kernel, maps, rewrite};
@@ -22,6 +22,28 @@ const HEADERS: u32 = 128;
 const AF_INET: u8 = 2;
 /// `skb->pkt_type` of a packet for this host.
 const PACKET_HOST: u32 = 0;
+
+/// Sends a packet of a known flow on its way; `from` is the interface it arrived on, 0 for the
+/// uplink. `slowly` runs the hook for every other packet.
+#[inline(always)]
+pub fn run_quickly(
+    ctx: TcContext,
+    hook: u8,
+    from: u32,
+    slowly: impl FnOnce(TcContext) -> i32,
+) -> i32 {
+    let way = quick::way(&Kernel, &Skb::new(&ctx), from);
+    if !way.is_known() {
+        return slowly(ctx);
+    }
+    let len = ctx.len().saturating_sub(parse::ETH_LEN as u32);
+    count(hook, Reason::FORWARDED, len);
+    match (way.ifindex(), Kernel.config()) {
+        (0, None) => TC_ACT_SHOT as i32,
+        (0, Some(config)) => leave(config.uplink_ifindex, way.address()),
+        (ifindex, _) => deliver(&ctx, ifindex),
+    }
+}
 
 /// Runs a hook. `decide` gets the parsed packet and the interface; `other` says what becomes of
 /// frames that carry no packet to decide about.
@@ -38,7 +60,7 @@ pub fn run(
     // SAFETY: a per-CPU value is this program's alone while it runs.
     let packet = unsafe { &mut *packet };
     packet.reset(hook);
-    let verdict = match read(ctx, packet) {
+    let verdict = match read(ctx, packet).get() {
         Ok(()) => decide(packet, ifindex(ctx)),
         Err(what) => other(what),
     };
@@ -66,13 +88,14 @@ fn finish(ctx: &TcContext, packet: &mut Packet) {
     }
 }
 
-/// Parses the packet; headers outside the linear part are pulled in once.
-#[inline(always)]
-fn read(ctx: &TcContext, packet: &mut Packet) -> Result<(), Other> {
-    match parse::ethernet(&Skb::new(ctx), packet) {
+/// Parses the packet; headers outside the linear part are pulled in once. Out of line: copies of
+/// headers lie on the stack.
+#[inline(never)]
+fn read(ctx: &TcContext, packet: &mut Packet) -> Parsed {
+    Parsed::of(match parse::ethernet(&Skb::new(ctx), packet) {
         Err(Other::Drop(Reason::MALFORMED)) => read_pulled(ctx, packet),
         parsed => parsed,
-    }
+    })
 }
 
 #[inline(always)]
@@ -127,8 +150,9 @@ pub(crate) fn count(hook: u8, reason: Reason, bytes: u32) {
     }
 }
 
+/// The interface that the packet is seen on.
 #[inline(always)]
-fn ifindex(ctx: &TcContext) -> u32 {
+pub fn ifindex(ctx: &TcContext) -> u32 {
     // SAFETY: the context is valid while the program runs.
     unsafe { (*ctx.skb.skb).ifindex }
 }

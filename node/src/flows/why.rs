@@ -80,7 +80,7 @@ impl Question {
         (packet.src, packet.dst) = (self.source, self.destination);
         (packet.src_port, packet.dst_port) = (Port::new(SOURCE_PORT), self.port);
         packet.protocol = self.protocol;
-        packet.tcp_flags = if self.protocol == protocol::TCP {
+        packet.tcp.flags = if self.protocol == protocol::TCP {
             protocol::SYN
         } else {
             0

@@ -7,6 +7,9 @@ use crate::addresses::*;
 use crate::frames::{self, Ends, ends};
 use crate::node::{self, Node, REDIRECT};
 
+/// Offset of the byte that holds an IPv4 header's flags.
+const MORE_FRAGMENTS: usize = 14 + 6;
+
 #[test]
 fn a_known_flow_needs_no_other_lookup_until_the_epoch_ends() {
     let Some(mut node) = Node::new() else { return };
@@ -63,6 +66,17 @@ fn a_flow_from_the_network_is_remembered_too() {
         &frames::tcp(e, ACK),
         Reason::NO_ENDPOINT,
     );
+}
+
+#[test]
+fn a_fragment_is_no_packet_of_a_remembered_flow() {
+    let Some(mut node) = Node::new() else { return };
+    let e = ends(WEB, 40000, API, 80);
+    node.from_pod(&frames::tcp(e, SYN));
+    let mut first = frames::tcp(e, ACK);
+    assert_eq!(node.from_pod(&first).action, REDIRECT);
+    first[MORE_FRAGMENTS] |= 0x20;
+    node.drops(names::FROM_POD, &first, Reason::FRAGMENT);
 }
 
 #[test]

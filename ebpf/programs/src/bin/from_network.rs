@@ -11,6 +11,12 @@ use naru_ebpf_programs::{Kernel, tc};
 
 #[classifier]
 pub fn from_network(ctx: TcContext) -> i32 {
+    tc::run_quickly(ctx, counter::FROM_NETWORK, 0, slowly)
+}
+
+/// Out of line, so that what nearly every packet runs through lies together.
+#[inline(never)]
+fn slowly(ctx: TcContext) -> i32 {
     let decide = |p: &mut Packet, _| naru_ebpf_logic::from_network(&Kernel, p);
     tc::run(&ctx, counter::FROM_NETWORK, decide, other)
 }

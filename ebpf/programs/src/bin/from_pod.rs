@@ -11,6 +11,13 @@ use naru_ebpf_programs::{Kernel, tc};
 
 #[classifier]
 pub fn from_pod(ctx: TcContext) -> i32 {
+    let from = tc::ifindex(&ctx);
+    tc::run_quickly(ctx, counter::FROM_POD, from, slowly)
+}
+
+/// Out of line, so that what nearly every packet runs through lies together.
+#[inline(never)]
+fn slowly(ctx: TcContext) -> i32 {
     let decide = |p: &mut Packet, ifindex| naru_ebpf_logic::from_pod(&Kernel, p, ifindex);
     tc::run(&ctx, counter::FROM_POD, decide, other)
 }
