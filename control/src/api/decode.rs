@@ -83,13 +83,8 @@ pub(super) fn decode(bytes: &[u8], content_type: &str) -> Result<Decoded> {
     let mut repeated = Vec::new();
     let object = match content_type {
         "application/yaml" | "text/yaml" | "application/x-yaml" => yaml(bytes)?,
-        ""
-        | "application/json"
-        | "text/json"
-        | "*/*"
-        | "application/octet-stream"
-        | "text/plain"
-        | "application/x-www-form-urlencoded" => json_or_yaml(bytes, &mut repeated)?,
+        // No type that a foreign page's form could send under the certificate of its visitor.
+        "" | "application/json" | "text/json" => json_or_yaml(bytes, &mut repeated)?,
         protobuf::MEDIA_TYPE => protobuf::object(bytes)?,
         other => {
             return Err(Status::unsupported_media_type(format!(
@@ -168,6 +163,8 @@ mod tests {
             (b"\xff\xfe", "application/yaml", 400),
             (b"k8s\0", "application/vnd.kubernetes.protobuf", 400),
             (b"\xa0", "application/cbor", 415),
+            (b"{}", "text/plain", 415),
+            (b"{}", "application/x-www-form-urlencoded", 415),
         ] {
             assert_eq!(
                 object(bytes, content_type).unwrap_err().code,

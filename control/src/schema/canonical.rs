@@ -1,8 +1,10 @@
 //! One text for one meaning: what equals in content shall be equal as JSON.
 //!
-//! Null members mean absence and go. Quantities become their canonical text, whether they were
-//! written as numbers (`cpu: 1`) or as text (`"0.5"`), because readers with typed structs expect
-//! text. Everything else, unknown fields included, stays as it was written.
+//! Null members mean absence and go. So do fields that the kind does not have: whoever wanted them
+//! refused has been served by then, and one that was kept would come back to its owner with the next
+//! strict write. Quantities become their canonical text, whether they were written as numbers
+//! (`cpu: 1`) or as text (`"0.5"`), because readers with typed structs expect text. Everything else
+//! stays as it was written.
 
 use naru_core::Quantity;
 use serde_json::{Map, Value};
@@ -25,13 +27,10 @@ fn definition(id: Id, value: &mut Value) {
     let Value::Object(members) = value else {
         return;
     };
-    drop_null_members(members);
-    for (name, member) in members {
-        match definition.field(name) {
-            Some(field) => typed(&field.r#type, member),
-            None => drop_nulls(member),
-        }
-    }
+    members.retain(|name, member| {
+        let field = definition.field(name).filter(|_| !member.is_null());
+        field.map(|field| typed(&field.r#type, member)).is_some()
+    });
 }
 
 fn typed(r#type: &Type, value: &mut Value) {
@@ -93,7 +92,6 @@ mod tests {
                 "nodeName": null,
                 "containers": [{"name": "a", "resources": {"limits": {"cpu": 1, "memory": "1024Mi"}}}],
                 "volumes": [{"name": "v", "emptyDir": {"sizeLimit": 1000, "medium": null}}],
-                "future": {"x": null},
             },
         });
         canonicalize("", "v1", "Pod", &mut pod);
@@ -102,10 +100,27 @@ mod tests {
             "spec": {
                 "containers": [{"name": "a", "resources": {"limits": {"cpu": "1", "memory": "1Gi"}}}],
                 "volumes": [{"name": "v", "emptyDir": {"sizeLimit": "1k"}}],
-                "future": {},
             },
         });
         assert_eq!(pod, expected);
+    }
+
+    #[test]
+    fn fields_that_the_kind_does_not_have_go_at_every_depth() {
+        let mut pod = json!({
+            "extra": 1,
+            "metadata": {"name": "a", "labels": {"any": "key"}},
+            "spec": {"containers": [{"name": "a", "imagee": "b"}], "specc": {"x": null}},
+        });
+        canonicalize("", "v1", "Pod", &mut pod);
+        let expected = json!({
+            "metadata": {"name": "a", "labels": {"any": "key"}},
+            "spec": {"containers": [{"name": "a"}]},
+        });
+        assert_eq!(pod, expected);
+        let mut foreign = json!({"spec": {"anything": 1, "nothing": null}});
+        canonicalize("example.com", "v1", "Foreign", &mut foreign);
+        assert_eq!(foreign, json!({"spec": {"anything": 1}}));
     }
 
     #[test]

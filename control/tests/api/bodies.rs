@@ -50,9 +50,15 @@ async fn malformed_bodies_are_400_and_foreign_ones_415() {
     let wrong = json!({"metadata": {"name": "a"}, "data": {"a": 1}});
     let why = control.post(MAPS, &wrong).await.refused(400, "BadRequest");
     assert!(why.contains("data.a"), "{why}");
-    post(&control, "text/html", "<p>")
-        .await
-        .refused(415, "UnsupportedMediaType");
+    for foreign in [
+        "text/html",
+        "text/plain",
+        "application/x-www-form-urlencoded",
+    ] {
+        post(&control, foreign, r#"{"metadata":{"name":"a"}}"#)
+            .await
+            .refused(415, "UnsupportedMediaType");
+    }
     assert_eq!(names(&control.get(MAPS).await.expect(200)).len(), 0);
 }
 
@@ -121,6 +127,27 @@ async fn unknown_fields_are_refused_warned_of_or_ignored_as_the_client_says() {
             .refused(400, "BadRequest")
             .contains("unknown field \"dta\"")
     );
+}
+
+#[tokio::test]
+async fn an_unknown_field_that_was_let_through_is_not_kept() {
+    let control = Control::start(&[]).await;
+    let mut odd = map("m");
+    odd["dta"] = json!({"a": "2"});
+    odd["metadata"]["lables"] = json!({});
+    let made = control.post(MAPS, &odd).await.expect(201);
+    assert!(made["dta"].is_null() && made["metadata"]["lables"].is_null());
+    let path = format!("{MAPS}/m");
+    let patch = json!({"dta": {"a": "2"}, "data": {"b": "3"}});
+    let patched = control
+        .patch(&path, support::http::MERGE_PATCH, &patch)
+        .await;
+    assert_eq!(patched.warnings().len(), 1);
+    assert!(patched.expect(200)["dta"].is_null());
+    let mut stored = control.get(&path).await.expect(200);
+    stored["data"]["c"] = "4".into();
+    let strict = format!("{path}?fieldValidation=Strict");
+    control.put(&strict, &stored).await.expect(200);
 }
 
 #[tokio::test]
