@@ -9,7 +9,7 @@ use anyhow::Context;
 use clap::Args;
 use naru_control::api::{
     AddressPlan, Api, Internal, Kinds, Listener, NodeClient, Server, ServerConfig, StaticTokens,
-    Tokens, bootstrap,
+    Tokens, bootstrap, keep,
 };
 use naru_control::controllers;
 use naru_control::pki::{
@@ -89,11 +89,15 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     bootstrap(&api, &server)
         .await
         .context("cannot create the cluster's own objects")?;
+    if args.advertise_address.is_loopback() {
+        tracing::warn!(address = %args.advertise_address, "pods cannot reach the server");
+    }
     let listener = Listener::bind(args.listen, shown, authority.certificate()).await?;
     let bound = listener.local_address()?;
     keep_admin(&args, &mut rotation, &authority, bound)?;
     tracing::info!(address = %listener.local_address()?, "serving");
     let mut clients = start_clients(&args, &api, &authority, &stopping);
+    clients.spawn(keep(api.clone(), server.clone(), stopping.clone()));
     clients.spawn(rotation.run(stopping.clone()));
     let serving = tokio::spawn(listener.serve(api, stopping.clone()));
     wait_for_signal().await?;

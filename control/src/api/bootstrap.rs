@@ -1,5 +1,8 @@
-//! The objects that every cluster has from the start. Runs at every start and changes only what is
-//! missing or wrong.
+//! The objects that every cluster has from the start and never lacks for long. Runs at every start
+//! and every few seconds, and changes only what is missing or wrong.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use naru_core::names::{annotations, defaults, labels, namespaces};
 use serde_json::{Value, json};
@@ -9,7 +12,11 @@ use super::server::{Server, ServerConfig};
 use crate::api::body::full;
 use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt;
-use tower::ServiceExt;
+use tokio_util::sync::CancellationToken;
+use tower::Service;
+
+/// How long something may be missing.
+const PERIOD: Duration = Duration::from_secs(10);
 
 /// Why the cluster's own objects could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -52,11 +59,23 @@ pub async fn bootstrap(api: &Api, server: &Server) -> Result<(), BootstrapError>
     ensure(&client, classes, defaults::INGRESS_CLASS, class).await
 }
 
+/// Makes again what somebody deleted, until `stopping`.
+pub async fn keep(api: Api, server: Arc<Server>, stopping: CancellationToken) {
+    let rounds = async {
+        loop {
+            tokio::time::sleep(PERIOD).await;
+            if let Err(error) = bootstrap(&api, &server).await {
+                tracing::warn!(%error, "the cluster's own objects are incomplete");
+            }
+        }
+    };
+    stopping.run_until_cancelled(rounds).await;
+}
+
 /// Tells pods where the server is. An address on this machine's loopback is of no use to them, and
 /// the API refuses it as an endpoint.
 async fn publish_address(client: &Internal, config: &ServerConfig) -> Result<(), BootstrapError> {
     if config.advertise_address.is_loopback() {
-        tracing::warn!(address = %config.advertise_address, "pods cannot reach the server");
         return Ok(());
     }
     let (ip, port) = (config.advertise_address.to_string(), config.advertise_port);
@@ -145,7 +164,7 @@ async fn call(
     let body = full(body.map(Value::to_string).unwrap_or_default());
     let request = Request::builder().method(method).uri(path).body(body);
     let request = request.expect("the paths above are URIs");
-    let reply = match client.clone().oneshot(request).await {
+    let reply = match client.clone().call(request).await {
         Ok(reply) => reply,
         Err(never) => match never {},
     };

@@ -75,6 +75,7 @@ impl Discovery {
                 put(format!("{root}/{version}"), resource_list(kinds));
             }
         }
+        put(String::new(), json!({"paths": paths(&groups)}));
         let mut aggregated = BTreeMap::new();
         let (core, named): (Vec<_>, Vec<_>) =
             groups.iter().partition(|(group, _)| group.is_empty());
@@ -135,6 +136,31 @@ fn groups(kinds: impl Iterator<Item = &'static Kind>) -> Groups {
             .push(kind);
     }
     groups
+}
+
+/// What `GET /` lists.
+fn paths(groups: &Groups) -> Vec<String> {
+    let named = groups.iter().filter(|(group, _)| !group.is_empty());
+    let named = named.flat_map(|(group, versions)| {
+        let versions = versions.keys();
+        let versions = versions.map(move |version| format!("/apis/{group}/{version}"));
+        std::iter::once(format!("/apis/{group}")).chain(versions)
+    });
+    let fixed = [
+        "/api",
+        "/api/v1",
+        "/apis",
+        "/healthz",
+        "/livez",
+        "/openapi/v2",
+        "/openapi/v3",
+    ];
+    let last = ["/readyz", "/version"];
+    let owned = |path: &str| path.to_owned();
+    let all = fixed.map(owned).into_iter().chain(named);
+    let mut all: Vec<_> = all.chain(last.map(owned)).collect();
+    all.sort();
+    all
 }
 
 fn api_group(group: &str, versions: &BTreeMap<&str, Vec<&'static Kind>>) -> Value {

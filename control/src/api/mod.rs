@@ -42,7 +42,7 @@ mod write;
 pub use addresses::{AddressPlan, PlanError};
 pub use authn::{StaticTokens, User};
 pub use body::{Body, BoxError, Reply};
-pub use bootstrap::bootstrap;
+pub use bootstrap::{bootstrap, keep};
 pub use dispatch::{Api, Internal};
 pub use kinds::Kinds;
 pub use listener::{ListenError, Listener};

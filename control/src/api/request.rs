@@ -153,11 +153,10 @@ impl Query {
             .filter(|value| !value.is_empty())
     }
 
-    /// Whether `key` is set to something true.
+    /// Whether `key` is set, and to anything but `0` or `false`, as Kubernetes reads it.
     pub(super) fn flag(&self, key: &str) -> bool {
-        self.0
-            .get(key)
-            .is_some_and(|value| matches!(value.as_str(), "true" | "1" | "True" | ""))
+        let value = self.0.get(key);
+        value.is_some_and(|value| value != "0" && !value.eq_ignore_ascii_case("false"))
     }
 }
 
@@ -232,7 +231,15 @@ mod tests {
     fn verbs_follow_method_name_and_query() {
         assert_eq!(info(Method::GET, "/api/v1/pods").verb, "list");
         assert_eq!(info(Method::GET, "/api/v1/pods?watch=1").verb, "watch");
-        assert_eq!(info(Method::GET, "/api/v1/pods?watch=0").verb, "list");
+        for (flag, verb) in [
+            ("0", "list"),
+            ("False", "list"),
+            ("", "watch"),
+            ("yes", "watch"),
+        ] {
+            let uri = format!("/api/v1/pods?watch={flag}");
+            assert_eq!(info(Method::GET, &uri).verb, verb, "{flag}");
+        }
         assert_eq!(
             info(Method::DELETE, "/api/v1/pods").verb,
             "deletecollection"

@@ -35,6 +35,32 @@ async fn a_collection_is_deleted_as_far_as_its_selectors_reach() {
 }
 
 #[tokio::test]
+async fn what_a_cluster_cannot_be_without_stays_or_comes_back() {
+    let control = Control::start(&[]).await;
+    for name in [
+        "default",
+        "kube-system",
+        "kube-public",
+        "kube-node-lease",
+        "naru-system",
+    ] {
+        let path = format!("/api/v1/namespaces/{name}");
+        let refused = control.delete(&path, &Value::Null).await;
+        let why = refused.refused(403, "Forbidden");
+        assert!(why.contains("this namespace may not be deleted"), "{why}");
+        let kept = control.get(&path).await.expect(200);
+        assert_eq!(kept["status"]["phase"], "Active", "{name}");
+    }
+    let path = "/api/v1/namespaces/default/services/kubernetes";
+    control.delete(path, &Value::Null).await.expect(200);
+    let back = eventually("the service is back", || async {
+        let answer = control.get(path).await;
+        (answer.code == 200).then(|| answer.expect(200))
+    });
+    assert_eq!(back.await["spec"]["clusterIP"], "10.96.0.1");
+}
+
+#[tokio::test]
 async fn a_finalizer_holds_an_object_until_it_is_taken_away() {
     let control = Control::start(&[]).await;
     let mut held = map("held");

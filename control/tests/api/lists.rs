@@ -94,6 +94,9 @@ async fn lists_take_label_and_field_selectors_and_refuse_nonsense() {
 #[tokio::test]
 async fn what_the_server_does_not_serve_is_404() {
     let control = Control::start(&[]).await;
+    let served = control.get("/").await.expect(200);
+    let served = served["paths"].as_array().expect("paths");
+    assert!(served.contains(&"/apis/apps/v1".into()), "{served:?}");
     for path in [
         "/api/v1/namespaces/default/unicorns",
         "/apis/apps/v2/deployments",

@@ -1,4 +1,5 @@
-//! What the server adds to new objects, and whom it turns away, before they are checked.
+//! What the server adds to new objects, and whom it turns away, before they are checked,
+//! and what it does not let go.
 
 mod namespace;
 pub(super) mod node;
@@ -22,4 +23,12 @@ pub(super) fn admit(server: &Server, target: Target, object: &mut Value) -> Resu
         tolerations::complete(object);
     }
     Ok(())
+}
+
+/// Admits the deletion of the object called `name`.
+///
+/// # Errors
+/// 403 for what a cluster cannot be without.
+pub(super) fn delete(target: Target, name: &str) -> Result<()> {
+    namespace::delete(target, name)
 }

@@ -1,5 +1,7 @@
-//! Nothing is created in a namespace that does not exist or is going away.
+//! Nothing is created in a namespace that does not exist or is going away, and none goes that the
+//! cluster itself lives in.
 
+use naru_core::names::namespaces;
 use serde_json::Value;
 
 use crate::api::kinds::Target;
@@ -26,4 +28,17 @@ pub(super) fn admit(server: &Server, target: Target, object: &Value) -> Result<(
         }
         Some(_) => Ok(()),
     }
+}
+
+/// Whether an object may be deleted.
+///
+/// # Errors
+/// 403 for the namespaces that every cluster has.
+pub(super) fn delete(target: Target, name: &str) -> Result<()> {
+    let namespace = target.kind.group.is_empty() && target.kind.plural == "namespaces";
+    if namespace && namespaces::ALL.contains(&name) {
+        let why = "this namespace may not be deleted";
+        return Err(Status::forbidden_object(target.kind, name, why));
+    }
+    Ok(())
 }

@@ -13,7 +13,7 @@ use crate::api::server::Server;
 use crate::api::status::{Result, Status, deleted};
 use crate::api::value::{integer, is_deleting, name, text};
 use crate::api::write::may_go;
-use crate::api::{decode, negotiate};
+use crate::api::{admission, decode, negotiate};
 use crate::store::{Change, WriteError};
 
 /// Attempts of a deletion against concurrent writers.
@@ -69,6 +69,7 @@ pub(in crate::api) async fn delete_one(
     options: &DeleteOptions,
 ) -> Result<Outcome> {
     let short = key.split_once('/').map_or(key, |(_, name)| name);
+    admission::delete(target, short)?;
     for _ in 0..ATTEMPTS {
         let stored = server.store.get(target.resource, key);
         let stored = stored.ok_or_else(|| Status::not_found(target.kind, short))?;
