@@ -72,28 +72,50 @@ fn requests(container: &Container) -> Resources {
     )
 }
 
+/// What a container that does not say is taken to use when nodes are compared: 100 m CPU, 200 MiB of
+/// memory. One that says zero is believed.
+const ASSUMED: [(&str, i64); 2] = [("cpu", 100), ("memory", 200 << 20)];
+
+fn estimate(container: &Container) -> Resources {
+    let mut known = requests(container);
+    for (name, amount) in ASSUMED {
+        known.0.entry(name.to_owned()).or_insert(amount);
+    }
+    known
+}
+
 /// What a pod needs at its hungriest moment: all containers together, or an init container with the
 /// sidecars that were started before it; plus overhead.
 pub fn of_pod(pod: &Pod) -> Resources {
+    total(pod, requests)
+}
+
+/// The same with a guess for what containers do not ask for, so that nodes full of pods that ask for
+/// nothing do not look empty.
+pub fn estimate_of_pod(pod: &Pod) -> Resources {
+    total(pod, estimate)
+}
+
+fn total(pod: &Pod, of: fn(&Container) -> Resources) -> Resources {
     let Some(spec) = pod.spec.as_ref() else {
         return Resources::default();
     };
     let mut total = Resources::default();
     spec.containers
         .iter()
-        .for_each(|container| total.add(&requests(container)));
-    let (sidecars, starting) = of_init(spec);
+        .for_each(|container| total.add(&of(container)));
+    let (sidecars, starting) = of_init(spec, of);
     total.add(&sidecars);
     total.raise(&starting);
     total.add(&Resources::read(spec.overhead.as_ref()));
     total
 }
 
-fn of_init(spec: &PodSpec) -> (Resources, Resources) {
+fn of_init(spec: &PodSpec, of: fn(&Container) -> Resources) -> (Resources, Resources) {
     let (mut sidecars, mut starting) = (Resources::default(), Resources::default());
     for container in spec.init_containers.iter().flatten() {
         let mut moment = sidecars.clone();
-        moment.add(&requests(container));
+        moment.add(&of(container));
         starting.raise(&moment);
         if container.restart_policy.as_deref() == Some("Always") {
             sidecars = moment;
@@ -104,7 +126,7 @@ fn of_init(spec: &PodSpec) -> (Resources, Resources) {
 
 #[cfg(test)]
 mod tests {
-    use super::of_pod;
+    use super::{estimate_of_pod, of_pod};
     use k8s_openapi::api::core::v1::Pod;
     use serde_json::json;
 
@@ -123,5 +145,15 @@ mod tests {
         let total = of_pod(&pod);
         assert_eq!(total.get("cpu"), 2110);
         assert_eq!(total.get("memory"), 3 << 20);
+    }
+
+    #[test]
+    fn what_is_not_asked_for_is_guessed_and_zero_is_believed() {
+        let pod: Pod = serde_json::from_value(json!({"spec": {"containers": [
+            {"name": "a"}, {"name": "b", "resources": {"requests": {"cpu": "0", "memory": "1Mi"}}}]}}))
+        .unwrap();
+        let estimate = estimate_of_pod(&pod);
+        assert_eq!(estimate.get("cpu"), 100);
+        assert_eq!(estimate.get("memory"), 201 << 20);
     }
 }

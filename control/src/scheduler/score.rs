@@ -18,9 +18,6 @@ pub struct Candidate<'a> {
     pub host: &'a Host,
 }
 
-/// What a container that asks for nothing is assumed to use: 100 m CPU, 200 MB of memory.
-const ASSUMED: [(&str, i64); 2] = [("cpu", 100), ("memory", 200 * 1024 * 1024)];
-
 /// The name of the best candidate; of equals the one with fewer pods, then the first by name.
 pub fn best<'a>(pod: &Pod, placed: &Placed, candidates: &[Candidate<'a>]) -> Option<&'a str> {
     let crowds: Vec<i64> = candidates
@@ -81,17 +78,16 @@ fn avoidance(pod: &Pod, node: &Node) -> i64 {
     soft.filter(|taint| !covered(taint)).count() as i64
 }
 
-/// The free part of CPU and memory with the pod in place, averaged.
+/// The part of CPU and memory that is expected to stay free with the pod in place, averaged.
 fn least_allocated(placed: &Placed, host: &Host) -> i64 {
-    let free = |(name, assumed): (&str, i64)| {
+    let free = |name: &str| {
         let capacity = host.allocatable.get(name);
-        let asked = placed.requests.get(name);
-        let used = host.requested.get(name) + if asked == 0 { assumed } else { asked };
+        let used = host.estimated.get(name) + placed.estimate.get(name);
         if capacity <= 0 {
             0
         } else {
             (capacity - used).max(0) * 100 / capacity
         }
     };
-    ASSUMED.into_iter().map(free).sum::<i64>() / ASSUMED.len() as i64
+    (free("cpu") + free("memory")) / 2
 }

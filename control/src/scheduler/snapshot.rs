@@ -17,6 +17,8 @@ pub type HostPort = (String, String, i32);
 pub struct Placed {
     /// What it takes.
     pub requests: Resources,
+    /// What it is expected to use, for comparing nodes.
+    pub estimate: Resources,
     /// The host ports it listens on.
     pub ports: Vec<HostPort>,
     /// Pods of one group are spread.
@@ -28,6 +30,7 @@ impl Placed {
     pub fn read(pod: &Pod) -> Self {
         Placed {
             requests: resources::of_pod(pod),
+            estimate: resources::estimate_of_pod(pod),
             ports: host_ports(pod),
             group: group(pod),
         }
@@ -43,6 +46,8 @@ pub struct Host {
     pub allocatable: Resources,
     /// What its pods take together.
     pub requested: Resources,
+    /// What they are expected to use together.
+    pub estimated: Resources,
     /// Its pods.
     pub pods: HashMap<String, Placed>,
 }
@@ -84,6 +89,7 @@ impl Snapshot {
         self.remove_pod(uid);
         let host = self.hosts.entry(node.to_owned()).or_default();
         host.requested.add(&placed.requests);
+        host.estimated.add(&placed.estimate);
         host.pods.insert(uid.to_owned(), placed);
         self.places.insert(uid.to_owned(), node.to_owned());
     }
@@ -97,6 +103,7 @@ impl Snapshot {
             && let Some(placed) = host.pods.remove(uid)
         {
             host.requested.subtract(&placed.requests);
+            host.estimated.subtract(&placed.estimate);
         }
         self.drop_if_empty(&node);
     }

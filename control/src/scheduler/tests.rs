@@ -74,6 +74,32 @@ fn the_node_with_more_room_wins() {
 }
 
 #[test]
+fn pods_that_ask_for_nothing_do_not_pile_up_on_the_node_that_is_asked_for_least() {
+    let mut snapshot = Snapshot::default();
+    for name in ["n1", "n2"] {
+        let node = json!({"metadata": {"name": name},
+            "status": {"allocatable": {"cpu": "2", "memory": "16Gi", "pods": "110"}}});
+        snapshot.set_node(name, Arc::new(serde_json::from_value(node).unwrap()));
+    }
+    place(&mut snapshot, "asks", "n2", "100m", json!({}));
+    let mut counts = std::collections::BTreeMap::<String, usize>::new();
+    for index in 0..20 {
+        let pod: Pod = serde_json::from_value(json!({"metadata": {"name": format!("p{index}")},
+            "spec": {"containers": [{"name": "c"}]}}))
+        .unwrap();
+        let Decision::Bind(node) = decide(&snapshot, &pod) else {
+            panic!("no room")
+        };
+        snapshot.place(&format!("p{index}"), &node, Placed::read(&pod));
+        *counts.entry(node).or_default() += 1;
+    }
+    assert!(
+        counts.len() == 2 && counts.values().all(|count| *count >= 8),
+        "{counts:?}"
+    );
+}
+
+#[test]
 fn a_full_cluster_is_explained_in_kubernetes_words() {
     let mut snapshot = two_nodes();
     assert_eq!(
