@@ -2,7 +2,7 @@
 //!
 //! # Expected flow
 //! `Syncing → Ending → Clearing → Removing → Gone` for a deleted pod; a pod whose containers have
-//! all finished goes `Syncing → Ending → Clearing → Resting` and from there to `Clearing` once it
+//! all finished, or whose time is up, goes `Syncing → Ending → Clearing → Resting` and from there to `Clearing` once it
 //! is deleted. No state is stored anywhere: a daemon that starts anew enters at `Syncing` and
 //! walks on from what it observes.
 //!
@@ -20,7 +20,7 @@ mod sync;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Container as ContainerSpec, Pod, PodSpec};
 
 use super::memory::{Memory, Volumes};
@@ -157,7 +157,9 @@ impl Lifecycle {
     fn advance(self, view: View<'_>) -> Self {
         let deleted = is_deleted(view.pod);
         match self {
-            Self::Syncing if deleted || has_finished(view) => Self::Ending.advance(view),
+            Self::Syncing if deleted || has_finished(view) || is_overdue(view) => {
+                Self::Ending.advance(view)
+            }
             Self::Ending if !anything_lives(view) => Self::Clearing.advance(view),
             Self::Clearing if is_cleared(view) && deleted => Self::Removing.advance(view),
             Self::Clearing if is_cleared(view) => Self::Resting,
@@ -169,7 +171,13 @@ impl Lifecycle {
 
     fn plan(self, view: View<'_>) -> Plan {
         match self {
-            Self::Syncing => sync::sync(view),
+            Self::Syncing => {
+                let mut plan = sync::sync(view);
+                deadline(view.pod)
+                    .into_iter()
+                    .for_each(|at| plan.wake_at(at));
+                plan
+            }
             Self::Ending => leave::end(view),
             Self::Clearing => leave::clear(view),
             Self::Resting => Plan::default(),
@@ -226,6 +234,18 @@ fn restarts(policy: &str, code: i32) -> bool {
         "OnFailure" => code != 0,
         _ => true,
     }
+}
+
+/// When the pod must have ended, counted from its start as the API was told it.
+fn deadline(pod: &Pod) -> Option<Timestamp> {
+    let seconds = spec(pod).active_deadline_seconds?;
+    let start = pod.status.as_ref()?.start_time.as_ref()?.0;
+    start.checked_add(SignedDuration::from_secs(seconds)).ok()
+}
+
+/// The pod has been on its node for longer than its `activeDeadlineSeconds`.
+pub fn is_overdue(view: View<'_>) -> bool {
+    deadline(view.pod).is_some_and(|at| at <= view.now)
 }
 
 /// Every container has ended and none will start again, or initialisation has failed for good.

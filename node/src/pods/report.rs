@@ -12,11 +12,17 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::conditions;
 use super::memory::{ContainerMemory, StartFailure};
 use super::observed::{Container, Exit, RunState};
-use super::plan::{View, crash_wait, is_sidecar, is_started, restart_policy, spec};
+use super::plan::{View, crash_wait, is_overdue, is_sidecar, is_started, restart_policy, spec};
 use super::resources::qos_class;
 
 /// How long a failed pull shows as itself before it shows as a back-off.
 pub const ERROR_SHOWN: SignedDuration = SignedDuration::from_secs(2);
+
+/// Why a pod failed whose time was up, as the API words it.
+pub const OVERDUE: (&str, &str) = (
+    "DeadlineExceeded",
+    "Pod was active on the node longer than the specified deadline",
+);
 
 /// What a status says beyond the pod itself.
 #[derive(Clone, Copy)]
@@ -74,6 +80,11 @@ pub fn pod_status(view: View<'_>, facts: &Facts<'_>) -> PodStatus {
         )),
         ..before
     };
+    if phase == "Failed" && facts.before.phase.as_deref() != Some("Failed") && is_overdue(view) {
+        let (reason, message) = OVERDUE;
+        status.reason = Some(reason.to_owned());
+        status.message = Some(message.to_owned());
+    }
     status.conditions = Some(conditions::update(view, &status));
     status
 }
@@ -112,7 +123,7 @@ fn phase(
     let never_ran = |s: &ContainerStatus| waiting(s).is_some() && last_exit(s).is_none();
     let running = main.iter().filter(|s| is_running(s)).count();
     if facts.over && running == 0 {
-        return if main.iter().all(succeeded) && !main.is_empty() {
+        return if main.iter().all(succeeded) && !main.is_empty() && !is_overdue(view) {
             "Succeeded"
         } else {
             "Failed"

@@ -23,9 +23,11 @@ use super::memory::{Memory, Retry, StartFailure, Volumes};
 use super::names::PodId;
 use super::objects::Sources;
 use super::observed::{Container, Observed, Reader, RunState};
-use super::plan::{Action, Lifecycle, Plan, View, spec, start_wait};
+use super::plan::{
+    Action, Lifecycle, Plan, View, has_finished, is_deleted, is_overdue, spec, start_wait,
+};
 use super::probes::{Kind, Report};
-use super::report::{ERROR_SHOWN, Facts, pod_status};
+use super::report::{ERROR_SHOWN, Facts, OVERDUE, pod_status};
 use super::start::StartJob;
 use super::stop::StopJob;
 use super::volumes::tokens::Tokens;
@@ -162,6 +164,11 @@ impl Worker {
         let (next, plan) = self.lifecycle.step(view);
         if next != self.lifecycle {
             tracing::debug!(pod = self.id.describe(), from = ?self.lifecycle, to = ?next, "lifecycle");
+        }
+        let ends = self.lifecycle == Lifecycle::Syncing && next != Lifecycle::Syncing;
+        if ends && is_overdue(view) && !has_finished(view) && !is_deleted(view.pod) {
+            let (reason, message) = OVERDUE;
+            self.ctx.event(&self.pod, None, Normal, reason, message);
         }
         self.lifecycle = next;
         if next != Lifecycle::Syncing {

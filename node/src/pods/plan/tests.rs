@@ -95,6 +95,36 @@ fn deleted(mut pod: Pod, grace: i64) -> Pod {
     pod
 }
 
+/// A pod that the API was told to have started at second 40, with so many seconds to live.
+fn limited(seconds: i64) -> Pod {
+    let mut pod = pod(json!({"activeDeadlineSeconds": seconds, "containers": [{"name": "a"}]}));
+    pod.status = serde_json::from_value(json!({"startTime": at(40).to_string()})).unwrap();
+    pod
+}
+
+#[test]
+fn a_pod_ends_when_its_time_is_up_and_is_looked_at_then() {
+    let running = in_sandbox(vec![container("a", 0, running())]);
+    let early = step(Lifecycle::Syncing, &limited(61), &running, &ready_memory());
+    assert_eq!((early.0, early.1.wake), (Lifecycle::Syncing, Some(at(101))));
+    assert!(early.1.actions.is_empty());
+    let (state, plan) = step(Lifecycle::Syncing, &limited(60), &running, &ready_memory());
+    assert_eq!(state, Lifecycle::Ending);
+    let Action::Stop { reason, grace, .. } = &plan.actions[0] else {
+        panic!("{:?}", plan.actions);
+    };
+    assert_eq!((*reason, grace.as_secs()), (StopReason::PodEnds, 30));
+    // One that never got as far as a container has nothing to end.
+    let waiting = Observed::default();
+    let (state, _) = step(
+        Lifecycle::Syncing,
+        &limited(60),
+        &waiting,
+        &Memory::default(),
+    );
+    assert_eq!(state, Lifecycle::Resting);
+}
+
 #[test]
 fn a_new_pod_gets_volumes_and_sandbox_at_once() {
     let (state, plan) = step(

@@ -362,3 +362,27 @@ fn host_network_pods_have_the_nodes_address() {
         Some("192.0.2.1")
     );
 }
+
+#[test]
+fn a_pod_whose_time_is_up_has_failed_for_that_reason() {
+    let mut limited = pod(json!({"activeDeadlineSeconds": 60, "containers": [{"name": "a"}]}));
+    limited.status = serde_json::from_value(json!({"startTime": at(40).to_string()})).unwrap();
+    let ended = observed(vec![container("a", 0, exited(0))]);
+    let status = report(&limited, &ended, &Memory::default(), true);
+    assert_eq!(status.phase.as_deref(), Some("Failed"));
+    assert_eq!(status.reason.as_deref(), Some("DeadlineExceeded"));
+    // Until the last container has ended the pod runs.
+    let ending = observed(vec![container("a", 0, running())]);
+    let status = report(&limited, &ending, &Memory::default(), true);
+    assert_eq!(
+        (status.phase.as_deref(), status.reason),
+        (Some("Running"), None)
+    );
+    // An end that was reported before stays as it was.
+    limited.status.as_mut().unwrap().phase = Some("Succeeded".into());
+    let status = report(&limited, &ended, &Memory::default(), true);
+    assert_eq!(
+        (status.phase.as_deref(), status.reason),
+        (Some("Succeeded"), None)
+    );
+}
