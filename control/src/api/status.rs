@@ -51,6 +51,22 @@ impl Status {
         Self::new(StatusCode::BAD_REQUEST, "BadRequest", message)
     }
 
+    /// What a node said instead of an answer, in the words of the API.
+    pub(super) fn of_node(code: StatusCode, said: &str) -> Self {
+        let said = said.trim();
+        match code {
+            StatusCode::BAD_REQUEST => Self::bad_request(said),
+            StatusCode::NOT_FOUND => Self::new(code, "NotFound", said),
+            StatusCode::FORBIDDEN => Self::forbidden(said),
+            StatusCode::INTERNAL_SERVER_ERROR => Self::internal(said),
+            other => Self::new(
+                other,
+                "Unknown",
+                format!("the node answered {other}: {said}"),
+            ),
+        }
+    }
+
     /// 401: nobody may do this without saying who they are.
     pub(super) fn unauthorized() -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "Unauthorized", "Unauthorized")

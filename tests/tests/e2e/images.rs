@@ -65,6 +65,13 @@ fn a_missing_image_is_reported_and_backed_off(world: &World) -> Result<()> {
     space.field_becomes("pod/lost", WAITING, |v| v == "ImagePullBackOff")?;
     let text = space.run(&["describe", "pod", "lost"])?;
     ensure!(text.contains(&image) && text.contains("Failed"), "{text}");
+    for kubectl in [&world.kubectl, &world.oldest] {
+        let said = kubectl.refused(&["-n", &space.name, "logs", "lost"], None)?;
+        ensure!(
+            said.contains("container \"main\" in pod \"lost\" is waiting to start"),
+            "{said}"
+        );
+    }
     Ok(())
 }
 

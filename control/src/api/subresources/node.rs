@@ -1,6 +1,9 @@
 //! What a node answers: logs, exec, attach and port-forward of its pods, and anything under `proxy`.
 
+use std::time::Duration;
+
 use http::Request;
+use http_body_util::BodyExt;
 use serde_json::Value;
 
 use crate::api::body::{Body, Reply};
@@ -8,6 +11,11 @@ use crate::api::proxy::node_address;
 use crate::api::status::{Result, Status};
 use crate::api::value::{items, name, namespace, text};
 use crate::api::verbs::Call;
+
+/// Bytes of a refusal that are read.
+const MAX_REFUSAL: usize = 16 << 10;
+/// How long a node may take to say no.
+const REFUSAL_TIME: Duration = Duration::from_secs(10);
 
 /// Forwards a pod's subresource under the path that a kubelet knows.
 pub(super) async fn pod(call: &Call, subresource: &str, request: Request<Body>) -> Result<Reply> {
@@ -28,7 +36,28 @@ pub(super) async fn pod(call: &Call, subresource: &str, request: Request<Body>) 
         .query()
         .map(|query| format!("?{query}"))
         .unwrap_or_default();
-    send(call, node, &format!("{path}{query}"), request).await
+    let reply = send(call, node, &format!("{path}{query}"), request).await?;
+    if reply.status().is_client_error() || reply.status().is_server_error() {
+        return Err(refusal(reply).await);
+    }
+    Ok(reply)
+}
+
+/// A node refuses in plain text; clients of the API look for a Status.
+async fn refusal(reply: Reply) -> Status {
+    let code = reply.status();
+    let (mut body, mut said) = (reply.into_body(), Vec::new());
+    let reading = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            said.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
+            if said.len() > MAX_REFUSAL {
+                break;
+            }
+        }
+    };
+    // What has come by then is better than nothing.
+    let _ = tokio::time::timeout(REFUSAL_TIME, reading).await;
+    Status::of_node(code, &String::from_utf8_lossy(&said))
 }
 
 /// `nodes/NAME/proxy/PATH` becomes `/PATH` on the node.
@@ -126,6 +155,25 @@ mod tests {
             .collect();
         json!({"metadata": {"name": "web", "namespace": "shop"}, "spec": {"containers": containers,
             "initContainers": [{"name": "init"}]}})
+    }
+
+    #[tokio::test]
+    async fn what_a_node_says_in_plain_text_becomes_a_status() {
+        for (code, reason) in [
+            (400, "BadRequest"),
+            (404, "NotFound"),
+            (500, "InternalError"),
+        ] {
+            let code = http::StatusCode::from_u16(code).unwrap();
+            let said = "container \"a\" in pod \"p\" is waiting to start: ErrImagePull\n";
+            let status = refusal(crate::api::body::text(code, said)).await;
+            assert_eq!((status.code, status.reason), (code, reason));
+            assert!(
+                status
+                    .message
+                    .ends_with("is waiting to start: ErrImagePull")
+            );
+        }
     }
 
     #[test]
