@@ -7,6 +7,7 @@ use super::body::Reply;
 use super::kinds::Target;
 use super::options::FieldValidation;
 use super::status::{Result, Status};
+use super::write::Part;
 use crate::schema;
 
 /// Checks a decoded body against the schema and returns the warnings for the client; `repeated`
@@ -45,6 +46,14 @@ pub(super) fn check(
         }
         FieldValidation::Warn => Ok(odd),
         _ => Ok(Vec::new()),
+    }
+}
+
+/// What the writer of an object should know although it is valid.
+pub(super) fn in_vain(target: Target, part: Part, object: &Value) -> Vec<String> {
+    match part {
+        Part::Whole => (target.kind.warnings)(object),
+        _ => Vec::new(),
     }
 }
 

@@ -5,7 +5,9 @@ use serde_json::{Value, json};
 use super::age::age;
 use super::column::{AGE, NAME, integer, name, string, wide};
 use super::kind::{FieldError, Kind, ScalePaths};
-use super::pod_spec::{template_defaults, template_selector, validate_template, wide_cells};
+use super::pod_spec::{
+    in_vain, template_defaults, template_selector, validate_template, wide_cells,
+};
 use super::prepare;
 use super::rules::{At, Faults, fraction_or_count, immutable, non_negative, required_one_of};
 use super::value::{child, default, default_text, int, text};
@@ -38,6 +40,7 @@ pub(super) static KIND: Kind = Kind {
     default: |object| KIND.complete(object, set_defaults),
     prepare: prepare::status_and_generation,
     validate,
+    warnings: |object| in_vain(&At::root(object).dig(&["spec", "template", "spec"])),
     ..Kind::PLAIN
 };
 

@@ -40,6 +40,9 @@ pub struct Kind {
     pub prepare: fn(new: &mut Value, old: Option<&Value>),
     /// Every fault of the object, none if it may be stored. Metadata is checked by the machinery.
     pub validate: fn(new: &Value, old: Option<&Value>) -> Vec<FieldError>,
+    /// What a valid object asks for in vain, each a sentence that begins with the field's path; its
+    /// writer hears it as a warning.
+    pub warnings: fn(&Value) -> Vec<String>,
     /// Field selectors beyond `metadata.name` and `metadata.namespace`: label and how to read it.
     pub fields: &'static [FieldSelector],
 }
@@ -81,6 +84,7 @@ impl Kind {
         default: |_| {},
         prepare: prepare::nothing,
         validate: |_, _| Vec::new(),
+        warnings: |_| Vec::new(),
         fields: &[],
     };
 }

@@ -5,7 +5,9 @@ use serde_json::Value;
 use super::age::age;
 use super::column::{AGE, NAME, integer, name, wide};
 use super::kind::{FieldError, Kind, ScalePaths};
-use super::pod_spec::{template_defaults, template_selector, validate_template, wide_cells};
+use super::pod_spec::{
+    in_vain, template_defaults, template_selector, validate_template, wide_cells,
+};
 use super::prepare;
 use super::rules::{At, Faults, immutable, non_negative};
 use super::value::{child, default, int};
@@ -38,6 +40,7 @@ pub(super) static KIND: Kind = Kind {
     default: |set| KIND.complete(set, set_defaults),
     prepare: prepare::status_and_generation,
     validate,
+    warnings: |object| in_vain(&At::root(object).dig(&["spec", "template", "spec"])),
     fields: &[("status.replicas", |set| {
         int(set, "/status/replicas").unwrap_or(0).to_string()
     })],

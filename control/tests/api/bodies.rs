@@ -151,6 +151,33 @@ async fn an_unknown_field_that_was_let_through_is_not_kept() {
 }
 
 #[tokio::test]
+async fn what_is_asked_for_in_vain_is_told_when_it_is_written() {
+    let control = Control::start(&[]).await;
+    let pods = "/api/v1/namespaces/default/pods";
+    let mut wishful = pod("wishful");
+    wishful["spec"]["containers"][0]["ports"] = json!([{"containerPort": 80, "hostPort": 80}]);
+    let made = control.post(pods, &wishful).await;
+    let warnings = made.warnings();
+    assert!(
+        warnings[0].contains("spec.containers[0].ports[0].hostPort: "),
+        "{warnings:?}"
+    );
+    made.expect(201);
+    let status = json!({"status": {"phase": "Running"}});
+    let path = format!("{pods}/wishful/status");
+    let written = control
+        .patch(&path, support::http::MERGE_PATCH, &status)
+        .await;
+    assert!(written.warnings().is_empty(), "{:?}", written.warnings());
+    for (field, class) in [("runtimeClassName", "kata"), ("priorityClassName", "high")] {
+        let mut pod = pod("classy");
+        pod["spec"][field] = class.into();
+        let why = control.post(pods, &pod).await.refused(403, "Forbidden");
+        assert!(why.contains(class), "{why}");
+    }
+}
+
+#[tokio::test]
 async fn fields_that_occur_twice_are_treated_like_unknown_ones() {
     let control = Control::start(&[]).await;
     let body = r#"{"metadata":{"name":"twice"},"data":{"a":"1","b":"1","a":"2"}}"#;

@@ -9,6 +9,7 @@ use crate::api::body::{Body, Reply};
 use crate::api::options::WriteOptions;
 use crate::api::status::{Result, Status};
 use crate::api::value::{name, namespace, text};
+use crate::api::write::Part;
 use crate::api::{admission, decode, fields, meta, negotiate};
 
 /// Attempts to find a free name for generateName.
@@ -20,7 +21,8 @@ pub(super) async fn create(call: &Call, body: Body) -> Result<Reply> {
     let decoded = decode::decode(&bytes, &negotiate::content_type(&call.headers))?;
     let object = decoded.object;
     agrees(call, &object)?;
-    let warnings = fields::check(call.target, &object, &decoded.repeated, options.validation)?;
+    let mut warnings = fields::check(call.target, &object, &decoded.repeated, options.validation)?;
+    warnings.extend(fields::in_vain(call.target, Part::Whole, &object));
     admission::node::created(&call.user, call.target, &object)?;
     let generated = name(&object).is_empty();
     let mut attempt = 1;

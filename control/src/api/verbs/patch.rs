@@ -22,7 +22,9 @@ pub(super) async fn patch(call: &Call, part: Part, body: Body) -> Result<Reply> 
         let new = patch.apply(call.target.kind, old)?;
         super::create::agrees(call, &new)?;
         super::permitted(call, part, old, &new)?;
-        *warnings.lock() = fields::check(call.target, &new, &[], options.validation)?;
+        let mut told = fields::check(call.target, &new, &[], options.validation)?;
+        told.extend(fields::in_vain(call.target, part, &new));
+        *warnings.lock() = told;
         Ok(new)
     };
     let modified = call

@@ -24,7 +24,8 @@ pub(super) async fn update(call: &Call, part: Part, body: Body) -> Result<Reply>
             "the name of the object ({have}) does not match the name on the URL ({want})"
         )));
     }
-    let warnings = fields::check(call.target, &object, &decoded.repeated, options.validation)?;
+    let mut warnings = fields::check(call.target, &object, &decoded.repeated, options.validation)?;
+    warnings.extend(fields::in_vain(call.target, part, &object));
     object["apiVersion"] = call.target.api_version().into();
     object["kind"] = call.target.kind.kind.into();
     let candidate = |old: &Value| {

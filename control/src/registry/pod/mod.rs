@@ -11,6 +11,7 @@ use super::column::{AGE, NAME, string, wide};
 use super::kind::Kind;
 use super::pod_spec;
 use super::prepare;
+use super::rules::At;
 use super::value::{default, flag, put, text};
 
 /// Pod of v1.
@@ -36,6 +37,7 @@ pub(super) static KIND: Kind = Kind {
     default: |pod| KIND.complete(pod, pod_spec::pod_defaults),
     prepare,
     validate: validate::validate,
+    warnings: |pod| pod_spec::in_vain(&At::root(pod).get("spec")),
     fields: &[
         ("spec.nodeName", |pod| {
             text(pod, "/spec/nodeName").to_owned()

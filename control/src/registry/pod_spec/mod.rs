@@ -5,12 +5,14 @@ mod container;
 mod default;
 mod validate;
 mod volume;
+mod warnings;
 
 pub(super) use columns::wide_cells;
 pub(super) use default::{pod_defaults, template_defaults};
 pub(super) use validate::{
     spec as validate_spec, template as validate_template, template_selector,
 };
+pub(super) use warnings::in_vain;
 
 /// The lists of containers that a pod spec has.
 const CONTAINER_LISTS: [&str; 3] = ["initContainers", "containers", "ephemeralContainers"];
