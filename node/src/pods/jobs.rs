@@ -50,6 +50,9 @@ pub struct OtherJob {
     pub status: PodStatus,
 }
 
+/// The reason of what was given up because the pod ends.
+pub const CANCELLED: &str = "Cancelled";
+
 /// How an action ended.
 #[derive(Debug)]
 pub struct Outcome {
@@ -66,7 +69,7 @@ impl Job {
         let given_up = matches!(action, Action::Start { .. } | Action::PrepareVolumes);
         let result = tokio::select! {
             result = self.carry_out(&ctx) => result,
-            () = over.cancelled(), if given_up => Err(failed("Cancelled", &"the pod ends")),
+            () = over.cancelled(), if given_up => Err(failed(CANCELLED, &"the pod ends")),
         };
         Outcome { action, result }
     }

@@ -18,7 +18,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::context::Context;
 use super::events::Severity::{Normal, Warning};
-use super::jobs::{Job, OtherJob, Outcome};
+use super::jobs::{CANCELLED, Job, OtherJob, Outcome};
 use super::memory::{Memory, Retry, StartFailure, Volumes};
 use super::names::PodId;
 use super::objects::Sources;
@@ -463,6 +463,8 @@ impl Worker {
                 memory.retry = Default::default();
                 return;
             }
+            // The pod ends: that is no fault of the container's.
+            (Action::Start { .. }, Err(failure)) if failure.reason == CANCELLED => return,
             (Action::Start { container, .. }, Err(failure)) => {
                 let memory = self.memory.container(container);
                 memory.retry.attempt(now);
@@ -470,7 +472,7 @@ impl Worker {
                 return;
             }
             // Half-made volumes must be taken away as whole ones are.
-            (Action::PrepareVolumes, Err(failure)) if failure.reason == "Cancelled" => {
+            (Action::PrepareVolumes, Err(failure)) if failure.reason == CANCELLED => {
                 self.memory.volumes = Volumes::Ready;
             }
             (Action::PrepareVolumes, Ok(())) => {

@@ -43,7 +43,7 @@ impl Tokens {
                 Ok(token) => {
                     self.held.insert(wish, token);
                 }
-                Err(error) if !self.held.contains_key(&wish) => return Err(error.to_string()),
+                Err(error) if !self.held.contains_key(&wish) => return Err(plain(error)),
                 Err(error) => tracing::warn!(%error, "token not renewed"),
             }
         }
@@ -61,6 +61,14 @@ impl Tokens {
     /// When the first token is due; `None` without tokens.
     pub fn renew_at(&self) -> Option<Timestamp> {
         self.held.values().map(|token| token.renew_at).min()
+    }
+}
+
+/// What the API said, without the form in which it said it.
+fn plain(error: kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message,
+        other => other.to_string(),
     }
 }
 
