@@ -37,6 +37,9 @@ pub(crate) enum TargetError {
         /// What was asked for.
         port: String,
     },
+    /// The Service stands for a name outside.
+    #[error("Service {0} is another name for {1}: ask about an address of that")]
+    Alias(String, String),
     /// Nothing to connect to.
     #[error("{0} has no address")]
     NoAddress(String),
@@ -151,6 +154,9 @@ pub(crate) fn of_service(
 ) -> Result<Option<Destination>, TargetError> {
     let label = label(&service.metadata);
     let spec = service.spec.clone().unwrap_or_default();
+    if let Some(alias) = spec.external_name.filter(|alias| !alias.is_empty()) {
+        return Err(TargetError::Alias(label, alias));
+    }
     let ports = spec.ports.unwrap_or_default();
     let is_asked = |known: &&k8s_openapi::api::core::v1::ServicePort| {
         known.name.as_deref() == Some(port) || known.port.to_string() == port
@@ -233,6 +239,17 @@ mod tests {
             namespace: namespace.into(),
             name: name.into(),
         }
+    }
+
+    #[test]
+    fn a_service_that_is_another_name_has_no_port_of_its_own() {
+        let service: Service = from_value(json!({"metadata": {"namespace": "shop", "name": "ext"},
+            "spec": {"type": "ExternalName", "externalName": "example.com"}}))
+        .unwrap();
+        assert_eq!(
+            of_service(&service, "80"),
+            Err(TargetError::Alias("shop/ext".into(), "example.com".into()))
+        );
     }
 
     #[test]

@@ -94,6 +94,42 @@ pub(crate) enum VerdictArg {
     Dropped,
 }
 
+/// A protocol that has ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PortProtocol {
+    Tcp,
+    Udp,
+}
+
+impl PortProtocol {
+    /// The name by which nodes know it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+        }
+    }
+}
+
+/// A protocol of which there are flows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FlowProtocol {
+    Tcp,
+    Udp,
+    Icmp,
+}
+
+impl FlowProtocol {
+    /// The name by which nodes know it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+            Self::Icmp => "ICMP",
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct ObserveArgs {
     /// Go on with what happens from now.
@@ -108,9 +144,9 @@ pub(crate) struct ObserveArgs {
     /// Only flows that were forwarded, or dropped.
     #[arg(long, value_enum)]
     pub(crate) verdict: Option<VerdictArg>,
-    /// Only flows of this protocol: tcp, udp or icmp.
-    #[arg(long)]
-    pub(crate) protocol: Option<String>,
+    /// Only flows of this protocol.
+    #[arg(long, value_enum, ignore_case = true)]
+    pub(crate) protocol: Option<FlowProtocol>,
     /// At most so many past events of each node.
     #[arg(long, default_value_t = 0, hide_default_value = true)]
     pub(crate) last: u32,
@@ -134,9 +170,9 @@ pub(crate) struct WhyArgs {
     /// Where to: SERVICE:PORT, POD:PORT or IP:PORT; names may have a kind and a namespace before
     /// them (svc/web:80, shop/web:80, pod/shop/web-1:8080), ports may be names.
     pub(crate) target: String,
-    /// tcp or udp; by default what the port says, or tcp.
-    #[arg(long)]
-    pub(crate) protocol: Option<String>,
+    /// The protocol; by default what the port says, or tcp.
+    #[arg(long, value_enum, ignore_case = true)]
+    pub(crate) protocol: Option<PortProtocol>,
     /// Output format.
     #[arg(short, long, value_enum, default_value_t)]
     pub(crate) output: Output,
@@ -159,6 +195,15 @@ mod tests {
         assert_eq!(cli.access.namespace.as_deref(), Some("shop"));
         assert_eq!(cli.access.context.as_deref(), Some("dev"));
         assert_eq!(cli.access.timeout, Duration::from_secs(5));
+    }
+
+    #[test]
+    fn a_protocol_is_one_that_is_known_in_any_case() {
+        let parse = |words: &[&str]| Cli::try_parse_from([&["netctl"], words].concat());
+        assert!(parse(&["observe", "--protocol", "ICMP"]).is_ok());
+        assert!(parse(&["observe", "--protocol", "xyz"]).is_err());
+        assert!(parse(&["why", "a", "b:1", "--protocol", "UDP"]).is_ok());
+        assert!(parse(&["why", "a", "b:1", "--protocol", "sctp"]).is_err());
     }
 
     #[test]

@@ -15,9 +15,11 @@ pub(crate) async fn load(access: &Access) -> anyhow::Result<kube::Config> {
         user: access.user.clone(),
     };
     let mut config = match files(access, std::env::var_os("KUBECONFIG").as_deref())? {
-        Some(merged) => kube::Config::from_custom_kubeconfig(merged, &options)
-            .await
-            .context("the kubeconfig is not usable")?,
+        Some(merged) => {
+            known_user(&merged, access)?;
+            let loaded = kube::Config::from_custom_kubeconfig(merged, &options).await;
+            loaded.context("the kubeconfig is not usable")?
+        }
         None => kube::Config::incluster().map_err(|_| {
             anyhow::anyhow!(
                 "no kubeconfig: give --kubeconfig, set KUBECONFIG or make ~/.kube/config"
@@ -28,6 +30,16 @@ pub(crate) async fn load(access: &Access) -> anyhow::Result<kube::Config> {
         config.default_namespace.clone_from(namespace);
     }
     Ok(config)
+}
+
+/// A user that the file does not have would make the request one of nobody's.
+fn known_user(config: &Kubeconfig, access: &Access) -> anyhow::Result<()> {
+    let Some(wanted) = &access.user else {
+        return Ok(());
+    };
+    let known = config.auth_infos.iter().any(|user| user.name == *wanted);
+    anyhow::ensure!(known, "the kubeconfig has no user {wanted:?}");
+    Ok(())
 }
 
 /// The flag's file alone; or those of the variable, merged, without the missing ones; or the one
@@ -122,6 +134,10 @@ mod tests {
         assert_eq!(load(&access).await.unwrap().default_namespace, "ns-one");
         access.namespace = Some("shop".into());
         assert_eq!(load(&access).await.unwrap().default_namespace, "shop");
+        access.user = Some("absent".into());
+        let why = load(&access).await.unwrap_err().to_string();
+        assert_eq!(why, "the kubeconfig has no user \"absent\"");
+        access.user = None;
         access.context = Some("absent".into());
         assert!(load(&access).await.is_err());
     }

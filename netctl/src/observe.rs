@@ -51,7 +51,9 @@ fn request(args: &ObserveArgs, namespace: Option<&str>) -> ObserveRequest {
         namespace: namespace.unwrap_or_default().to_owned(),
         service: args.service.clone().unwrap_or_default(),
         verdict: verdict.into(),
-        protocol: args.protocol.clone().unwrap_or_default(),
+        protocol: args
+            .protocol
+            .map_or_else(String::new, |it| it.name().to_owned()),
         follow: args.follow,
         last: args.last,
     }

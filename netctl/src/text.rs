@@ -74,11 +74,20 @@ pub(crate) fn columns(rows: &[Vec<String>]) -> String {
 pub(crate) fn one_line(error: &anyhow::Error) -> String {
     let mut line = String::new();
     for cause in error.chain() {
-        let text = first_line(&cause.to_string());
+        // A refusal of the API in its own words; as a cause it would come again with all its fields.
+        let refusal = match cause.downcast_ref::<kube::Error>() {
+            Some(kube::Error::Api(status)) => Some(first_line(&status.message)),
+            _ => None,
+        };
+        let is_last = refusal.is_some();
+        let text = refusal.unwrap_or_else(|| first_line(&cause.to_string()));
         if line.is_empty() {
             line = text;
         } else if !line.contains(&text) {
             line = format!("{line}: {text}");
+        }
+        if is_last {
+            break;
         }
     }
     line
@@ -234,6 +243,13 @@ mod tests {
             .context("connect")
             .context("open: connect");
         assert_eq!(one_line(&error), "open: connect: connection refused");
+    }
+
+    #[test]
+    fn a_refusal_of_the_api_is_told_in_its_own_words() {
+        let status = kube::core::Status::failure("pods is forbidden", "Forbidden").with_code(403);
+        let error = anyhow::Error::new(kube::Error::Api(status.boxed())).context("list pods");
+        assert_eq!(one_line(&error), "list pods: pods is forbidden");
     }
 
     #[test]

@@ -74,12 +74,17 @@ async fn resolve(cluster: &Cluster, args: &WhyArgs) -> anyhow::Result<Question> 
     let pod = pod.with_context(absent)?;
     let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
     let node = node.with_context(|| format!("pod {} runs on no node yet", args.pod))?;
+    if let Some(phase) = ended(&pod) {
+        bail!(
+            "pod {}/{} has ended ({phase}): nothing connects from it any more",
+            name.namespace,
+            name.name
+        );
+    }
     let target = Target::parse(&args.target, &name.namespace)?;
     let destination = find(cluster, target).await?;
-    let protocol = args
-        .protocol
-        .clone()
-        .or_else(|| destination.protocol.clone());
+    let asked = args.protocol.map(|protocol| protocol.name().to_owned());
+    let protocol = asked.or_else(|| destination.protocol.clone());
     let protocol = protocol.map_or("TCP".to_owned(), |text| text.to_ascii_uppercase());
     Ok(Question {
         namespace: name.namespace,
@@ -166,6 +171,12 @@ async fn pod_of_deployment(cluster: &Cluster, name: &Name) -> anyhow::Result<Opt
     let first =
         first.with_context(|| format!("Deployment {namespace}/{name} has no running pod"))?;
     Ok(Some(first))
+}
+
+/// The phase of a pod whose containers have ended for good.
+fn ended(pod: &Pod) -> Option<&str> {
+    let phase = pod.status.as_ref()?.phase.as_deref()?;
+    matches!(phase, "Succeeded" | "Failed").then_some(phase)
 }
 
 fn is_running(pod: &Pod) -> bool {
