@@ -15,6 +15,7 @@ pub(crate) const CASES: &[Case] = cases![
     failed_liveness_probes_of_every_kind_restart,
     a_startup_probe_holds_the_others_back,
     sigterm_comes_first_and_sigkill_after_the_grace_period,
+    a_pod_whose_time_is_up_is_ended_and_has_failed,
 ];
 
 const READY: &str = ".status.containerStatuses[0].ready";
@@ -274,5 +275,16 @@ fn sigterm_comes_first_and_sigkill_after_the_grace_period(world: &World) -> Resu
         "{:?}",
         begin.elapsed()
     );
+    Ok(())
+}
+
+fn a_pod_whose_time_is_up_is_ended_and_has_failed(world: &World) -> Result<()> {
+    let space = world.namespace("deadline")?;
+    space.apply(&pod("brief", "activeDeadlineSeconds: 2,", "args: [serve]"))?;
+    space.field_becomes("pod/brief", ".status.phase", |v| v == "Failed")?;
+    let reason = space.field("pod/brief", ".status.reason")?;
+    ensure!(reason == "DeadlineExceeded", "{reason:?}");
+    let ended = space.field("pod/brief", ".status.containerStatuses[0].state")?;
+    ensure!(ended.contains("terminated"), "{ended}");
     Ok(())
 }
