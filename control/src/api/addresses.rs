@@ -90,6 +90,41 @@ struct Taken {
     next_port: u16,
 }
 
+/// A place in a Service where a port of the range stands.
+struct Slot {
+    /// Its name in errors.
+    field: String,
+    /// What holds it, as a JSON pointer.
+    pointer: String,
+    member: &'static str,
+    protocol: String,
+}
+
+fn node_port(service: &Value, index: usize) -> Slot {
+    let pointer = format!("/spec/ports/{index}");
+    Slot {
+        field: format!("spec.ports[{index}].nodePort"),
+        protocol: text(service, &format!("{pointer}/protocol")).to_owned(),
+        pointer,
+        member: "nodePort",
+    }
+}
+
+/// Where load balancers ask a node whether it has an endpoint, by HTTP.
+fn health_port() -> Slot {
+    Slot {
+        field: "spec.healthCheckNodePort".to_owned(),
+        pointer: "/spec".to_owned(),
+        member: "healthCheckNodePort",
+        protocol: "TCP".to_owned(),
+    }
+}
+
+fn has_health_port(service: &Value) -> bool {
+    text(service, "/spec/type") == "LoadBalancer"
+        && text(service, "/spec/externalTrafficPolicy") == "Local"
+}
+
 /// What is taken by which Service.
 pub(super) struct Addresses {
     plan: AddressPlan,
@@ -201,14 +236,19 @@ impl Addresses {
         }
         let balanced = kind == "LoadBalancer"
             && service.pointer("/spec/allocateLoadBalancerNodePorts") != Some(&json!(false));
+        let mut slots = Vec::new();
         if kind == "NodePort" || balanced {
-            let held = old.map(ports).unwrap_or_default();
             let count = items(service, "/spec/ports").len();
-            for index in 0..count {
-                match self.reserve_port(taken, owner, service, index, &held) {
-                    Ok(port) => reservation.ports.extend(port),
-                    Err(fault) => faults.push(fault),
-                }
+            slots.extend((0..count).map(|index| node_port(service, index)));
+        }
+        if has_health_port(service) {
+            slots.push(health_port());
+        }
+        let held = old.map(ports).unwrap_or_default();
+        for slot in slots {
+            match self.reserve_port(taken, owner, service, &slot, &held) {
+                Ok(port) => reservation.ports.extend(port),
+                Err(fault) => faults.push(fault),
             }
         }
         if faults.is_empty() {
@@ -279,16 +319,19 @@ impl Addresses {
         taken: &mut Taken,
         owner: &str,
         service: &mut Value,
-        index: usize,
+        slot: &Slot,
         held: &[Port],
     ) -> Result<Option<Port>, FieldError> {
-        let field = format!("spec.ports[{index}].nodePort");
-        let pointer = format!("/spec/ports/{index}");
-        let protocol = text(service, &format!("{pointer}/protocol")).to_owned();
-        let wanted = integer(service, &format!("{pointer}/nodePort")).unwrap_or(0);
+        let Slot {
+            field,
+            pointer,
+            member,
+            protocol,
+        } = slot;
+        let wanted = integer(service, &format!("{pointer}/{member}")).unwrap_or(0);
         let port = if wanted == 0 {
-            self.free_port(taken, &protocol).ok_or_else(|| {
-                invalid(&field, "no port is left in the node port range".to_owned())
+            self.free_port(taken, protocol).ok_or_else(|| {
+                invalid(field, "no port is left in the node port range".to_owned())
             })?
         } else {
             let port = u16::try_from(wanted)
@@ -303,13 +346,13 @@ impl Addresses {
                     range.end()
                 )
             };
-            let port = port.ok_or_else(|| invalid(&field, why()))?;
+            let port = port.ok_or_else(|| invalid(field, why()))?;
             if held.contains(&(protocol.clone(), port)) {
                 return Ok(None);
             }
             if taken.ports.contains_key(&(protocol.clone(), port)) {
                 return Err(invalid(
-                    &field,
+                    field,
                     format!("{port}: provided port is already allocated"),
                 ));
             }
@@ -318,10 +361,10 @@ impl Addresses {
         taken
             .ports
             .insert((protocol.clone(), port), owner.to_owned());
-        if let Some(slot) = service.pointer_mut(&pointer) {
-            slot["nodePort"] = port.into();
+        if let Some(parent) = service.pointer_mut(pointer) {
+            parent[*member] = port.into();
         }
-        Ok(Some((protocol, port)))
+        Ok(Some((protocol.clone(), port)))
     }
 
     fn free_port(&self, taken: &mut Taken, protocol: &str) -> Option<u16> {
@@ -359,17 +402,18 @@ fn ips(service: &Value) -> Vec<Ipv4Addr> {
     ips
 }
 
-/// The node ports of a Service.
+/// The node ports of a Service, that of its health check among them.
 fn ports(service: &Value) -> Vec<Port> {
+    let number = |number: Option<i64>| u16::try_from(number?).ok().filter(|port| *port > 0);
     let port = |port: &Value| {
-        let number = u16::try_from(integer(port, "/nodePort")?)
-            .ok()
-            .filter(|port| *port > 0)?;
+        let number = number(integer(port, "/nodePort"))?;
         Some((text(port, "/protocol").to_owned(), number))
     };
+    let health = number(integer(service, "/spec/healthCheckNodePort"));
     items(service, "/spec/ports")
         .iter()
         .filter_map(port)
+        .chain(health.map(|port| ("TCP".to_owned(), port)))
         .collect()
 }
 
@@ -439,6 +483,29 @@ mod tests {
         assert!(addresses.reserve(&mut same, None).is_ok());
         same["spec"]["ports"][0]["nodePort"] = 29999.into();
         assert!(addresses.reserve(&mut same, None).is_err());
+    }
+
+    #[test]
+    fn a_balanced_service_with_a_local_policy_gets_a_health_port() {
+        let plan = AddressPlan::parse("10.96.0.0/28", "30000-30003");
+        let addresses = Addresses::new(plan.unwrap());
+        let mut local = service("a", "LoadBalancer", "");
+        local["spec"]["externalTrafficPolicy"] = "Local".into();
+        addresses.reserve(&mut local, None).ok().unwrap().keep();
+        assert_eq!(local["spec"]["ports"][0]["nodePort"], 30000);
+        assert_eq!(local["spec"]["healthCheckNodePort"], 30001);
+        let before = local.clone();
+        addresses
+            .reserve(&mut local, Some(&before))
+            .ok()
+            .unwrap()
+            .keep();
+        assert_eq!(local, before);
+        let mut other = service("b", "NodePort", "");
+        other["spec"]["ports"][0]["nodePort"] = 30001.into();
+        assert!(addresses.reserve(&mut other, None).is_err());
+        addresses.release("n/a", &local, None);
+        assert!(addresses.reserve(&mut other, None).is_ok());
     }
 
     #[test]

@@ -155,7 +155,8 @@ async fn what_is_asked_for_in_vain_is_told_when_it_is_written() {
     let control = Control::start(&[]).await;
     let pods = "/api/v1/namespaces/default/pods";
     let mut wishful = pod("wishful");
-    wishful["spec"]["containers"][0]["ports"] = json!([{"containerPort": 80, "hostPort": 80}]);
+    wishful["spec"]["containers"][0]["ports"] =
+        json!([{"containerPort": 80, "hostPort": 80, "protocol": "SCTP"}]);
     let made = control.post(pods, &wishful).await;
     let warnings = made.warnings();
     assert!(

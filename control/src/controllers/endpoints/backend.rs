@@ -2,6 +2,7 @@
 
 use crate::controllers::runtime::{meta, pod};
 use k8s_openapi::api::core::v1::{ObjectReference, Pod, Service, ServicePort};
+use k8s_openapi::api::discovery::v1::{EndpointHints, ForNode, ForZone};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt;
 use naru_core::names::labels;
@@ -39,6 +40,8 @@ pub struct Backend {
     pub node: Option<String>,
     /// That node's zone.
     pub zone: Option<String>,
+    /// Whose traffic it is for, if the Service prefers near endpoints.
+    pub hints: Option<EndpointHints>,
     /// The pod.
     pub target: ObjectReference,
     /// Its ports, sorted.
@@ -104,14 +107,18 @@ fn backend(
         .is_some_and(|spec| spec.publish_not_ready_addresses == Some(true));
     let serving = pod::is_ready(pod);
     let terminating = pod::is_terminating(pod);
+    let ready = publish || (serving && !terminating);
     let node = Some(pod::node_name(pod).to_owned()).filter(|node| !node.is_empty());
+    let zone = node.as_ref().and_then(|node| zones.get(node).cloned());
+    let hints = hints(service, node.as_deref(), zone.as_deref());
     Some(Backend {
         address,
-        ready: publish || (serving && !terminating),
+        ready,
+        hints: hints.filter(|_| ready),
         serving,
         terminating,
         hostname: hostname(service, pod),
-        zone: node.as_ref().and_then(|node| zones.get(node).cloned()),
+        zone,
         node,
         target: ObjectReference {
             resource_version: None,
@@ -119,6 +126,25 @@ fn backend(
             ..meta::reference(pod)
         },
         ports: ports(service, pod),
+    })
+}
+
+/// What `trafficDistribution` says of an endpoint on this node in this zone. `PreferClose` is the
+/// older word for `PreferSameZone`.
+fn hints(service: &Service, node: Option<&str>, zone: Option<&str>) -> Option<EndpointHints> {
+    let spec = service.spec.as_ref()?;
+    let same_node = match spec.traffic_distribution.as_deref()? {
+        "PreferSameNode" => true,
+        "PreferSameZone" | "PreferClose" => false,
+        _ => return None,
+    };
+    let for_zones = zone.map(|name| vec![ForZone { name: name.into() }]);
+    let for_nodes = node
+        .filter(|_| same_node)
+        .map(|name| vec![ForNode { name: name.into() }]);
+    (for_zones.is_some() || for_nodes.is_some()).then_some(EndpointHints {
+        for_nodes,
+        for_zones,
     })
 }
 

@@ -179,6 +179,7 @@ fn endpoint(backend: &Backend) -> Endpoint {
         node_name: backend.node.clone(),
         target_ref: Some(backend.target.clone()),
         zone: backend.zone.clone(),
+        hints: backend.hints.clone(),
         ..Endpoint::default()
     }
 }

@@ -11,11 +11,12 @@ pub(in crate::registry) fn in_vain(at: &At<'_>) -> Vec<String> {
     let lists = CONTAINER_LISTS.iter().filter(|_| !on_host);
     let containers = lists.flat_map(|list| at.get(list).each().collect::<Vec<_>>());
     let ports = containers.flat_map(|it| it.get("ports").each().collect::<Vec<_>>());
-    let wanted = ports.map(|port| port.get("hostPort"));
+    let unserved = ports.filter(|port| *port.get("protocol").value() == Value::from("SCTP"));
+    let wanted = unserved.map(|port| port.get("hostPort"));
     let wanted = wanted.filter(|port| port.int().is_some_and(|number| number != 0));
     let sentence = |port: At<'_>| {
         let path = port.path();
-        format!("{path}: nodes do not serve it; use hostNetwork or a Service of type NodePort")
+        format!("{path}: nodes do not carry SCTP to pods; use hostNetwork")
     };
     wanted.map(sentence).collect()
 }
@@ -27,14 +28,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_host_port_is_told_unless_the_pod_is_on_the_host() {
-        let port = json!([{"containerPort": 80, "hostPort": 80}]);
+    fn a_host_port_of_sctp_is_told_unless_the_pod_is_on_the_host() {
+        let port = json!([{"containerPort": 80, "hostPort": 80},
+            {"containerPort": 81, "hostPort": 81, "protocol": "SCTP"}]);
         let mut pod =
             json!({"spec": {"containers": [{"name": "a"}, {"name": "b", "ports": port}]}});
         let told = in_vain(&At::root(&pod).get("spec"));
         assert_eq!(told.len(), 1);
         assert!(
-            told[0].starts_with("spec.containers[1].ports[0].hostPort: "),
+            told[0].starts_with("spec.containers[1].ports[1].hostPort: "),
             "{told:?}"
         );
         pod["spec"]["hostNetwork"] = json!(true);

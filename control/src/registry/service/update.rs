@@ -38,7 +38,7 @@ pub(super) fn carry_over(new: &mut Value, old: &Value) {
 /// Fields that only some types have, and what has to hold for a Service to have them.
 type Dependent = (&'static [&'static str], fn(&Value) -> bool);
 
-const DEPENDENT: [Dependent; 3] = [
+const DEPENDENT: [Dependent; 4] = [
     (
         &[
             "clusterIP",
@@ -49,7 +49,10 @@ const DEPENDENT: [Dependent; 3] = [
         ],
         |spec| text(spec, "/type") != "ExternalName",
     ),
-    (&["externalTrafficPolicy", "healthCheckNodePort"], |spec| {
+    (&["healthCheckNodePort"], |spec| {
+        text(spec, "/type") == "LoadBalancer" && text(spec, "/externalTrafficPolicy") == "Local"
+    }),
+    (&["externalTrafficPolicy"], |spec| {
         matches!(text(spec, "/type"), "NodePort" | "LoadBalancer")
             || !list(spec, "/externalIPs").is_empty()
     }),
