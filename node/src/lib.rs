@@ -46,4 +46,4 @@ pub struct Shared {
 }
 
 /// How a part of the daemon ends: `Ok` only at shutdown; an error restarts the part.
-pub type PartResult = Result<(), Box<dyn std::error::Error + Send + Sync>>;
+pub type PartResult<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;

@@ -5,6 +5,9 @@ use crate::{Addr, abi};
 /// [`NodeConfig::flags`]: send an event at the start and the end of every flow. The daemon sets it
 /// while somebody watches; drops and verdicts are reported in any case.
 pub const FLOW_EVENTS: u32 = 1 << 0;
+/// [`NodeConfig::flags`]: a port of the node's own address may be a pod's (host port), so that
+/// packets to any port are looked up.
+pub const HOST_PORTS: u32 = 1 << 1;
 
 abi! {
     /// Idle times in seconds after which an entry counts as absent.
@@ -57,7 +60,7 @@ abi! {
         pub service_prefix: u32,
         /// Interface index of the uplink; 0 means that the node is not configured yet.
         pub uplink_ifindex: u32,
-        /// [`FLOW_EVENTS`].
+        /// [`FLOW_EVENTS`], [`HOST_PORTS`].
         pub flags: u32,
         /// MAC address of the uplink.
         pub uplink_mac: [u8; 6],

@@ -39,7 +39,9 @@ pub use ipcache::IpInfo;
 pub use nat::{NatEntry, NatKey};
 pub use policy::{PolicyEntry, PolicyKey};
 pub use reason::Reason;
-pub use service::{Backend, BackendKey, Service, ServiceKey};
+pub use service::{
+    Affinity, AffinityKey, Backend, BackendKey, MemberKey, RangeKey, Service, ServiceKey,
+};
 pub use socket::{ConnectedPeer, SocketKey, SocketPeer};
 
 /// Attributes that every type of the contract carries, and the assertion of its size in bytes.

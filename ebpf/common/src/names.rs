@@ -13,6 +13,14 @@ pub const POLICY: &str = "POLICY";
 pub const SERVICES: &str = "SERVICES";
 /// Hash, [`crate::BackendKey`] → [`crate::Backend`].
 pub const BACKENDS: &str = "BACKENDS";
+/// LRU hash, [`crate::AffinityKey`] → [`crate::Affinity`].
+pub const AFFINITY: &str = "AFFINITY";
+/// Hash, [`crate::MemberKey`] → slot (`u32`).
+pub const MEMBERS: &str = "MEMBERS";
+/// Hash, cookie of a network namespace (`u64`) → [`crate::Addr`] of the pod of this node in it.
+pub const NAMESPACES: &str = "NAMESPACES";
+/// LPM trie, prefix of [`crate::RangeKey`] → 1 (`u32`).
+pub const RANGES: &str = "RANGES";
 /// LRU hash, [`crate::Tuple`] → [`crate::Conn`].
 pub const CONNTRACK: &str = "CONNTRACK";
 /// LRU hash, [`crate::NatKey`] → [`crate::NatEntry`].
@@ -33,12 +41,16 @@ pub const PACE: &str = "PACE";
 pub const EVENTS: &str = "EVENTS";
 
 /// Every map.
-pub const MAPS: [&str; 14] = [
+pub const MAPS: [&str; 18] = [
     ENDPOINTS,
     IPCACHE,
     POLICY,
     SERVICES,
     BACKENDS,
+    AFFINITY,
+    MEMBERS,
+    NAMESPACES,
+    RANGES,
     CONNTRACK,
     NAT,
     SOCKETS,
@@ -60,6 +72,14 @@ pub const POLICY_SIZE: u32 = 131_072;
 pub const SERVICES_SIZE: u32 = 65_536;
 /// Entries of [`BACKENDS`].
 pub const BACKENDS_SIZE: u32 = 262_144;
+/// Entries of [`AFFINITY`].
+pub const AFFINITY_SIZE: u32 = 32_768;
+/// Entries of [`MEMBERS`].
+pub const MEMBERS_SIZE: u32 = 131_072;
+/// Entries of [`NAMESPACES`].
+pub const NAMESPACES_SIZE: u32 = 4096;
+/// Entries of [`RANGES`].
+pub const RANGES_SIZE: u32 = 65_536;
 /// Entries of [`CONNTRACK`].
 pub const CONNTRACK_SIZE: u32 = 131_072;
 /// Entries of [`NAT`].

@@ -58,6 +58,9 @@ reasons! {
     19 REWRITE_FAILED "rewrite-failed" "The kernel refused to change the packet.";
     20 SPOOFED_NETWORK "spoofed-network" "An address of this node arrived from the network.";
     21 NAT_LOST "nat-lost" "The translation of a flow is gone; the flow must be opened anew.";
+    22 NO_LOCAL_BACKEND "no-local-backend" "The traffic policy asks for an endpoint of this node, and it has none.";
+    23 SOURCE_RANGE "source-range" "The load balancer's source ranges do not hold the client.";
+    24 HOST_BACKEND "host-backend" "The endpoint is on this node's own network: sockets reach it, translated packets do not.";
 }
 
 impl Reason {

@@ -3,7 +3,8 @@
 //!
 //! A connected socket has one peer, which is kept with the socket itself: storage
 //! [`crate::names::CONNECTED`], one [`ConnectedPeer`]. An unconnected one may have many: LRU map
-//! [`crate::names::SOCKETS`], socket and backend → service.
+//! [`crate::names::SOCKETS`], socket and backend → service. Connected datagram sockets are there
+//! too, for the daemon, which ends them when their backend leaves its service.
 
 use crate::{Addr, Port, abi};
 

@@ -5,12 +5,11 @@
 
 use naru_ebpf_common::nat::{NODE_PORT_LOCAL, NODE_PORT_REMOTE};
 use naru_ebpf_common::policy::INGRESS;
-use naru_ebpf_common::service::LOCAL_ONLY;
-use naru_ebpf_common::{Addr, Endpoint, NodeConfig, Reason, ServiceKey, flow, protocol};
+use naru_ebpf_common::{Endpoint, NodeConfig, Reason, config, flow, protocol};
 
 use crate::admission::{self, admit, judge_again};
 use crate::conntrack;
-use crate::service::{self, Choice};
+use crate::service;
 use crate::{Maps, Packet, Step, Verdict, nat};
 
 const ICMP_ECHO_REPLY: u8 = 0;
@@ -123,17 +122,18 @@ fn to_node<M: Maps>(m: &M, p: &mut Packet) -> bool {
     if p.related != 0 || (p.protocol != protocol::TCP && p.protocol != protocol::UDP) {
         return false;
     }
-    let addr = if own { Addr::ANY_V4 } else { p.dst };
-    open_service(m, p, &service::key(addr, p.dst_port, p.protocol))
+    open_service(m, p)
 }
 
-/// Whether a packet to the node's own address may belong to a node port or to a translated flow.
+/// Whether a packet to the node's own address may belong to a node port, a host port or a
+/// translated flow.
 #[inline(always)]
 fn may_be_translated(config: &NodeConfig, p: &Packet) -> bool {
     if p.is_icmp() {
         return p.related != 0 || p.icmp_type == ICMP_ECHO_REPLY;
     }
-    service::is_node_port(config, p.dst_port)
+    config.flags & config::HOST_PORTS != 0
+        || service::is_node_port(config, p.dst_port)
         || p.dst_port
             .between(config.snat_port_first, config.snat_port_last)
         || p.related != 0
@@ -141,23 +141,20 @@ fn may_be_translated(config: &NodeConfig, p: &Packet) -> bool {
 
 /// Chooses a backend for a packet from outside; true if there is one.
 #[inline(never)]
-fn open_service<M: Maps>(m: &M, p: &mut Packet, key: &ServiceKey) -> bool {
+fn open_service<M: Maps>(m: &M, p: &mut Packet) -> bool {
     let Some(config) = m.config() else {
         return false;
     };
-    let (service, backend) = match service::choose(m, key, m.random()) {
-        Choice::NoService => return false,
-        Choice::NoBackend => {
-            p.verdict = Verdict::drop(Reason::NO_BACKEND);
-            return false;
-        }
-        Choice::Chosen(service, backend) => (service, backend),
-    };
-    nat::to_destination(p, NODE_PORT_LOCAL, backend.addr, backend.port);
-    let reason = if m.endpoint(&backend.addr).is_some() {
+    let outcome = service::find(m, config, p, NODE_PORT_LOCAL, true);
+    if let Some(reason) = outcome.dropped() {
+        p.verdict = service::turn_away(p, reason);
+        return false;
+    }
+    if outcome.is_none() {
+        return false;
+    }
+    let reason = if m.endpoint(&p.to.dst).is_some() {
         nat::bind(m, p)
-    } else if service.flags & LOCAL_ONLY != 0 {
-        Reason::NO_BACKEND
     } else {
         p.to.kind = NODE_PORT_REMOTE;
         p.to.src = config.node_addr;

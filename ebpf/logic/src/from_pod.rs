@@ -6,11 +6,11 @@
 use naru_ebpf_common::ipcache::{self, IDENTITY_HOST};
 use naru_ebpf_common::nat::{HAIRPIN, MASQUERADE, SERVICE};
 use naru_ebpf_common::policy::EGRESS;
-use naru_ebpf_common::{Addr, Endpoint, IpInfo, NodeConfig, Reason, flow, protocol};
+use naru_ebpf_common::{Endpoint, IpInfo, NodeConfig, Reason, config, flow, protocol};
 
 use crate::admission::{self, admit, info, judge_again};
 use crate::conntrack::{self, Seen};
-use crate::service::{self, Choice};
+use crate::service::{self, Outcome};
 use crate::{Maps, Packet, Step, Verdict, nat};
 
 /// Decides about a packet that arrived on the host side of a veth, `ifindex`.
@@ -129,7 +129,9 @@ fn new_flow<M: Maps>(m: &M, p: &mut Packet, src: &Endpoint, dst: Option<&Endpoin
             open_and_go(m, p, src, dst, 0)
         };
     }
-    if p.dst == config.node_addr && !service::is_node_port(config, p.dst_port) {
+    let has_host_ports = config.flags & config::HOST_PORTS != 0;
+    let may_be_service = has_host_ports || service::is_node_port(config, p.dst_port);
+    if p.dst == config.node_addr && !may_be_service {
         m.step(|| Step::Exempt);
         return Verdict::PASS;
     }
@@ -150,40 +152,6 @@ fn new_flow<M: Maps>(m: &M, p: &mut Packet, src: &Endpoint, dst: Option<&Endpoin
     beyond(m, config, p, src, info)
 }
 
-/// What the service tables made of a packet, in one register.
-#[derive(Clone, Copy)]
-struct Outcome(u32);
-
-impl Outcome {
-    /// No service is concerned.
-    const NONE: Self = Self(0);
-    /// The destination is a backend now.
-    const BACKEND: Self = Self(1);
-    /// The packet returns to the pod that sent it.
-    const HAIRPIN: Self = Self(2);
-
-    #[inline(always)]
-    const fn drop(reason: Reason) -> Self {
-        Self(0x100 | reason.0 as u32)
-    }
-    #[inline(always)]
-    const fn is_none(self) -> bool {
-        self.0 == 0
-    }
-    #[inline(always)]
-    const fn is_hairpin(self) -> bool {
-        self.0 == Self::HAIRPIN.0
-    }
-    #[inline(always)]
-    const fn dropped(self) -> Option<Reason> {
-        if self.0 & 0x100 != 0 {
-            Some(Reason(self.0 as u8))
-        } else {
-            None
-        }
-    }
-}
-
 /// Service translation for packets whose socket was not translated.
 #[inline(never)]
 fn to_service<M: Maps>(m: &M, config: &NodeConfig, p: &mut Packet) -> Outcome {
@@ -198,20 +166,11 @@ fn to_service<M: Maps>(m: &M, config: &NodeConfig, p: &mut Packet) -> Outcome {
     if p.protocol != protocol::TCP && p.protocol != protocol::UDP {
         return Outcome::NONE;
     }
-    let addr = if p.dst == config.node_addr {
-        Addr::ANY_V4
-    } else {
-        p.dst
-    };
-    let key = service::key(addr, p.dst_port, p.protocol);
-    match service::choose(m, &key, m.random()) {
-        Choice::NoService => Outcome::NONE,
-        Choice::NoBackend => Outcome::drop(Reason::NO_BACKEND),
-        Choice::Chosen(_, backend) => {
-            nat::to_destination(p, SERVICE, backend.addr, backend.port);
-            bind_backend(m, config, p)
-        }
+    let outcome = service::find(m, config, p, SERVICE, false);
+    if outcome.is_none() || outcome.dropped().is_some() {
+        return outcome;
     }
+    bind_backend(m, config, p)
 }
 
 #[inline(always)]
@@ -238,7 +197,7 @@ fn after_service<M: Maps>(m: &M, p: &mut Packet, src: &Endpoint, outcome: Outcom
         return Verdict::drop(Reason::NOT_CONFIGURED);
     };
     if let Some(reason) = outcome.dropped() {
-        return Verdict::drop(reason);
+        return service::turn_away(p, reason);
     }
     if outcome.is_hairpin() {
         return Verdict::deliver(src.ifindex).rewritten();

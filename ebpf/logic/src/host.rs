@@ -7,8 +7,9 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
 use naru_ebpf_common::{
-    Addr, Backend, BackendKey, Conn, DropCount, DropKey, Endpoint, Event, IpInfo, NatEntry, NatKey,
-    NodeConfig, PolicyEntry, PolicyKey, Service, ServiceKey, SocketKey, SocketPeer, Tuple,
+    Addr, Affinity, AffinityKey, Backend, BackendKey, Conn, DropCount, DropKey, Endpoint, Event,
+    IpInfo, MemberKey, NatEntry, NatKey, NodeConfig, PolicyEntry, PolicyKey, RangeKey, Service,
+    ServiceKey, SocketKey, SocketPeer, Tuple,
 };
 
 use crate::{Maps, Step, Trace};
@@ -28,6 +29,14 @@ pub struct Snapshot {
     pub services: HashMap<ServiceKey, Service>,
     /// Backend slots.
     pub backends: HashMap<BackendKey, Backend>,
+    /// Backends that clients keep.
+    pub affinity: RefCell<HashMap<AffinityKey, Affinity>>,
+    /// Slots of the backends of services with affinity.
+    pub members: HashMap<MemberKey, u32>,
+    /// Pods by the cookie of their network namespace.
+    pub namespaces: HashMap<u64, Addr>,
+    /// Source ranges: service, network, prefix length (0 to 128).
+    pub ranges: Vec<(u32, Addr, u32)>,
     /// Flows.
     pub conntrack: RefCell<HashMap<Tuple, Conn>>,
     /// Translations.
@@ -88,6 +97,33 @@ impl Maps for Snapshot {
 
     fn backend(&self, key: &BackendKey) -> Option<&Backend> {
         self.backends.get(key)
+    }
+
+    fn update_affinity<R>(
+        &self,
+        key: &AffinityKey,
+        change: impl FnOnce(&mut Affinity) -> R,
+    ) -> Option<R> {
+        self.affinity.borrow_mut().get_mut(key).map(change)
+    }
+
+    fn insert_affinity(&self, key: &AffinityKey, affinity: &Affinity) {
+        self.affinity.borrow_mut().insert(*key, *affinity);
+    }
+
+    fn member(&self, key: &MemberKey) -> Option<u32> {
+        self.members.get(key).copied()
+    }
+
+    fn pod_in(&self, netns: u64) -> Option<&Addr> {
+        self.namespaces.get(&netns)
+    }
+
+    fn is_in_range(&self, key: &RangeKey) -> bool {
+        let service = u32::from_be(key.service);
+        self.ranges
+            .iter()
+            .any(|(id, net, len)| *id == service && key.client.within(net, *len))
     }
 
     fn update_conn<R>(&self, key: &Tuple, change: impl FnOnce(&mut Conn) -> R) -> Option<R> {

@@ -1,8 +1,9 @@
 //! What the decisions need from their surroundings.
 
 use naru_ebpf_common::{
-    Addr, Backend, BackendKey, Conn, DropCount, DropKey, Endpoint, Event, IpInfo, NatEntry, NatKey,
-    NodeConfig, PolicyEntry, PolicyKey, Service, ServiceKey, SocketKey, SocketPeer, Tuple,
+    Addr, Affinity, AffinityKey, Backend, BackendKey, Conn, DropCount, DropKey, Endpoint, Event,
+    IpInfo, MemberKey, NatEntry, NatKey, NodeConfig, PolicyEntry, PolicyKey, RangeKey, Service,
+    ServiceKey, SocketKey, SocketPeer, Tuple,
 };
 
 use crate::Trace;
@@ -25,6 +26,21 @@ pub trait Maps: Trace {
     fn service(&self, key: &ServiceKey) -> Option<&Service>;
     /// One backend slot.
     fn backend(&self, key: &BackendKey) -> Option<&Backend>;
+
+    /// Changes in place which backend a client keeps; `None` when it keeps none.
+    fn update_affinity<R>(
+        &self,
+        key: &AffinityKey,
+        change: impl FnOnce(&mut Affinity) -> R,
+    ) -> Option<R>;
+    /// Remembers which backend a client keeps. A full map loses it.
+    fn insert_affinity(&self, key: &AffinityKey, affinity: &Affinity);
+    /// The slot of a backend of a service with affinity.
+    fn member(&self, key: &MemberKey) -> Option<u32>;
+    /// The pod of this node in the network namespace with this cookie.
+    fn pod_in(&self, netns: u64) -> Option<&Addr>;
+    /// Whether one of the service's source ranges holds the client.
+    fn is_in_range(&self, key: &RangeKey) -> bool;
 
     /// Changes a conntrack entry in place; `None` when there is none.
     fn update_conn<R>(&self, key: &Tuple, change: impl FnOnce(&mut Conn) -> R) -> Option<R>;

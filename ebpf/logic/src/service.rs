@@ -1,11 +1,20 @@
 //! Services: finding one, choosing a backend.
 
-use naru_ebpf_common::{Addr, Backend, BackendKey, NodeConfig, Port, Service, ServiceKey};
+use naru_ebpf_common::service::{
+    AFFINITY_SHIFT, ELSEWHERE, OWN_SOCKETS, RANGED, SCOPE_ANY, SCOPE_OUTSIDE,
+};
+use naru_ebpf_common::{
+    Addr, Affinity, AffinityKey, Backend, BackendKey, MemberKey, NodeConfig, Port, RangeKey,
+    Reason, Service, ServiceKey, config, protocol,
+};
 
-use crate::{Maps, Step};
+use crate::{Maps, Packet, Step, Verdict, nat};
 
 /// A service may change between the lookup of the service and that of its slot.
 const TRIES: usize = 2;
+
+/// Flags of services whose choice depends on who asks.
+const DEPENDS_ON_CLIENT: u32 = RANGED | OWN_SOCKETS | u32::MAX << AFFINITY_SHIFT;
 
 /// The key of the service at an address; a node port has one entry for all addresses of a node.
 #[inline(always)]
@@ -14,7 +23,7 @@ pub(crate) fn key(addr: Addr, port: Port, protocol: u8) -> ServiceKey {
         addr,
         port,
         protocol,
-        reserved: 0,
+        scope: SCOPE_ANY,
     }
 }
 
@@ -29,35 +38,271 @@ pub(crate) fn is_node_port(config: &NodeConfig, port: Port) -> bool {
 pub(crate) enum Choice<'a> {
     /// No service has this address.
     NoService,
-    /// The service has no backend.
-    NoBackend,
+    /// The service has no backend for the client.
+    Refused(Reason),
     /// The service and the chosen backend.
     Chosen(&'a Service, &'a Backend),
 }
 
-/// Looks a service up and chooses a backend by `number`, any 32 bits: the same number chooses the
-/// same backend as long as the service does not change.
+/// What the service tables made of a packet, in one register.
+#[derive(Clone, Copy)]
+pub(crate) struct Outcome(u32);
+
+impl Outcome {
+    /// No service is concerned.
+    pub(crate) const NONE: Self = Self(0);
+    /// The destination is, or becomes, a backend.
+    pub(crate) const BACKEND: Self = Self(1);
+    /// The packet returns to the pod that sent it.
+    pub(crate) const HAIRPIN: Self = Self(2);
+
+    const DROP: u32 = 0x100;
+
+    #[inline(always)]
+    pub(crate) const fn drop(reason: Reason) -> Self {
+        Self(Self::DROP | reason.0 as u32)
+    }
+    #[inline(always)]
+    pub(crate) const fn is_none(self) -> bool {
+        self.0 == 0
+    }
+    #[inline(always)]
+    const fn is_backend(self) -> bool {
+        self.0 == Self::BACKEND.0
+    }
+    #[inline(always)]
+    pub(crate) const fn is_hairpin(self) -> bool {
+        self.0 == Self::HAIRPIN.0
+    }
+    #[inline(always)]
+    pub(crate) const fn dropped(self) -> Option<Reason> {
+        if self.0 & Self::DROP != 0 {
+            Some(Reason(self.0 as u8))
+        } else {
+            None
+        }
+    }
+}
+
+/// What becomes of a packet for which the services have no use: `reason`. Who opens a flow to a
+/// service without endpoints is told so at once; a reset and an error are never answered.
 #[inline(always)]
-pub(crate) fn choose<'a, M: Maps>(m: &'a M, key: &ServiceKey, number: u32) -> Choice<'a> {
+pub(crate) fn turn_away(p: &Packet, reason: Reason) -> Verdict {
+    if reason == Reason::NO_BACKEND && p.related == 0 && p.tcp.flags & protocol::RST == 0 {
+        Verdict::refuse(reason)
+    } else {
+        Verdict::drop(reason)
+    }
+}
+
+/// Chooses a backend for a packet, if its destination is a service: `p.to` is prepared then, as a
+/// translation of this kind. `outside` packets arrived on the uplink.
+#[inline(always)]
+pub(crate) fn find<M: Maps>(
+    m: &M,
+    config: &NodeConfig,
+    p: &mut Packet,
+    kind: u8,
+    outside: bool,
+) -> Outcome {
+    let outcome = search(m, config, p, kind, outside);
+    // What the node's stack answers passes no program that could translate it back.
+    if outcome.is_backend() && p.to.dst == config.node_addr {
+        return Outcome::drop(Reason::HOST_BACKEND);
+    }
+    outcome
+}
+
+#[inline(always)]
+fn search<M: Maps>(m: &M, config: &NodeConfig, p: &mut Packet, kind: u8, outside: bool) -> Outcome {
+    let own = p.dst == config.node_addr;
+    let node_port = own && is_node_port(config, p.dst_port);
+    let host_port = own && config.flags & config::HOST_PORTS != 0;
+    if own && !node_port && !host_port {
+        return Outcome::NONE;
+    }
+    let addr = if node_port { Addr::ANY_V4 } else { p.dst };
+    if outside {
+        let outcome = pick(m, p, &addr, kind, SCOPE_OUTSIDE);
+        if !outcome.is_none() {
+            return outcome;
+        }
+    }
+    let outcome = pick(m, p, &addr, kind, SCOPE_ANY);
+    if outcome.is_none() && node_port && host_port {
+        return pick(m, p, &config.node_addr, kind, SCOPE_ANY);
+    }
+    outcome
+}
+
+#[inline(never)]
+fn pick<M: Maps>(m: &M, p: &mut Packet, addr: &Addr, kind: u8, scope: u8) -> Outcome {
+    let key = ServiceKey {
+        addr: *addr,
+        port: p.dst_port,
+        protocol: p.protocol,
+        scope,
+    };
+    let client = p.src;
+    match choose(m, &key, m.random(), || client) {
+        Choice::NoService => Outcome::NONE,
+        Choice::Refused(reason) => Outcome::drop(reason),
+        Choice::Chosen(_, backend) => {
+            nat::to_destination(p, kind, backend.addr, backend.port);
+            Outcome::BACKEND
+        }
+    }
+}
+
+/// Looks a service up and chooses a backend by `number`, any 32 bits: the same number chooses the
+/// same backend as long as the service does not change. Only services that look at their clients
+/// ask who it is.
+#[inline(always)]
+pub(crate) fn choose<'a, M: Maps>(
+    m: &'a M,
+    key: &ServiceKey,
+    number: u32,
+    client: impl Fn() -> Addr,
+) -> Choice<'a> {
     for _ in 0..TRIES {
         let Some(service) = m.service(key) else {
             return Choice::NoService;
         };
         m.step(|| Step::Service(*key, *service));
         if service.backends == 0 {
-            return Choice::NoBackend;
+            return Choice::Refused(absence(service));
         }
-        let slot = scale(number, service.backends);
+        let slot = if service.flags & DEPENDS_ON_CLIENT == 0 {
+            Slot::number(scale(number, service.backends))
+        } else {
+            slot_for(m, service, &client(), number)
+        };
+        if slot.is_none() {
+            return Choice::NoService;
+        }
+        if let Some(reason) = slot.refused() {
+            return Choice::Refused(reason);
+        }
         let slot_key = BackendKey {
             revision: service.revision,
-            slot,
+            slot: slot.get(),
         };
         if let Some(backend) = m.backend(&slot_key) {
             m.step(|| Step::Backend(*backend));
             return Choice::Chosen(service, backend);
         }
     }
-    Choice::NoBackend
+    Choice::Refused(Reason::NO_BACKEND)
+}
+
+/// Why a service has no backend.
+#[inline(always)]
+const fn absence(service: &Service) -> Reason {
+    if service.flags & ELSEWHERE != 0 {
+        Reason::NO_LOCAL_BACKEND
+    } else {
+        Reason::NO_BACKEND
+    }
+}
+
+/// A slot, or why a client gets none, in one register.
+#[derive(Clone, Copy)]
+struct Slot(u64);
+
+impl Slot {
+    /// The service is none for this client.
+    const NONE: Self = Self(1 << 32);
+    const REFUSED: u64 = 1 << 33;
+
+    #[inline(always)]
+    const fn number(slot: u32) -> Self {
+        Self(slot as u64)
+    }
+    #[inline(always)]
+    const fn refuse(reason: Reason) -> Self {
+        Self(Self::REFUSED | reason.0 as u64)
+    }
+    #[inline(always)]
+    const fn is_none(self) -> bool {
+        self.0 == Self::NONE.0
+    }
+    #[inline(always)]
+    const fn refused(self) -> Option<Reason> {
+        if self.0 & Self::REFUSED != 0 {
+            Some(Reason(self.0 as u8))
+        } else {
+            None
+        }
+    }
+    #[inline(always)]
+    const fn get(self) -> u32 {
+        self.0 as u32
+    }
+}
+
+/// The slot for a client of a service that looks at its clients.
+#[inline(never)]
+fn slot_for<M: Maps>(m: &M, service: &Service, client: &Addr, number: u32) -> Slot {
+    let flags = service.flags;
+    if flags & OWN_SOCKETS != 0 && m.config().is_none_or(|c| c.node_addr != *client) {
+        return Slot::NONE;
+    }
+    if flags & RANGED != 0 {
+        let key = RangeKey {
+            service: service.id.to_be(),
+            client: *client,
+        };
+        if !m.is_in_range(&key) {
+            return Slot::refuse(Reason::SOURCE_RANGE);
+        }
+    }
+    if flags >> AFFINITY_SHIFT == 0 {
+        Slot::number(scale(number, service.backends))
+    } else {
+        kept(m, service, client, number)
+    }
+}
+
+/// The slot of the backend that the client keeps, or of the one that it keeps from now on.
+#[inline(always)]
+fn kept<M: Maps>(m: &M, service: &Service, client: &Addr, number: u32) -> Slot {
+    let key = AffinityKey {
+        client: *client,
+        service: service.id,
+    };
+    let mut member = MemberKey {
+        revision: service.revision,
+        ..MemberKey::default()
+    };
+    let now = m.now_ns();
+    let limit = service.affinity_ns();
+    let is_kept = m.update_affinity(&key, |kept| {
+        member.addr = kept.addr;
+        member.port = kept.port;
+        let idle = now.saturating_sub(kept.seen_ns);
+        kept.seen_ns = now;
+        idle <= limit
+    });
+    if is_kept == Some(true)
+        && let Some(slot) = m.member(&member)
+    {
+        m.step(|| Step::Kept(*client));
+        return Slot::number(slot);
+    }
+    let slot = BackendKey {
+        revision: service.revision,
+        slot: scale(number, service.backends),
+    };
+    if let Some(backend) = m.backend(&slot) {
+        let affinity = Affinity {
+            addr: backend.addr,
+            port: backend.port,
+            reserved: [0; 3],
+            seen_ns: now,
+        };
+        m.insert_affinity(&key, &affinity);
+    }
+    Slot::number(slot.slot)
 }
 
 /// Maps 32 even bits evenly to `0..count`.

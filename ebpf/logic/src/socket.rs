@@ -1,7 +1,7 @@
 //! Socket operations: a service address becomes a backend before the first packet.
 
 use naru_ebpf_common::ipcache;
-use naru_ebpf_common::{Addr, ConnectedPeer, NodeConfig, Port, SocketKey, SocketPeer};
+use naru_ebpf_common::{Addr, ConnectedPeer, NodeConfig, Port, Reason, SocketKey, SocketPeer};
 
 use crate::service::{self, Choice};
 use crate::{Maps, Step};
@@ -24,24 +24,29 @@ pub enum Outcome {
     Unchanged,
     /// It became a backend's; this service was asked for.
     Translated(SocketPeer),
-    /// The service has no backend: connection refused.
-    Refused,
+    /// The service has no backend for who asks: connection refused.
+    Refused(Reason),
 }
 
 /// `connect`: chooses a backend at random. The socket itself remembers the service, see
-/// [`reverse_connected`].
+/// [`reverse_connected`]. `netns` is the cookie of the socket's network namespace.
 #[inline(always)]
-pub fn connect<M: Maps>(m: &M, target: &mut Target) -> Outcome {
+pub fn connect<M: Maps>(m: &M, target: &mut Target, netns: impl Fn() -> u64) -> Outcome {
     let number = m.random();
-    translate(m, target, number)
+    translate(m, target, number, || client(m, netns()))
 }
 
 /// `sendmsg` on an unconnected socket: the socket keeps its backend as long as the service does not
 /// change, so that an exchange of several datagrams meets one server.
 #[inline(always)]
-pub fn sendmsg<M: Maps>(m: &M, target: &mut Target, cookie: u64) -> Outcome {
+pub fn sendmsg<M: Maps>(
+    m: &M,
+    target: &mut Target,
+    cookie: u64,
+    netns: impl Fn() -> u64,
+) -> Outcome {
     let number = spread(cookie);
-    let outcome = translate(m, target, number);
+    let outcome = translate(m, target, number, || client(m, netns()));
     if let Outcome::Translated(service) = &outcome {
         m.insert_socket(&key(target, cookie), service);
     }
@@ -54,16 +59,31 @@ const fn spread(cookie: u64) -> u32 {
     (cookie.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as u32
 }
 
+/// Who a service takes the socket's program for: its pod, the same address that its packets have;
+/// else the node.
 #[inline(always)]
-fn translate<M: Maps>(m: &M, target: &mut Target, number: u32) -> Outcome {
+fn client<M: Maps>(m: &M, netns: u64) -> Addr {
+    match m.pod_in(netns) {
+        Some(pod) => *pod,
+        None => m.config().map_or(Addr::UNSPECIFIED, |c| c.node_addr),
+    }
+}
+
+#[inline(always)]
+fn translate<M: Maps>(
+    m: &M,
+    target: &mut Target,
+    number: u32,
+    client: impl Fn() -> Addr,
+) -> Outcome {
     let exact = service::key(target.addr, target.port, target.protocol);
-    let choice = match service::choose(m, &exact, number) {
-        Choice::NoService => node_port(m, target, number),
+    let choice = match service::choose(m, &exact, number, &client) {
+        Choice::NoService => node_port(m, target, number, &client),
         choice => choice,
     };
     match choice {
         Choice::NoService => Outcome::Unchanged,
-        Choice::NoBackend => Outcome::Refused,
+        Choice::Refused(reason) => Outcome::Refused(reason),
         Choice::Chosen(service, backend) => {
             let asked = SocketPeer {
                 addr: target.addr,
@@ -80,11 +100,16 @@ fn translate<M: Maps>(m: &M, target: &mut Target, number: u32) -> Outcome {
 
 /// A node port, reached at the address of any node.
 #[inline(always)]
-fn node_port<'a, M: Maps>(m: &'a M, target: &Target, number: u32) -> Choice<'a> {
+fn node_port<'a, M: Maps>(
+    m: &'a M,
+    target: &Target,
+    number: u32,
+    client: impl Fn() -> Addr,
+) -> Choice<'a> {
     match m.config() {
         Some(config) if is_node_port_of_a_node(m, config, target) => {
             let key = service::key(Addr::ANY_V4, target.port, target.protocol);
-            service::choose(m, &key, number)
+            service::choose(m, &key, number, client)
         }
         _ => Choice::NoService,
     }
@@ -98,6 +123,13 @@ fn is_node_port_of_a_node<M: Maps>(m: &M, config: &NodeConfig, target: &Target) 
                 m.step(|| Step::Identity(target.addr, *info));
                 info.flags & ipcache::NODE != 0
             }))
+}
+
+/// Notes the backend of a connected datagram socket where the daemon finds it, so that the socket
+/// can be ended when the backend leaves.
+#[inline(always)]
+pub fn note<M: Maps>(m: &M, target: &Target, cookie: u64, service: &SocketPeer) {
+    m.insert_socket(&key(target, cookie), service);
 }
 
 /// What a socket whose `connect` was translated to `target` has to remember.

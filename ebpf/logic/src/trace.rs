@@ -31,6 +31,8 @@ pub enum Step {
     NoRule(PolicyKey),
     /// The destination is a service.
     Service(ServiceKey, Service),
+    /// The client with this address keeps the backend that it had.
+    Kept(Addr),
     /// A backend was chosen.
     Backend(Backend),
     /// Addresses or ports change.

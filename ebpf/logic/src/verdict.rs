@@ -24,6 +24,8 @@ pub enum Action {
     },
     /// Nowhere.
     Drop(Reason),
+    /// Nowhere, and its sender is told at once: by a TCP reset or an ICMP port unreachable.
+    Refuse(Reason),
 }
 
 const KIND: u32 = 56;
@@ -32,6 +34,7 @@ const PASS: u64 = 0;
 const DELIVER: u64 = 1;
 const UPLINK: u64 = 2;
 const DROP: u64 = 3;
+const REFUSE: u64 = 4;
 
 impl Verdict {
     /// To the node's stack.
@@ -55,6 +58,12 @@ impl Verdict {
         Self(DROP << KIND | reason.0 as u64)
     }
 
+    /// Nowhere, for `reason`, and its sender is told at once.
+    #[inline(always)]
+    pub const fn refuse(reason: Reason) -> Self {
+        Self(REFUSE << KIND | reason.0 as u64)
+    }
+
     /// The same, and addresses or ports of the packet have to be written.
     #[inline(always)]
     pub const fn rewritten(self) -> Self {
@@ -70,7 +79,7 @@ impl Verdict {
     /// Why the packet is dropped; [`Reason::FORWARDED`] when it is not.
     #[inline(always)]
     pub const fn reason(self) -> Reason {
-        if self.0 >> KIND == DROP {
+        if self.0 >> KIND >= DROP {
             Reason(self.0 as u8)
         } else {
             Reason::FORWARDED
@@ -85,6 +94,7 @@ impl Verdict {
             DELIVER => Action::Deliver { ifindex },
             UPLINK => Action::Uplink { ifindex },
             DROP => Action::Drop(Reason(self.0 as u8)),
+            REFUSE => Action::Refuse(Reason(self.0 as u8)),
             _ => Action::Pass,
         }
     }
@@ -105,5 +115,8 @@ mod tests {
         assert_eq!(drop.action(), Action::Drop(Reason::NO_BACKEND));
         assert_eq!(drop.reason(), Reason::NO_BACKEND);
         assert_eq!(Verdict::uplink(5).reason(), Reason::FORWARDED);
+        let refuse = Verdict::refuse(Reason::NO_BACKEND);
+        assert_eq!(refuse.action(), Action::Refuse(Reason::NO_BACKEND));
+        assert_eq!(refuse.reason(), Reason::NO_BACKEND);
     }
 }

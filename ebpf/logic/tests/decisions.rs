@@ -122,7 +122,7 @@ fn a_service_that_changes_between_two_lookups_is_not_an_error_for_long() {
         addr: SERVICE,
         port: Port::new(80),
         protocol: protocol::TCP,
-        reserved: 0,
+        scope: 0,
     };
     snapshot.services.insert(
         key,
@@ -139,8 +139,8 @@ fn a_service_that_changes_between_two_lookups_is_not_an_error_for_long() {
         protocol: protocol::TCP,
     };
     assert_eq!(
-        socket::connect(&snapshot, &mut target),
-        Outcome::Refused,
+        socket::connect(&snapshot, &mut target, || 0),
+        Outcome::Refused(Reason::NO_BACKEND),
         "no slot at all"
     );
     let slot = BackendKey {
@@ -155,7 +155,7 @@ fn a_service_that_changes_between_two_lookups_is_not_an_error_for_long() {
     };
     snapshot.backends.insert(slot, backend);
     let asked = target;
-    let Outcome::Translated(service) = socket::connect(&snapshot, &mut target) else {
+    let Outcome::Translated(service) = socket::connect(&snapshot, &mut target, || 0) else {
         panic!("not translated");
     };
     assert_eq!((target.addr, target.port.get()), (WEB, 8080));
@@ -163,7 +163,7 @@ fn a_service_that_changes_between_two_lookups_is_not_an_error_for_long() {
     assert!(socket::reverse_connected(&mut target, &known));
     assert_eq!(target, asked);
     assert!(!socket::reverse_connected(&mut target, &known));
-    socket::sendmsg(&snapshot, &mut target, 1);
+    socket::sendmsg(&snapshot, &mut target, 1, || 0);
     assert_eq!((target.addr, target.port.get()), (WEB, 8080));
     assert!(socket::reverse(&snapshot, &mut target, 1));
     assert_eq!(target, asked);

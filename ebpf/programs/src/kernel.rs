@@ -4,8 +4,9 @@ use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST, BPF_RB_NO_WAKEUP};
 use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_ktime_get_coarse_ns};
 use aya_ebpf::maps::lpm_trie::Key;
 use naru_ebpf_common::{
-    Addr, Backend, BackendKey, Conn, DropCount, DropKey, Endpoint, Event, IpInfo, NatEntry, NatKey,
-    NodeConfig, PolicyEntry, PolicyKey, Service, ServiceKey, SocketKey, SocketPeer, Tuple,
+    Addr, Affinity, AffinityKey, Backend, BackendKey, Conn, DropCount, DropKey, Endpoint, Event,
+    IpInfo, MemberKey, NatEntry, NatKey, NodeConfig, PolicyEntry, PolicyKey, RangeKey, Service,
+    ServiceKey, SocketKey, SocketPeer, Tuple,
 };
 use naru_ebpf_logic::{Maps, Trace};
 
@@ -13,6 +14,8 @@ use crate::maps;
 
 /// Bits of an address.
 const ADDR_BITS: u32 = 128;
+/// Bits of a client with its service.
+const RANGE_BITS: u32 = 160;
 
 /// Access to the pinned maps. Values are read and changed in place: an entry that user space
 /// replaces at the same moment shows its old or its new value, since the kernel frees neither
@@ -55,6 +58,40 @@ impl Maps for Kernel {
     fn backend(&self, key: &BackendKey) -> Option<&Backend> {
         // SAFETY: see `Kernel`.
         unsafe { maps::BACKENDS.get(key) }
+    }
+
+    #[inline(always)]
+    fn update_affinity<R>(
+        &self,
+        key: &AffinityKey,
+        change: impl FnOnce(&mut Affinity) -> R,
+    ) -> Option<R> {
+        let entry = maps::AFFINITY.get_ptr_mut(key)?;
+        // SAFETY: the pointer is valid until the program ends; see `Kernel`.
+        Some(change(unsafe { &mut *entry }))
+    }
+
+    #[inline(always)]
+    fn insert_affinity(&self, key: &AffinityKey, affinity: &Affinity) {
+        // A full map costs the client its backend, not the connection.
+        let _ = maps::AFFINITY.insert(key, affinity, BPF_ANY.into());
+    }
+
+    #[inline(always)]
+    fn member(&self, key: &MemberKey) -> Option<u32> {
+        // SAFETY: see `Kernel`.
+        unsafe { maps::MEMBERS.get(key).copied() }
+    }
+
+    #[inline(always)]
+    fn pod_in(&self, netns: u64) -> Option<&Addr> {
+        // SAFETY: see `Kernel`.
+        unsafe { maps::NAMESPACES.get(&netns) }
+    }
+
+    #[inline(always)]
+    fn is_in_range(&self, key: &RangeKey) -> bool {
+        maps::RANGES.get(Key::new(RANGE_BITS, *key)).is_some()
     }
 
     #[inline(always)]

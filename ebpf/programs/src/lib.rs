@@ -7,6 +7,7 @@
 
 mod kernel;
 pub mod maps;
+mod refuse;
 mod rewrite;
 mod skb;
 pub mod socket;

@@ -5,8 +5,8 @@ use aya_ebpf::btf_maps::SkStorage;
 use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
 use naru_ebpf_common::{
-    Addr, Backend, BackendKey, Conn, ConnectedPeer, Counter, DropCount, DropKey, Endpoint, IpInfo, NatEntry,
-    NatKey, NodeConfig, Pace, PolicyEntry, PolicyKey, Service, ServiceKey, SocketKey, SocketPeer, Tuple,
+    Addr, Affinity, AffinityKey, Backend, BackendKey, Conn, ConnectedPeer, Counter, DropCount, DropKey, Endpoint, IpInfo, MemberKey, NatEntry,
+    NatKey, NodeConfig, Pace, PolicyEntry, PolicyKey, RangeKey, Service, ServiceKey, SocketKey, SocketPeer, Tuple,
     counter, names,
 };
 use naru_ebpf_logic::Packet;
@@ -28,6 +28,21 @@ pub static SERVICES: HashMap<ServiceKey, Service> =
 #[map]
 pub static BACKENDS: HashMap<BackendKey, Backend> =
     HashMap::pinned(names::BACKENDS_SIZE, BPF_F_NO_PREALLOC);
+
+#[map]
+pub static AFFINITY: LruHashMap<AffinityKey, Affinity> =
+    LruHashMap::pinned(names::AFFINITY_SIZE, 0);
+
+#[map]
+pub static MEMBERS: HashMap<MemberKey, u32> =
+    HashMap::pinned(names::MEMBERS_SIZE, BPF_F_NO_PREALLOC);
+
+#[map]
+pub static NAMESPACES: HashMap<u64, Addr> =
+    HashMap::pinned(names::NAMESPACES_SIZE, BPF_F_NO_PREALLOC);
+
+#[map]
+pub static RANGES: LpmTrie<RangeKey, u32> = LpmTrie::pinned(names::RANGES_SIZE, BPF_F_NO_PREALLOC);
 
 #[map]
 pub static CONNTRACK: LruHashMap<Tuple, Conn> = LruHashMap::pinned(names::CONNTRACK_SIZE, 0);

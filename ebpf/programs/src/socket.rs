@@ -2,7 +2,7 @@
 
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::bpf_sock_addr;
-use aya_ebpf::helpers::{bpf_get_socket_cookie, bpf_set_retval};
+use aya_ebpf::helpers::{bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_set_retval};
 use aya_ebpf::programs::SockAddrContext;
 use naru_ebpf_common::{Addr, Port, Reason, SocketPeer, counter, protocol};
 use naru_ebpf_logic::socket::{self, Outcome, Target};
@@ -29,9 +29,14 @@ pub enum Family {
 #[inline(always)]
 pub fn connect(ctx: &SockAddrContext, family: Family) -> i32 {
     let mut target = read(ctx, family);
-    let outcome = socket::connect(&Kernel, &mut target);
+    let outcome = socket::connect(&Kernel, &mut target, || netns(ctx));
     match outcome {
-        Outcome::Translated(service) => remember(ctx, &target, service),
+        Outcome::Translated(service) => {
+            remember(ctx, &target, service);
+            if target.protocol == protocol::UDP {
+                socket::note(&Kernel, &target, cookie(ctx), &service);
+            }
+        }
         Outcome::Unchanged if target.protocol == protocol::UDP => forget(ctx),
         _ => {}
     }
@@ -64,7 +69,7 @@ fn forget(ctx: &SockAddrContext) {
 #[inline(always)]
 pub fn sendmsg(ctx: &SockAddrContext, family: Family) -> i32 {
     let mut target = read(ctx, family);
-    let outcome = socket::sendmsg(&Kernel, &mut target, cookie(ctx));
+    let outcome = socket::sendmsg(&Kernel, &mut target, cookie(ctx), || netns(ctx));
     finish(ctx, family, &target, outcome)
 }
 
@@ -111,6 +116,13 @@ fn cookie(ctx: &SockAddrContext) -> u64 {
     unsafe { bpf_get_socket_cookie(ctx.as_ptr()) }
 }
 
+/// The number of the socket's network namespace.
+#[inline(always)]
+fn netns(ctx: &SockAddrContext) -> u64 {
+    // SAFETY: the context is valid while the program runs.
+    unsafe { bpf_get_netns_cookie(ctx.as_ptr()) }
+}
+
 #[inline(always)]
 fn finish(ctx: &SockAddrContext, family: Family, target: &Target, outcome: Outcome) -> i32 {
     match outcome {
@@ -120,8 +132,8 @@ fn finish(ctx: &SockAddrContext, family: Family, target: &Target, outcome: Outco
             write(ctx, family, target);
             ALLOW
         }
-        Outcome::Refused => {
-            count(counter::SOCKET, Reason::NO_BACKEND, 0);
+        Outcome::Refused(reason) => {
+            count(counter::SOCKET, reason, 0);
             // SAFETY: the helper has no preconditions.
             unsafe { bpf_set_retval(-ECONNREFUSED) };
             REFUSE

@@ -14,7 +14,7 @@ use naru_ebpf_logic::parse::{self, Other, Parsed};
 use naru_ebpf_logic::{Action, Maps, Packet, Verdict, conntrack, drops, quick};
 
 use crate::skb::Skb;
-use crate::{Kernel, maps, rewrite};
+use crate::{Kernel, maps, refuse, rewrite};
 
 /// Bytes that hold every header that is looked at.
 const HEADERS: u32 = 128;
@@ -69,7 +69,8 @@ pub fn run(
     send(ctx, packet)
 }
 
-/// Writes the packet, finds its next hop, counts it, and records its drop.
+/// Writes the packet, finds its next hop, counts it, records its drop, and makes an answer of one
+/// that is refused.
 #[inline(never)]
 fn finish(ctx: &TcContext, packet: &mut Packet) {
     if packet.verdict.is_rewritten() && rewrite::write(ctx, packet) != 0 {
@@ -85,6 +86,11 @@ fn finish(ctx: &TcContext, packet: &mut Packet) {
     count(packet.hook, reason, packet.len);
     if reason != Reason::FORWARDED {
         drops::record(&Kernel, packet, reason);
+        if let Action::Refuse(reason) = packet.verdict.action()
+            && refuse::answer(ctx, packet) != 0
+        {
+            packet.verdict = Verdict::drop(reason);
+        }
     }
 }
 
@@ -164,6 +170,9 @@ fn send(ctx: &TcContext, packet: &Packet) -> i32 {
         Action::Drop(_) => TC_ACT_SHOT as i32,
         Action::Deliver { ifindex } => deliver(ctx, ifindex),
         Action::Uplink { ifindex } => leave(ifindex, packet.next_hop),
+        // Back where it came from.
+        Action::Refuse(_) if packet.hook == counter::FROM_POD => deliver(ctx, ifindex(ctx)),
+        Action::Refuse(_) => leave(ifindex(ctx), 0),
     }
 }
 

@@ -6,6 +6,9 @@ use aya::sys::{is_map_supported, is_program_supported};
 
 use super::error::DatapathError;
 
+/// `SO_NETNS_COOKIE`, by which sockets are known as a pod's.
+const COOKIES: (u32, u32) = (5, 14);
+
 /// `bpf_redirect_peer` and `bpf_redirect_neigh`, which cannot be probed without a program.
 const REDIRECT: (u32, u32) = (5, 10);
 
@@ -32,6 +35,11 @@ impl Features {
                 "redirect to peers and neighbours",
                 at_least(&kernel, REDIRECT),
                 "5.10",
+            ),
+            (
+                "cookies of network namespaces",
+                at_least(&kernel, COOKIES),
+                "5.14",
             ),
             ("the BPF ring buffer", map(MapType::RingBuf), "5.8"),
             ("BPF LPM tries", map(MapType::LpmTrie), "4.11"),

@@ -15,15 +15,16 @@ mod events;
 mod features;
 mod objects;
 mod programs;
+mod ranges;
 mod sys;
 mod table;
 
 use std::path::{Path, PathBuf};
 
 use naru_ebpf_common::{
-    Addr, Backend, BackendKey, Conn, Counter, DropCount, DropKey, Endpoint, IpInfo, NatEntry,
-    NatKey, NodeConfig, PolicyEntry, PolicyKey, Service, ServiceKey, SocketKey, SocketPeer, Tuple,
-    names,
+    Addr, Affinity, AffinityKey, Backend, BackendKey, Conn, Counter, DropCount, DropKey, Endpoint,
+    IpInfo, MemberKey, NatEntry, NatKey, NodeConfig, PolicyEntry, PolicyKey, Service, ServiceKey,
+    SocketKey, SocketPeer, Tuple, names,
 };
 use parking_lot::Mutex;
 
@@ -32,6 +33,7 @@ pub use clock::monotonic_ns;
 pub use error::DatapathError;
 pub use events::Events;
 pub use features::Features;
+pub use ranges::RangeTable;
 pub use table::{Changes, Prefix, PrefixTable, Table, changes};
 
 use programs::Programs;
@@ -56,6 +58,14 @@ pub struct Datapath {
     pub services: Table<ServiceKey, Service>,
     /// Their backends.
     pub backends: Table<BackendKey, Backend>,
+    /// Backends that clients keep.
+    pub affinity: Table<AffinityKey, Affinity>,
+    /// Slots of backends that clients may keep.
+    pub members: Table<MemberKey, u32>,
+    /// Source ranges of load balancers.
+    pub ranges: RangeTable,
+    /// Cookies of network namespaces → their pods.
+    pub namespaces: Table<u64, Addr>,
     /// Flows.
     pub conntrack: Table<Tuple, Conn>,
     /// Translations.
@@ -94,6 +104,10 @@ impl Datapath {
             policy: Table::open(&dir, names::POLICY)?,
             services: Table::open(&dir, names::SERVICES)?,
             backends: Table::open(&dir, names::BACKENDS)?,
+            affinity: Table::open(&dir, names::AFFINITY)?,
+            members: Table::open(&dir, names::MEMBERS)?,
+            ranges: RangeTable::open(&dir)?,
+            namespaces: Table::open(&dir, names::NAMESPACES)?,
             conntrack: Table::open(&dir, names::CONNTRACK)?,
             nat: Table::open(&dir, names::NAT)?,
             sockets: Table::open(&dir, names::SOCKETS)?,
@@ -172,6 +186,10 @@ impl Datapath {
             self.policy.fill(names::POLICY_SIZE)?,
             self.services.fill(names::SERVICES_SIZE)?,
             self.backends.fill(names::BACKENDS_SIZE)?,
+            self.affinity.fill(names::AFFINITY_SIZE)?,
+            self.members.fill(names::MEMBERS_SIZE)?,
+            self.ranges.fill()?,
+            self.namespaces.fill(names::NAMESPACES_SIZE)?,
             self.conntrack.fill(names::CONNTRACK_SIZE)?,
             self.nat.fill(names::NAT_SIZE)?,
             self.sockets.fill(names::SOCKETS_SIZE)?,

@@ -13,12 +13,12 @@ use parking_lot::Mutex;
 
 use super::error::DatapathError;
 
-fn pinned(dir: &Path, name: &'static str) -> Result<MapData, DatapathError> {
+pub(super) fn pinned(dir: &Path, name: &'static str) -> Result<MapData, DatapathError> {
     MapData::from_pin(dir.join(name)).map_err(DatapathError::map(name, "open"))
 }
 
 /// Reads every entry. Entries that vanish meanwhile are left out: the programs change LRU maps.
-fn collect<K, V>(
+pub(super) fn collect<K, V>(
     name: &'static str,
     entries: impl Iterator<Item = Result<(K, V), MapError>>,
 ) -> Result<Vec<(K, V)>, DatapathError> {
@@ -29,7 +29,7 @@ fn collect<K, V>(
 }
 
 /// Deleting what is gone already is what was wanted.
-fn gone_is_fine(result: Result<(), MapError>) -> Result<(), MapError> {
+pub(super) fn gone_is_fine(result: Result<(), MapError>) -> Result<(), MapError> {
     match result {
         Err(MapError::KeyNotFound) => Ok(()),
         Err(MapError::SyscallError(error))

@@ -1,7 +1,7 @@
 //! A copy of the live maps for a simulation: the decisions of the data path run over it, and what
 //! they would write stays in it.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 use naru_ebpf_logic::host::Snapshot;
 
@@ -9,7 +9,8 @@ use crate::datapath::{Datapath, DatapathError, monotonic_ns};
 
 /// Copies the maps.
 ///
-/// Flow tables start empty: the question is about a new connection. Chance starts at 0, which is
+/// Flow tables start empty: the question is about a new connection. Which backend a client keeps is
+/// known, for that is how a new connection finds it. Chance starts at 0, which is
 /// always the first backend: an explanation that differs from call to call helps nobody.
 ///
 /// # Errors
@@ -25,6 +26,10 @@ pub(super) fn copy(datapath: &Datapath) -> Result<Snapshot, DatapathError> {
         policy: datapath.policy.entries()?.into_iter().collect(),
         services: datapath.services.entries()?.into_iter().collect(),
         backends: datapath.backends.entries()?.into_iter().collect(),
+        affinity: RefCell::new(datapath.affinity.entries()?.into_iter().collect()),
+        members: datapath.members.entries()?.into_iter().collect(),
+        namespaces: datapath.namespaces.entries()?.into_iter().collect(),
+        ranges: datapath.ranges.entries()?,
         now_ns: Cell::new(monotonic_ns()),
         ..Snapshot::default()
     })

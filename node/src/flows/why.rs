@@ -111,18 +111,12 @@ impl Answer {
             port: question.port,
             protocol: question.protocol,
         };
-        let outcome = socket::connect(snapshot, &mut target);
+        let netns = namespace_of(snapshot, question.source);
+        let outcome = socket::connect(snapshot, &mut target, || netns);
         self.tell(snapshot);
-        if outcome == Outcome::Refused {
-            self.say(
-                "connect: refused, the service has no ready endpoint".into(),
-                true,
-            );
-            return self.decide(
-                Decision::drop(Reason::NO_BACKEND),
-                &Packet::default(),
-                snapshot,
-            );
+        if let Outcome::Refused(reason) = outcome {
+            self.say(format!("connect: refused, {}", refusal(reason)), true);
+            return self.decide(Decision::drop(reason), &Packet::default(), snapshot);
         }
         let question = Question {
             destination: target.addr,
@@ -147,12 +141,16 @@ impl Answer {
         response.verdict = Verdict::Forwarded.into();
         let end = self.resolver.text(packet.dst, packet.dst_port);
         match decision.action() {
-            Action::Drop(reason) => {
+            Action::Drop(reason) | Action::Refuse(reason) => {
                 let found = packet.found;
                 let policies =
                     self.resolver
                         .policies(found.endpoint, found.direction, found.rule, reason);
-                let text = format!("dropped: {} ({})", reason.name(), reason.help());
+                let word = match decision.action() {
+                    Action::Refuse(_) => "refused",
+                    _ => "dropped",
+                };
+                let text = format!("{word}: {} ({})", reason.name(), reason.help());
                 response.steps.push(Step {
                     text,
                     failed: true,
@@ -265,6 +263,9 @@ impl Resolver {
                     key.addr, key.port, service.backends
                 )
             }
+            Taken::Kept(client) => {
+                format!("{} keeps the endpoint that it had", self.who(client))
+            }
             Taken::Backend(backend) => {
                 format!("endpoint chosen: {}", self.text(backend.addr, backend.port))
             }
@@ -281,6 +282,22 @@ impl Resolver {
             policies,
         })
     }
+}
+
+/// Why a `connect` is refused.
+fn refusal(reason: Reason) -> &'static str {
+    match reason {
+        Reason::NO_LOCAL_BACKEND => "the service has no ready endpoint on this node",
+        Reason::SOURCE_RANGE => "the load balancer's source ranges do not hold the pod",
+        _ => "the service has no ready endpoint",
+    }
+}
+
+/// The cookie of a pod's network namespace; 0, which is nobody's, when there is none.
+fn namespace_of(snapshot: &Snapshot, pod: Addr) -> u64 {
+    let mut all = snapshot.namespaces.iter();
+    all.find_map(|(cookie, addr)| (*addr == pod).then_some(*cookie))
+        .unwrap_or(0)
 }
 
 fn identity(info: &IpInfo) -> String {

@@ -4,13 +4,17 @@
 //! here knows of pods' policies or of eBPF; what is made here is the plain part of the network
 //! that the kernel needs to find its own way: the veth of a pod and the routes of a node.
 
+mod cookie;
 mod mac;
 mod netlink;
 mod node;
 mod pod;
+mod sockdiag;
 mod sysctl;
 
+pub use cookie::namespace_cookie;
 pub use mac::Mac;
 pub use netlink::{Link, NetError, Netlink};
 pub use node::{NodeRoutes, local_addresses, prepare_node};
 pub use pod::{GATEWAY, PodLink, host_link_name, link_macs};
+pub use sockdiag::{Peer, can_end_sockets, end_sockets};

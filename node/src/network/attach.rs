@@ -8,7 +8,7 @@ use super::open::now;
 use super::{Attachment, Network, chain};
 use crate::datapath::DatapathError;
 use crate::ipam::{IpamError, Lease, LeaseKey, PodRef, StoreError};
-use crate::net::{NetError, PodLink, host_link_name, link_macs};
+use crate::net::{NetError, PodLink, host_link_name, link_macs, namespace_cookie};
 
 /// A pod is known to the API before its sandbox is made; only a watch may lag.
 const POD_PATIENCE: Duration = Duration::from_secs(5);
@@ -101,7 +101,7 @@ impl Network {
     /// What differs from how the pod was attached; empty when nothing does.
     pub async fn check(&self, key: &LeaseKey) -> Vec<String> {
         let attachment = self.attached.lock().get(key).cloned();
-        let Some(Attachment { lease, ifindex }) = attachment else {
+        let Some(Attachment { lease, ifindex, .. }) = attachment else {
             return vec![format!("sandbox {} is not attached", key.sandbox)];
         };
         let mut faults = self.link_of(&lease).faults(&self.netlink).await;
@@ -165,6 +165,7 @@ impl Network {
         let attachment = Attachment {
             lease: lease.clone(),
             ifindex: link.index,
+            netns: namespace_cookie(&lease.netns).await?,
         };
         self.attached.lock().insert(lease.key.clone(), attachment);
         self.settled().await?;

@@ -8,17 +8,19 @@
 //! [`Network::detach`], which return when the change is programmed.
 
 mod attach;
+mod balancers;
 mod names;
 mod node;
 mod open;
 mod policies;
 mod services;
+mod stranded;
 mod sweep;
 mod trigger;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
@@ -33,7 +35,7 @@ pub use open::OpenError;
 use crate::datapath::Datapath;
 use crate::flows::FlowLog;
 use crate::ipam::{Ipam, Lease, LeaseKey};
-use crate::net::{Link, Netlink};
+use crate::net::{Link, Netlink, can_end_sockets};
 use crate::{Config, Health, PartResult, Shared, Watches};
 
 /// Where the other parts find the network, once it is open.
@@ -55,6 +57,8 @@ pub struct Attachment {
     pub lease: Lease,
     /// Interface index of the host side.
     pub ifindex: u32,
+    /// Cookie of its network namespace.
+    pub netns: u64,
 }
 
 /// The running network of this node.
@@ -80,6 +84,7 @@ pub struct Network {
     names: ArcSwap<Names>,
     service_names: ArcSwap<ServiceNames>,
     watchers: AtomicUsize,
+    has_host_ports: AtomicBool,
 }
 
 impl Network {
@@ -144,7 +149,10 @@ async fn open_once(shared: &Shared) -> Result<Arc<Network>, OpenError> {
         .health
         .set("datapath", opened.as_ref().err().map(|error| chain(error)));
     let network = Arc::new(opened?);
-    let degraded = network.datapath.features().degraded();
+    let mut degraded = network.datapath.features().degraded();
+    if !can_end_sockets() {
+        degraded.push(stranded::WITHOUT.to_owned());
+    }
     shared.health.set(
         "kernel",
         (!degraded.is_empty()).then(|| degraded.join("; ")),

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use naru_ebpf_common::service::{HOST_PORT, SCOPE_ANY};
 use naru_ebpf_common::{Addr, Port, ServiceKey};
 
 use crate::policy::Rules;
@@ -48,6 +49,10 @@ impl ServiceNames {
         let mut names = Self::default();
         for (key, service) in desired {
             names.by_key.insert(*key, service.name.clone());
+            // A pod behind a host port is known by its Service.
+            if service.flags & HOST_PORT != 0 {
+                continue;
+            }
             for backend in &service.backends {
                 let end = (backend.addr, backend.port, key.protocol);
                 let name = names
@@ -82,7 +87,7 @@ impl ServiceNames {
             addr,
             port,
             protocol,
-            reserved: 0,
+            scope: SCOPE_ANY,
         };
         self.by_key
             .get(&key(addr))

@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
 use k8s_openapi::api::core::v1::Node;
-use naru_ebpf_common::config::{FLOW_EVENTS, NodeConfig, Timeouts};
+use naru_ebpf_common::config::{FLOW_EVENTS, HOST_PORTS, NodeConfig, Timeouts};
 use naru_ebpf_common::{Addr, names};
 
 use super::trigger::Trigger;
 use super::{Network, chain};
 use crate::PartResult;
+use crate::datapath::DatapathError;
 use crate::ipcache::NodeView;
 use crate::net::{GATEWAY, NodeRoutes, local_addresses};
 
@@ -91,11 +92,7 @@ impl Network {
             pod_prefix: 96 + u32::from(range.prefix_len()),
             service_prefix: 96 + u32::from(services.prefix_len()),
             uplink_ifindex: self.uplink.index,
-            flags: if self.watchers.load(Ordering::Relaxed) > 0 {
-                FLOW_EVENTS
-            } else {
-                0
-            },
+            flags: self.flags(),
             uplink_mac: self.uplink.mac.0,
             node_port_first: NodeConfig::NODE_PORT_FIRST,
             node_port_last: NodeConfig::NODE_PORT_LAST,
@@ -116,19 +113,31 @@ impl Network {
         } else {
             self.watchers.fetch_sub(1, Ordering::Relaxed);
         }
-        let flags = if self.watchers.load(Ordering::Relaxed) > 0 {
-            FLOW_EVENTS
-        } else {
-            0
-        };
-        let present = self.datapath.node_config();
-        let changed = present.and_then(|facts| match facts.uplink_ifindex {
-            0 => Ok(()),
-            _ => self.datapath.set_node_config(NodeConfig { flags, ..facts }),
-        });
-        if let Err(error) = changed {
+        if let Err(error) = self.switch() {
             tracing::warn!(map = names::NODE_CONFIG, %error, "flow events not switched");
         }
+    }
+
+    /// This node has ports of the host (`any`), or none any more. A node without facts yet gets the
+    /// flag with them.
+    pub(super) fn look_at_host_ports(&self, any: bool) -> Result<(), DatapathError> {
+        self.has_host_ports.store(any, Ordering::Relaxed);
+        self.switch()
+    }
+
+    fn switch(&self) -> Result<(), DatapathError> {
+        let facts = self.datapath.node_config()?;
+        let flags = self.flags();
+        match facts.uplink_ifindex {
+            0 => Ok(()),
+            _ => self.datapath.set_node_config(NodeConfig { flags, ..facts }),
+        }
+    }
+
+    fn flags(&self) -> u32 {
+        let flag = |is_set, flag| if is_set { flag } else { 0 };
+        flag(self.is_watched(), FLOW_EVENTS)
+            | flag(self.has_host_ports.load(Ordering::Relaxed), HOST_PORTS)
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
@@ -17,7 +17,7 @@ use crate::Shared;
 use crate::datapath::{Attached, Datapath, DatapathError};
 use crate::flows::FlowLog;
 use crate::ipam::{Ipam, Lease, LeaseKey, StoreError};
-use crate::net::{NetError, Netlink, prepare_node};
+use crate::net::{NetError, Netlink, namespace_cookie, prepare_node};
 
 /// `NSFS_MAGIC` of linux/magic.h: a live network namespace.
 const NSFS: FsType = FsType(0x6e73_6673);
@@ -77,6 +77,7 @@ impl Network {
             names: ArcSwap::default(),
             service_names: ArcSwap::default(),
             watchers: AtomicUsize::new(0),
+            has_host_ports: AtomicBool::new(false),
             watches: Arc::clone(&shared.watches),
             health: Arc::clone(&shared.health),
             config,
@@ -105,11 +106,13 @@ impl Network {
             match self.netlink.link(&lease.host_link).await {
                 Ok(link) => {
                     outcomes.extend(self.datapath.attach_pod(&link.name, link.index)?);
+                    let netns = namespace_cookie(&lease.netns).await?;
                     adopted.insert(
                         lease.key.clone(),
                         Attachment {
                             lease,
                             ifindex: link.index,
+                            netns,
                         },
                     );
                 }

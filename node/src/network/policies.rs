@@ -64,6 +64,7 @@ struct State {
     endpoints: HashMap<Addr, Endpoint>,
     ipcache: HashMap<Prefix, IpInfo>,
     policy: HashMap<PolicyKey, PolicyEntry>,
+    namespaces: HashMap<u64, Addr>,
     identities: Option<Identities>,
     last_endpoint: u32,
     last_revision: u32,
@@ -88,6 +89,7 @@ impl State {
             ipcache: datapath.ipcache.entries()?.into_iter().collect(),
             endpoints,
             policy,
+            namespaces: datapath.namespaces.entries()?.into_iter().collect(),
             identities: None,
             known: HashMap::new(),
         })
@@ -228,6 +230,16 @@ impl Network {
                 "policy programmed"
             );
         }
+        let namespaces: HashMap<u64, Addr> = locals
+            .iter()
+            .map(|local| (local.attachment.netns, local.address()))
+            .collect();
+        let entered = changes(&state.namespaces, &namespaces);
+        datapath
+            .namespaces
+            .put_all(entered.put.iter().map(|(cookie, pod)| (cookie, pod)))?;
+        datapath.namespaces.delete_all(&entered.delete)?;
+        state.namespaces = namespaces;
         state.endpoints = desired_endpoints;
         state.ipcache = desired_ipcache;
         state.policy = desired_policy;

@@ -1,14 +1,21 @@
 //! Services: from the API to the maps.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use naru_core::names::labels;
+
+use super::balancers::HealthPorts;
 use super::names::ServiceNames;
 use super::trigger::Trigger;
 use super::{Network, chain};
 use crate::PartResult;
 use crate::datapath::{Datapath, DatapathError};
-use crate::service::{Plan, Programmed, desired};
+use crate::service::{
+    Contents, HealthCheck, Here, Plan, Programmed, add_host_ports, desired, health_checks,
+};
 
 const RESYNC: Duration = Duration::from_secs(300);
 const RETRY: Duration = Duration::from_secs(1);
@@ -17,18 +24,27 @@ pub(super) async fn run(network: Arc<Network>) {
     let watches = Arc::clone(&network.watches);
     watches.services.synced().await;
     watches.endpoint_slices.synced().await;
+    watches.own_pods.synced().await;
+    watches.nodes.synced().await;
     let sources = || {
         vec![
             watches.services.subscribe(),
             watches.endpoint_slices.subscribe(),
+            watches.own_pods.subscribe(),
         ]
     };
     let mut trigger = Trigger::new(sources(), RESYNC);
     let mut retry = Trigger::new(sources(), RETRY);
     let mut programmed = None;
+    let mut health_ports = HealthPorts::default();
     loop {
         let outcome = network.reconcile_services(&mut programmed);
         let failed = outcome.is_err();
+        if let (Ok(true), Some(programmed)) = (&outcome, &programmed) {
+            network.end_stranded(programmed).await;
+        }
+        let fault = health_ports.apply(&network.health_checks()).await;
+        network.health.set("health-check-ports", fault.err());
         network
             .health
             .set("services", outcome.err().map(|error| chain(error.as_ref())));
@@ -43,7 +59,8 @@ pub(super) async fn run(network: Arc<Network>) {
 }
 
 impl Network {
-    fn reconcile_services(&self, programmed: &mut Option<Programmed>) -> PartResult {
+    /// Makes the maps what the API wants. True if datagram flows may be left over.
+    fn reconcile_services(&self, programmed: &mut Option<Programmed>) -> PartResult<bool> {
         let started = Instant::now();
         let programmed = match programmed {
             Some(programmed) => programmed,
@@ -54,7 +71,15 @@ impl Network {
             self.watches.endpoint_slices.sorted(),
         );
         let own = [self.config.cluster_dns];
-        let desired = desired(&services, &slices, &self.config.node_name, &own);
+        let zone = self.zone();
+        let here = Here {
+            node: &self.config.node_name,
+            zone: zone.as_deref(),
+        };
+        let mut desired = desired(&services, &slices, here, &own);
+        let pods = self.watches.own_pods.sorted();
+        let node = IpAddr::V4(self.node_ip);
+        let host_ports = add_host_ports(&mut desired, pods.values().map(Arc::as_ref), node);
         let plan = programmed.plan(&desired);
         if !plan.is_empty() {
             apply(&self.datapath, &plan)?;
@@ -67,18 +92,35 @@ impl Network {
                 "services programmed"
             );
         }
+        self.look_at_host_ports(host_ports)?;
         self.service_names
             .store(Arc::new(ServiceNames::new(&desired)));
-        Ok(())
+        Ok(plan.strands_flows)
+    }
+
+    fn health_checks(&self) -> BTreeMap<u16, HealthCheck> {
+        let services = self.watches.services.sorted();
+        let slices = self.watches.endpoint_slices.sorted();
+        health_checks(&services, &slices, &self.config.node_name)
+    }
+
+    /// The zone of this node. It hardly ever changes: a round that runs anyway reads it.
+    fn zone(&self) -> Option<String> {
+        let nodes = self.watches.nodes.sorted();
+        let mut nodes = nodes.values().map(|node| &node.metadata);
+        let own = nodes.find(|meta| meta.name.as_deref() == Some(&self.config.node_name))?;
+        own.labels.as_ref()?.get(labels::ZONE).cloned()
     }
 }
 
 /// Reads the maps.
 fn adopt(datapath: &Datapath) -> Result<Programmed, DatapathError> {
-    Ok(Programmed::adopt(
-        datapath.services.entries()?,
-        datapath.backends.entries()?,
-    ))
+    Ok(Programmed::adopt(Contents {
+        services: datapath.services.entries()?,
+        slots: datapath.backends.entries()?,
+        members: datapath.members.entries()?,
+        ranges: datapath.ranges.entries()?,
+    }))
 }
 
 /// Takes the steps in the order that no reader sees half of.
@@ -87,8 +129,20 @@ fn apply(datapath: &Datapath, plan: &Plan) -> Result<(), DatapathError> {
         .backends
         .put_all(plan.slots.iter().map(|(key, value)| (key, value)))?;
     datapath
+        .members
+        .put_all(plan.members.iter().map(|(key, value)| (key, value)))?;
+    plan.ranges
+        .iter()
+        .try_for_each(|range| datapath.ranges.put(*range))?;
+    datapath
         .services
         .put_all(plan.services.iter().map(|(key, value)| (key, value)))?;
     datapath.services.delete_all(&plan.gone)?;
-    datapath.backends.delete_all(&plan.stale)
+    let stale = &plan.stale;
+    datapath.backends.delete_all(&stale.slots)?;
+    datapath.members.delete_all(&stale.members)?;
+    stale
+        .ranges
+        .iter()
+        .try_for_each(|range| datapath.ranges.delete(*range))
 }

@@ -4,14 +4,22 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Service, ServicePort};
-use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
-use naru_ebpf_common::service::{BACKEND_LOCAL, EXTERNAL, LOCAL_ONLY, NODE_PORT};
+use ipnet::IpNet;
+use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use naru_ebpf_common::service::{
+    AFFINITY_SHIFT, ELSEWHERE, EXTERNAL, LOCAL_ONLY, NODE_PORT, RANGED, SCOPE_ANY, SCOPE_OUTSIDE,
+};
 use naru_ebpf_common::{Addr, Backend, Port, ServiceKey};
 
+use super::ends::{Here, Views, views};
 use crate::watches::{Key, Protocol};
 
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
+/// How long a client keeps its backend if the Service does not say, in seconds.
+const AFFINITY_SECONDS: u32 = 10_800;
+/// The longest that the API allows, in seconds.
+const AFFINITY_SECONDS_MAX: i32 = 86_400;
 
 /// One port of one Service.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -29,49 +37,44 @@ pub struct ServicePortName {
 pub struct DesiredService {
     /// Whose address it is.
     pub name: ServicePortName,
-    /// `NODE_PORT`, `EXTERNAL`, `LOCAL_ONLY`.
+    /// `Service::flags`.
     pub flags: u32,
     /// Where it leads, sorted.
     pub backends: Vec<Backend>,
+    /// The only clients that may come, if `flags` say so: networks with their prefix length (0 to
+    /// 128, IPv4 counted from 96).
+    pub ranges: Vec<(Addr, u32)>,
 }
 
 /// The desired contents of the service map.
 pub type Desired = HashMap<ServiceKey, DesiredService>;
 
-/// Reads Services and slices as the node `node_name` sees them. `own` addresses (the cluster DNS)
-/// end on the node itself and are left out.
+/// Reads Services and slices as this node sees them. `own` addresses (the cluster DNS) end on the
+/// node itself and are left out.
 #[must_use]
 pub fn desired(
     services: &BTreeMap<Key, Arc<Service>>,
     slices: &BTreeMap<Key, Arc<EndpointSlice>>,
-    node_name: &str,
+    here: Here<'_>,
     own: &[IpAddr],
 ) -> Desired {
     let by_service = group(slices);
     let mut desired = Desired::new();
     for (key, service) in services {
-        let slices = by_service.get(&(key.namespace.as_str(), key.name.as_str()));
-        let slices = slices.map_or(&[][..], Vec::as_slice);
-        let spec = service.spec.as_ref();
-        for port in spec
-            .and_then(|spec| spec.ports.as_ref())
-            .into_iter()
-            .flatten()
-        {
-            add_port(
-                &mut desired,
-                key,
-                service,
-                port,
-                &backends(slices, port, node_name),
-            );
+        let Some(spec) = &service.spec else { continue };
+        let slices = slices_of(&by_service, key);
+        for port in spec.ports.iter().flatten() {
+            add_port(&mut desired, key, service, port, &views(slices, port, here));
         }
     }
     desired.retain(|key, _| !own.contains(&key.addr.into()));
     desired
 }
 
-fn group(slices: &BTreeMap<Key, Arc<EndpointSlice>>) -> HashMap<(&str, &str), Vec<&EndpointSlice>> {
+/// Slices by the Service that they belong to.
+pub(super) type Groups<'a> = HashMap<(&'a str, &'a str), Vec<&'a EndpointSlice>>;
+
+pub(super) fn group(slices: &BTreeMap<Key, Arc<EndpointSlice>>) -> Groups<'_> {
     let mut groups: HashMap<_, Vec<_>> = HashMap::new();
     for (key, slice) in slices {
         let labels = slice.metadata.labels.as_ref();
@@ -85,154 +88,178 @@ fn group(slices: &BTreeMap<Key, Arc<EndpointSlice>>) -> HashMap<(&str, &str), Ve
     groups
 }
 
+pub(super) fn slices_of<'a, 'b>(groups: &'b Groups<'a>, key: &'a Key) -> &'b [&'a EndpointSlice] {
+    let slices = groups.get(&(key.namespace.as_str(), key.name.as_str()));
+    slices.map_or(&[], Vec::as_slice)
+}
+
+/// What the entries of one Service port have in common.
+struct Entries<'a> {
+    desired: &'a mut Desired,
+    name: ServicePortName,
+    protocol: u8,
+    /// Bits of session affinity.
+    affinity: u32,
+    views: &'a Views,
+    ranges: &'a [(Addr, u32)],
+}
+
+impl Entries<'_> {
+    /// An address at which everybody of `scope` meets the backends of one view.
+    fn add(&mut self, (addr, port): (Addr, u16), scope: u8, flags: u32, local: bool) {
+        let backends = if local {
+            &self.views.local
+        } else {
+            &self.views.cluster
+        };
+        let elsewhere = if backends.is_empty() && self.views.any() {
+            ELSEWHERE
+        } else {
+            0
+        };
+        let key = ServiceKey {
+            addr,
+            port: Port::new(port),
+            protocol: self.protocol,
+            scope,
+        };
+        let ranges = if flags & RANGED != 0 {
+            self.ranges.to_vec()
+        } else {
+            Vec::new()
+        };
+        let entry = DesiredService {
+            name: self.name.clone(),
+            flags: flags | elsewhere | self.affinity,
+            backends: backends.clone(),
+            ranges,
+        };
+        self.desired.insert(key, entry);
+    }
+
+    /// An address for the world: its policy is for packets from outside. The cluster's own reach
+    /// every endpoint there, as they would at the cluster address.
+    fn add_external(&mut self, end: (Addr, u16), flags: u32, local: bool) {
+        if local {
+            self.add(end, SCOPE_ANY, flags | LOCAL_ONLY, false);
+            self.add(end, SCOPE_OUTSIDE, flags | LOCAL_ONLY, true);
+        } else {
+            self.add(end, SCOPE_ANY, flags, false);
+        }
+    }
+}
+
 fn add_port(
     desired: &mut Desired,
     key: &Key,
     service: &Service,
     port: &ServicePort,
-    backends: &[Backend],
+    views: &Views,
 ) {
+    let Some(spec) = &service.spec else { return };
     let Some(protocol) = supported(port.protocol.as_deref()) else {
         return;
     };
     let Ok(number) = u16::try_from(port.port) else {
         return;
     };
-    let spec = service.spec.as_ref();
-    let is_local = |policy: Option<&String>| policy.is_some_and(|policy| policy == "Local");
-    let local_inside = is_local(spec.and_then(|spec| spec.internal_traffic_policy.as_ref()));
-    let local_outside = is_local(spec.and_then(|spec| spec.external_traffic_policy.as_ref()));
-    let name = ServicePortName {
-        namespace: key.namespace.clone(),
-        name: key.name.clone(),
-        port: port.name.clone().unwrap_or_default(),
+    let ranges = source_ranges(service);
+    let mut entries = Entries {
+        desired,
+        name: ServicePortName {
+            namespace: key.namespace.clone(),
+            name: key.name.clone(),
+            port: port.name.clone().unwrap_or_default(),
+        },
+        protocol,
+        affinity: affinity(spec),
+        views,
+        ranges: ranges.as_deref().unwrap_or_default(),
     };
-    let mut add = |addr: Addr, port: u16, flags: u32, local: bool| {
-        let wanted = |backend: &&Backend| !local || backend.flags & BACKEND_LOCAL != 0;
-        let backends = backends.iter().filter(wanted).copied().collect();
-        let key = ServiceKey {
-            addr,
-            port: Port::new(port),
-            protocol,
-            reserved: 0,
-        };
-        desired.insert(
-            key,
-            DesiredService {
-                name: name.clone(),
-                flags,
-                backends,
-            },
-        );
-    };
-    for addr in cluster_addresses(service) {
-        add(addr, number, 0, local_inside);
+    let local_inside = is_local(spec.internal_traffic_policy.as_deref());
+    let local_outside = is_local(spec.external_traffic_policy.as_deref());
+    for addr in cluster_addresses(spec) {
+        entries.add((addr, number), SCOPE_ANY, 0, local_inside);
     }
-    let outside = if local_outside { LOCAL_ONLY } else { 0 };
-    for addr in external_addresses(service) {
-        add(addr, number, EXTERNAL | outside, local_outside);
+    for addr in addresses(spec.external_ips.iter().flatten()) {
+        entries.add_external((addr, number), EXTERNAL, local_outside);
+    }
+    let ranged = if ranges.is_some() { RANGED } else { 0 };
+    for addr in balancer_addresses(service) {
+        entries.add_external((addr, number), EXTERNAL | ranged, local_outside);
     }
     let node_port = port.node_port.and_then(|port| u16::try_from(port).ok());
     if let Some(node_port) = node_port.filter(|port| *port != 0) {
-        add(Addr::ANY_V4, node_port, NODE_PORT | outside, local_outside);
+        entries.add_external((Addr::ANY_V4, node_port), NODE_PORT, local_outside);
     }
 }
 
-fn supported(protocol: Option<&str>) -> Option<u8> {
+pub(super) fn is_local(policy: Option<&str>) -> bool {
+    policy == Some("Local")
+}
+
+pub(super) fn supported(protocol: Option<&str>) -> Option<u8> {
     match Protocol::parse(protocol)? {
         Protocol::Sctp => None,
         protocol => Some(protocol.number()),
     }
 }
 
-fn addresses<'a>(texts: impl Iterator<Item = &'a String>) -> BTreeSet<IpAddr> {
-    texts.filter_map(|text| text.parse().ok()).collect()
+/// The bits of session affinity in `Service::flags`.
+fn affinity(spec: &ServiceSpec) -> u32 {
+    if spec.session_affinity.as_deref() != Some("ClientIP") {
+        return 0;
+    }
+    let config = spec.session_affinity_config.as_ref();
+    let seconds = config
+        .and_then(|config| config.client_ip.as_ref()?.timeout_seconds)
+        .map(|seconds| seconds.clamp(1, AFFINITY_SECONDS_MAX).unsigned_abs());
+    seconds.unwrap_or(AFFINITY_SECONDS) << AFFINITY_SHIFT
+}
+
+fn addresses<'a>(texts: impl Iterator<Item = &'a String>) -> Vec<Addr> {
+    let sorted: BTreeSet<IpAddr> = texts.filter_map(|text| text.parse().ok()).collect();
+    sorted.into_iter().map(Addr::from).collect()
 }
 
 /// Headless Services have the word `None` here, which is no address.
-fn cluster_addresses(service: &Service) -> Vec<Addr> {
-    let Some(spec) = &service.spec else {
-        return Vec::new();
-    };
-    let all = spec
-        .cluster_ip
-        .iter()
-        .chain(spec.cluster_ips.iter().flatten());
-    addresses(all).into_iter().map(Addr::from).collect()
+fn cluster_addresses(spec: &ServiceSpec) -> Vec<Addr> {
+    let all = spec.cluster_ip.iter();
+    addresses(all.chain(spec.cluster_ips.iter().flatten()))
 }
 
-fn external_addresses(service: &Service) -> Vec<Addr> {
-    let status = service
-        .status
-        .as_ref()
-        .and_then(|status| status.load_balancer.as_ref());
-    let balancers = status
-        .and_then(|status| status.ingress.as_ref())
+/// Addresses of load balancers whose traffic arrives with them as its destination.
+fn balancer_addresses(service: &Service) -> Vec<Addr> {
+    let status = service.status.as_ref();
+    let balancer = status.and_then(|status| status.load_balancer.as_ref());
+    let ingress = balancer.and_then(|balancer| balancer.ingress.as_ref());
+    let vips = ingress
         .into_iter()
-        .flatten();
-    let external = service
-        .spec
-        .iter()
-        .flat_map(|spec| spec.external_ips.iter().flatten());
-    let all = external.chain(balancers.filter_map(|ingress| ingress.ip.as_ref()));
-    addresses(all).into_iter().map(Addr::from).collect()
+        .flatten()
+        .filter(|ingress| ingress.ip_mode.as_deref() != Some("Proxy"));
+    addresses(vips.filter_map(|ingress| ingress.ip.as_ref()))
 }
 
-/// Ready endpoints; when there is none, those that still serve while they terminate, so that the
-/// last connections of a Service going away are not refused.
-fn backends(slices: &[&EndpointSlice], port: &ServicePort, node_name: &str) -> Vec<Backend> {
-    let wanted = port.name.as_deref().unwrap_or_default();
-    let protocol = port.protocol.as_deref().unwrap_or("TCP");
-    let (mut ready, mut terminating) = (BTreeSet::new(), BTreeSet::new());
-    for slice in slices {
-        let ports = slice.ports.iter().flatten().filter(|port| {
-            port.name.as_deref().unwrap_or_default() == wanted
-                && port.protocol.as_deref().unwrap_or("TCP") == protocol
-        });
-        for number in ports.filter_map(|port| u16::try_from(port.port?).ok()) {
-            for endpoint in slice.endpoints.iter().flatten() {
-                let Some(set) = choose(endpoint, &mut ready, &mut terminating) else {
-                    continue;
-                };
-                let local = endpoint.node_name.as_deref() == Some(node_name);
-                set.extend(
-                    addresses(endpoint.addresses.iter())
-                        .into_iter()
-                        .map(|ip| (ip, number, local)),
-                );
-            }
-        }
+/// The networks whose clients may use the load balancer; none when everybody may.
+fn source_ranges(service: &Service) -> Option<Vec<(Addr, u32)>> {
+    let spec = service.spec.as_ref()?;
+    let texts = spec.load_balancer_source_ranges.as_deref()?;
+    if texts.is_empty() || spec.type_.as_deref() != Some("LoadBalancer") {
+        return None;
     }
-    let chosen = if ready.is_empty() { terminating } else { ready };
-    chosen.into_iter().map(backend).collect()
+    let nets = texts.iter().filter_map(|text| text.trim().parse().ok());
+    let nets: BTreeSet<IpNet> = nets.map(|net: IpNet| net.trunc()).collect();
+    Some(nets.into_iter().map(prefix).collect())
 }
 
-type Ends = BTreeSet<(IpAddr, u16, bool)>;
-
-fn choose<'a>(
-    endpoint: &Endpoint,
-    ready: &'a mut Ends,
-    terminating: &'a mut Ends,
-) -> Option<&'a mut Ends> {
-    let conditions = endpoint.conditions.as_ref();
-    // Discovery API: an absent `ready` means ready, an absent `serving` means the same as ready.
-    let is_ready = conditions.and_then(|c| c.ready).unwrap_or(true);
-    let is_serving = conditions.and_then(|c| c.serving).unwrap_or(is_ready);
-    let is_terminating = conditions.and_then(|c| c.terminating).unwrap_or(false);
-    if is_ready {
-        return Some(ready);
-    }
-    (is_serving && is_terminating).then_some(terminating)
-}
-
-fn backend((ip, port, local): (IpAddr, u16, bool)) -> Backend {
-    let flags = if local { BACKEND_LOCAL } else { 0 };
-    Backend {
-        addr: ip.into(),
-        port: Port::new(port),
-        flags,
-        reserved: 0,
-    }
+fn prefix(net: IpNet) -> (Addr, u32) {
+    let bits = u32::from(net.prefix_len());
+    let length = if net.addr().is_ipv4() {
+        96 + bits
+    } else {
+        bits
+    };
+    (net.addr().into(), length)
 }
 
 #[cfg(test)]
@@ -240,6 +267,11 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+
+    const HERE: Here<'_> = Here {
+        node: "node1",
+        zone: None,
+    };
 
     fn table<T: serde::de::DeserializeOwned>(objects: &[Value]) -> BTreeMap<Key, Arc<T>> {
         let key = |object: &Value| Key::new("shop", object["metadata"]["name"].as_str().unwrap());
@@ -265,10 +297,12 @@ mod tests {
         let desired = desired(
             &table(&[service(spec)]),
             &table(&[slice(endpoints)]),
-            "node1",
+            HERE,
             &["10.96.0.10".parse().unwrap()],
         );
-        let text = |key: &ServiceKey| format!("{}:{}/{}", key.addr, key.port, key.protocol);
+        let scope = |key: &ServiceKey| ["", " outside"][usize::from(key.scope)];
+        let text =
+            |key: &ServiceKey| format!("{}:{}/{}{}", key.addr, key.port, key.protocol, scope(key));
         let ends = |s: &DesiredService| {
             s.backends
                 .iter()
@@ -319,8 +353,60 @@ mod tests {
         let there = json!({"addresses": ["10.244.1.2"], "nodeName": "node2"});
         let plan = plan(spec, json!([here, there]));
         assert_eq!(plan["10.96.1.1:80/6"].len(), 2);
-        assert_eq!(plan["0.0.0.0:30080/6"], ["10.244.0.2:8080"]);
-        assert_eq!(plan["192.0.2.1:80/6"], ["10.244.0.2:8080"]);
+        for address in ["0.0.0.0:30080/6", "192.0.2.1:80/6"] {
+            assert_eq!(plan[address].len(), 2, "the cluster's own");
+            assert_eq!(plan[&format!("{address} outside")], ["10.244.0.2:8080"]);
+        }
+    }
+
+    /// Flags and ranges of an entry.
+    fn entry(service: Value, endpoints: Value, addr: &str, scope: u8) -> (u32, Vec<(Addr, u32)>) {
+        let desired = desired(&table(&[service]), &table(&[slice(endpoints)]), HERE, &[]);
+        let addr: IpAddr = addr.parse().unwrap();
+        let found = desired
+            .iter()
+            .find(|(key, _)| key.addr == addr.into() && key.scope == scope);
+        let (_, entry) = found.expect("an entry");
+        (entry.flags, entry.ranges.clone())
+    }
+
+    #[test]
+    fn a_local_policy_without_an_endpoint_here_says_that_there_are_others() {
+        let there = json!([{"addresses": ["10.244.1.2"], "nodeName": "node2"}]);
+        let mut spec = spec();
+        spec["internalTrafficPolicy"] = "Local".into();
+        let flags = |endpoints| entry(service(spec.clone()), endpoints, "10.96.1.1", 0).0;
+        assert_eq!(flags(there), ELSEWHERE);
+        assert_eq!(flags(json!([])), 0);
+    }
+
+    #[test]
+    fn affinity_has_the_api_s_default_and_its_own_timeout() {
+        let mut spec = spec();
+        spec["sessionAffinity"] = "ClientIP".into();
+        let flags = |spec: &Value| entry(service(spec.clone()), json!([]), "10.96.1.1", 0).0;
+        assert_eq!(flags(&spec) >> AFFINITY_SHIFT, 10_800);
+        spec["sessionAffinityConfig"] = json!({"clientIP": {"timeoutSeconds": 60}});
+        assert_eq!(flags(&spec) >> AFFINITY_SHIFT, 60);
+        spec["sessionAffinity"] = "None".into();
+        assert_eq!(flags(&spec), 0);
+    }
+
+    #[test]
+    fn source_ranges_are_for_load_balancer_addresses_alone() {
+        let mut balanced = service(json!({"type": "LoadBalancer", "clusterIP": "10.96.1.1",
+            "externalIPs": ["192.0.2.2"], "loadBalancerSourceRanges": ["10.1.2.3/8", "nonsense"],
+            "ports": [{"name": "http", "port": 80}]}));
+        balanced["status"] = json!({"loadBalancer": {"ingress": [
+            {"ip": "192.0.2.1"}, {"ip": "192.0.2.3", "ipMode": "Proxy"}]}});
+        let (flags, ranges) = entry(balanced.clone(), json!([]), "192.0.2.1", 0);
+        assert_eq!(flags, EXTERNAL | RANGED);
+        assert_eq!(ranges, [(Addr::v4([10, 0, 0, 0]), 96 + 8)]);
+        let (flags, ranges) = entry(balanced.clone(), json!([]), "192.0.2.2", 0);
+        assert_eq!((flags, ranges), (EXTERNAL, vec![]));
+        let desired = desired(&table(&[balanced]), &table(&[]), HERE, &[]);
+        let proxied: IpAddr = "192.0.2.3".parse().unwrap();
+        assert!(desired.keys().all(|key| key.addr != proxied.into()));
     }
 
     #[test]

@@ -1,11 +1,21 @@
-//! From Services and EndpointSlices to service maps: pure plans.
+//! From Services, EndpointSlices and host ports to service maps: pure plans.
 //!
-//! [`desired`] says what each address and port should lead to; [`Programmed::plan`] compares that
-//! with what the maps hold and yields the steps in an order in which no reader ever sees half a
-//! change: slots of the new revision first, then the service entries, then what is stale.
+//! [`desired`] says what each address and port should lead to, as [`add_host_ports`] does for the
+//! ports of pods; [`Programmed::plan`] compares that with what the maps hold and yields the steps in
+//! an order in which no reader ever sees half a change: slots of the new revision first, then the
+//! service entries, then what is stale. [`leftovers`] are flows that a change left behind,
+//! [`health_checks`] what load balancers are told.
 
 mod desired;
+mod ends;
+mod health;
+mod host_ports;
+mod leftover;
 mod program;
 
 pub use desired::{Desired, DesiredService, ServicePortName, desired};
-pub use program::{Plan, Programmed};
+pub use ends::Here;
+pub use health::{HealthCheck, health_checks};
+pub use host_ports::add_host_ports;
+pub use leftover::{Leftover, leftovers, stranded};
+pub use program::{Contents, Plan, Programmed, Range, Stale};

@@ -2,19 +2,59 @@
 
 use std::collections::{HashMap, HashSet};
 
-use naru_ebpf_common::{Backend, BackendKey, Service, ServiceKey};
+use naru_ebpf_common::{Addr, Backend, BackendKey, MemberKey, Service, ServiceKey, protocol};
 
 use super::desired::{Desired, ServicePortName};
+
+/// A source range: number of the service port, network, prefix length (0 to 128).
+pub type Range = (u32, Addr, u32);
 
 /// What the maps hold: each service with its slots in order.
 #[derive(Debug, Default)]
 pub struct Programmed {
     services: HashMap<ServiceKey, (Service, Vec<Backend>)>,
-    /// Slots that belong to no service: what an interrupted change left behind.
-    orphans: Vec<BackendKey>,
+    ranges: HashSet<Range>,
+    /// Slots and members of no service: what an interrupted change left behind.
+    orphans: Stale,
     ids: HashMap<ServicePortName, u32>,
     last_revision: u32,
     last_id: u32,
+}
+
+/// The maps' contents, as they are read.
+#[derive(Debug, Default, Clone)]
+pub struct Contents {
+    /// Services.
+    pub services: Vec<(ServiceKey, Service)>,
+    /// Their slots.
+    pub slots: Vec<(BackendKey, Backend)>,
+    /// Slots by backend, of services with affinity.
+    pub members: Vec<(MemberKey, u32)>,
+    /// Source ranges.
+    pub ranges: Vec<Range>,
+}
+
+/// What no service names any more.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Stale {
+    /// Slots.
+    pub slots: Vec<BackendKey>,
+    /// Members.
+    pub members: Vec<MemberKey>,
+    /// Source ranges.
+    pub ranges: Vec<Range>,
+}
+
+impl Stale {
+    fn is_empty(&self) -> bool {
+        self.slots.is_empty() && self.members.is_empty() && self.ranges.is_empty()
+    }
+
+    fn retire(&mut self, service: &Service, backends: &[Backend]) {
+        self.slots.extend(slots_of(service));
+        let members = members_of(service, backends);
+        self.members.extend(members.map(|(key, _)| key));
+    }
 }
 
 /// The steps of a change, to be taken in the order of the fields.
@@ -22,49 +62,71 @@ pub struct Programmed {
 pub struct Plan {
     /// Slots to write, of revisions that no service names yet.
     pub slots: Vec<(BackendKey, Backend)>,
+    /// Members to write, likewise.
+    pub members: Vec<(MemberKey, u32)>,
+    /// Source ranges to write.
+    pub ranges: Vec<Range>,
     /// Services to write.
     pub services: Vec<(ServiceKey, Service)>,
     /// Services to delete.
     pub gone: Vec<ServiceKey>,
-    /// Slots that no service names any more.
-    pub stale: Vec<BackendKey>,
+    /// What no service names any more.
+    pub stale: Stale,
+    /// Whether a datagram service loses a backend, so that flows may be left over.
+    pub strands_flows: bool,
 }
 
 impl Plan {
     /// Whether nothing has to be done.
     pub fn is_empty(&self) -> bool {
-        self.services.is_empty() && self.gone.is_empty() && self.stale.is_empty()
+        self.services.is_empty()
+            && self.ranges.is_empty()
+            && self.gone.is_empty()
+            && self.stale.is_empty()
     }
 }
 
 impl Programmed {
     /// Reads the maps of an earlier daemon.
-    pub fn adopt(services: Vec<(ServiceKey, Service)>, slots: Vec<(BackendKey, Backend)>) -> Self {
-        let last_revision = services.iter().map(|(_, service)| service.revision);
-        let last_revision = last_revision
-            .chain(slots.iter().map(|(key, _)| key.revision))
-            .max();
-        let last_id = services.iter().map(|(_, service)| service.id).max();
-        let mut slots: HashMap<_, _> = slots.into_iter().collect();
-        let adopted = services.into_iter().map(|(key, service)| {
-            let slot = |slot| BackendKey {
-                revision: service.revision,
-                slot,
-            };
-            // A missing slot makes the lists differ, and the service is written anew.
-            let backends = (0..service.backends)
-                .filter_map(|n| slots.remove(&slot(n)))
-                .collect();
-            (key, (service, backends))
-        });
-        let services = adopted.collect();
-        Self {
+    pub fn adopt(contents: Contents) -> Self {
+        let Contents {
             services,
-            orphans: slots.into_keys().collect(),
-            ids: HashMap::new(),
-            last_revision: last_revision.unwrap_or(0),
-            last_id: last_id.unwrap_or(0),
+            slots,
+            members,
+            ranges,
+        } = contents;
+        let revisions = services.iter().map(|(_, service)| service.revision);
+        let revisions = revisions.chain(slots.iter().map(|(key, _)| key.revision));
+        let last_revision = revisions.chain(members.iter().map(|(key, _)| key.revision));
+        let mut adopted = Self {
+            last_revision: last_revision.max().unwrap_or(0),
+            last_id: services.iter().map(|(_, s)| s.id).max().unwrap_or(0),
+            ranges: ranges.into_iter().collect(),
+            ..Self::default()
+        };
+        let mut slots: HashMap<_, _> = slots.into_iter().collect();
+        let mut members: HashMap<_, _> = members.into_iter().collect();
+        for (key, service) in services {
+            let mut backends: Vec<_> = slots_of(&service)
+                .filter_map(|slot| slots.remove(&slot))
+                .collect();
+            // With a slot or a member missing the lists differ, and the service is written anew.
+            let wanted: Vec<_> = members_of(&service, &backends).collect();
+            if wanted
+                .iter()
+                .all(|(key, slot)| members.get(key) == Some(slot))
+            {
+                for (key, _) in &wanted {
+                    members.remove(key);
+                }
+            } else {
+                backends.clear();
+            }
+            adopted.services.insert(key, (service, backends));
         }
+        adopted.orphans.slots = slots.into_keys().collect();
+        adopted.orphans.members = members.into_keys().collect();
+        adopted
     }
 
     /// The least that leads to `desired`. Recorded as done: call [`Programmed::adopt`] again if a
@@ -75,37 +137,61 @@ impl Programmed {
             stale: std::mem::take(&mut self.orphans),
             ..Plan::default()
         };
-        let gone: Vec<_> = self
-            .services
-            .keys()
-            .filter(|key| !desired.contains_key(key))
-            .copied()
-            .collect();
-        for key in gone {
-            if let Some((service, _)) = self.services.remove(&key) {
-                plan.stale.extend(slots_of(&service));
-                plan.gone.push(key);
-            }
-        }
+        self.remove_gone(desired, &mut plan);
+        let mut ranges = HashSet::new();
         for (key, wanted) in desired {
             let id = self.id(&wanted.name);
+            ranges.extend(
+                wanted
+                    .ranges
+                    .iter()
+                    .map(|(net, length)| (id, *net, *length)),
+            );
             let present = self.services.get(key);
             let same = present.is_some_and(|(service, backends)| {
-                service.flags == wanted.flags && service.id == id && *backends == wanted.backends
+                service.flags == wanted.flags
+                    && service.id == id
+                    && service.backends as usize == backends.len()
+                    && *backends == wanted.backends
             });
             if same {
                 continue;
             }
-            plan.stale
-                .extend(present.iter().flat_map(|(service, _)| slots_of(service)));
+            if let Some((service, backends)) = present {
+                plan.strands_flows |= strands_flows(key, backends, &wanted.backends);
+                plan.stale.retire(service, backends);
+            }
             let service = self.next(wanted.backends.len(), wanted.flags, id);
             let slots = slots_of(&service).zip(wanted.backends.iter().copied());
             plan.slots.extend(slots);
+            plan.members.extend(members_of(&service, &wanted.backends));
             plan.services.push((*key, service));
             self.services
                 .insert(*key, (service, wanted.backends.clone()));
         }
+        plan.ranges = ranges.difference(&self.ranges).copied().collect();
+        plan.stale.ranges = self.ranges.difference(&ranges).copied().collect();
+        self.ranges = ranges;
         plan
+    }
+
+    fn remove_gone(&mut self, desired: &Desired, plan: &mut Plan) {
+        let present = self.services.keys();
+        let gone = present.filter(|key| !desired.contains_key(key));
+        for key in gone.copied().collect::<Vec<_>>() {
+            if let Some((service, backends)) = self.services.remove(&key) {
+                plan.strands_flows |= strands_flows(&key, &backends, &[]);
+                plan.stale.retire(&service, &backends);
+                plan.gone.push(key);
+            }
+        }
+    }
+
+    /// The backends of a service.
+    pub fn backends(&self, key: &ServiceKey) -> Option<&[Backend]> {
+        self.services
+            .get(key)
+            .map(|(_, backends)| backends.as_slice())
     }
 
     /// After a restart a service port keeps the number that its entries have.
@@ -154,14 +240,41 @@ impl Programmed {
     }
 }
 
+/// Whether a datagram service that had some backends loses one of them.
+fn strands_flows(key: &ServiceKey, before: &[Backend], after: &[Backend]) -> bool {
+    let same = |a: &Backend, b: &Backend| a.addr == b.addr && a.port == b.port;
+    key.protocol == protocol::UDP && before.iter().any(|old| !after.iter().any(|b| same(old, b)))
+}
+
 fn slots_of(service: &Service) -> impl Iterator<Item = BackendKey> + use<> {
     let revision = service.revision;
     (0..service.backends).map(move |slot| BackendKey { revision, slot })
 }
 
+/// The backends of a service whose clients keep theirs, with their slots; none of other services.
+fn members_of(
+    service: &Service,
+    backends: &[Backend],
+) -> impl Iterator<Item = (MemberKey, u32)> + use<> {
+    let revision = service.revision;
+    let backends = if service.affinity_ns() == 0 {
+        Vec::new()
+    } else {
+        backends.to_vec()
+    };
+    let member = move |backend: Backend| MemberKey {
+        revision,
+        addr: backend.addr,
+        port: backend.port,
+        reserved: 0,
+    };
+    backends.into_iter().map(member).zip(0..)
+}
+
 #[cfg(test)]
 mod tests {
-    use naru_ebpf_common::{Addr, Port};
+    use naru_ebpf_common::Port;
+    use naru_ebpf_common::service::{AFFINITY_SHIFT, RANGED};
 
     use super::super::desired::DesiredService;
     use super::*;
@@ -171,7 +284,7 @@ mod tests {
             addr: Addr::v4([10, 96, 0, n]),
             port: Port::new(80),
             protocol: 6,
-            reserved: 0,
+            scope: 0,
         }
     }
 
@@ -193,6 +306,7 @@ mod tests {
                 name,
                 flags: 0,
                 backends: ends.iter().map(end).collect(),
+                ranges: Vec::new(),
             },
         )
     }
@@ -202,6 +316,8 @@ mod tests {
     struct Maps {
         services: HashMap<ServiceKey, Service>,
         slots: HashMap<BackendKey, Backend>,
+        members: HashMap<MemberKey, u32>,
+        ranges: HashSet<Range>,
     }
 
     impl Maps {
@@ -213,6 +329,8 @@ mod tests {
                 );
                 self.check();
             }
+            self.members.extend(plan.members.iter().copied());
+            self.ranges.extend(plan.ranges.iter().copied());
             for (key, service) in &plan.services {
                 self.services.insert(*key, *service);
                 self.check();
@@ -220,23 +338,35 @@ mod tests {
             for key in &plan.gone {
                 self.services.remove(key);
             }
-            for key in &plan.stale {
+            for key in &plan.stale.slots {
                 self.slots.remove(key);
                 self.check();
+            }
+            for key in &plan.stale.members {
+                self.members.remove(key);
+                self.check();
+            }
+            for range in &plan.stale.ranges {
+                self.ranges.remove(range);
             }
         }
 
         fn check(&self) {
             for service in self.services.values() {
-                assert!(slots_of(service).all(|slot| self.slots.contains_key(&slot)));
+                let slots = slots_of(service).map(|slot| self.slots[&slot]);
+                let backends: Vec<_> = slots.collect();
+                let mut members = members_of(service, &backends);
+                assert!(members.all(|(key, slot)| self.members.get(&key) == Some(&slot)));
             }
         }
 
         fn adopt(&self) -> Programmed {
-            Programmed::adopt(
-                self.services.clone().into_iter().collect(),
-                self.slots.clone().into_iter().collect(),
-            )
+            Programmed::adopt(Contents {
+                services: self.services.clone().into_iter().collect(),
+                slots: self.slots.clone().into_iter().collect(),
+                members: self.members.clone().into_iter().collect(),
+                ranges: self.ranges.iter().copied().collect(),
+            })
         }
     }
 
@@ -276,9 +406,75 @@ mod tests {
         assert_eq!(
             plan,
             Plan {
-                stale: vec![orphan],
+                stale: Stale {
+                    slots: vec![orphan],
+                    ..Stale::default()
+                },
                 ..Plan::default()
             }
         );
+    }
+
+    /// The same, whose clients keep their backend for a second and come from one network.
+    fn choosy(n: u8, ends: &[u8]) -> (ServiceKey, DesiredService) {
+        let (key, mut service) = wanted(n, ends);
+        service.flags = 1 << AFFINITY_SHIFT | RANGED;
+        service.ranges = vec![(Addr::v4([10, 0, 0, 0]), 104)];
+        (key, service)
+    }
+
+    #[test]
+    fn only_a_datagram_service_that_loses_a_backend_strands_flows() {
+        let datagrams = |ends: &[u8]| {
+            let (mut key, service) = wanted(1, ends);
+            key.protocol = protocol::UDP;
+            Desired::from([(key, service)])
+        };
+        let mut programmed = Programmed::default();
+        let mut strands = |ends: &[u8]| programmed.plan(&datagrams(ends)).strands_flows;
+        assert!(!strands(&[1, 2]));
+        assert!(!strands(&[1, 2, 3]));
+        assert!(strands(&[1, 3]));
+        assert!(strands(&[]));
+        let mut programmed = Programmed::default();
+        programmed.plan(&[wanted(1, &[1, 2])].into());
+        assert!(!programmed.plan(&[wanted(1, &[1])].into()).strands_flows);
+    }
+
+    #[test]
+    fn members_and_ranges_come_and_go_with_their_service() {
+        let (mut maps, mut programmed) = (Maps::default(), Programmed::default());
+        maps.apply(&programmed.plan(&[choosy(1, &[1, 2]), wanted(2, &[3])].into()));
+        assert_eq!((maps.members.len(), maps.ranges.len()), (2, 1));
+        maps.apply(&programmed.plan(&[choosy(1, &[2, 4, 5])].into()));
+        assert_eq!((maps.members.len(), maps.ranges.len()), (3, 1));
+        maps.apply(&programmed.plan(&[wanted(1, &[2])].into()));
+        assert_eq!((maps.members.len(), maps.ranges.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_restart_mends_what_is_missing_and_clears_foreign_members() {
+        let (mut maps, mut programmed) = (Maps::default(), Programmed::default());
+        let desired: Desired = [choosy(1, &[1, 2])].into();
+        maps.apply(&programmed.plan(&desired));
+        assert!(maps.adopt().plan(&desired).is_empty());
+        let foreign = MemberKey {
+            revision: 99,
+            ..MemberKey::default()
+        };
+        maps.members.insert(foreign, 0);
+        assert_eq!(maps.adopt().plan(&desired).stale.members, [foreign]);
+        let lost = *maps.members.keys().find(|key| **key != foreign).unwrap();
+        maps.members.remove(&lost);
+        let plan = maps.adopt().plan(&desired);
+        assert_eq!(plan.members.len(), 2, "the service is written anew");
+        assert_eq!(plan.stale.slots.len(), 2);
+        assert_eq!(
+            plan.stale.members.len(),
+            2,
+            "the foreign one, and what is left"
+        );
+        let nobody: Desired = [choosy(1, &[])].into();
+        assert_eq!(maps.adopt().plan(&nobody).services.len(), 1);
     }
 }

@@ -172,6 +172,31 @@ pub(crate) fn parse(frame: &[u8]) -> Ends {
     ends(src, read_port(l4, 0), dst, read_port(l4, 2))
 }
 
+/// Sequence and acknowledgement numbers and the flags of a TCP frame without data.
+pub(crate) fn segment_of(frame: &[u8]) -> (u32, u32, u8) {
+    assert_eq!(frame.len(), ETH + IP + 20, "a bare header");
+    let word = |at| u32::from_be_bytes(frame[at..at + 4].try_into().expect("four bytes"));
+    (word(ETH + IP + 4), word(ETH + IP + 8), frame[ETH + IP + 13])
+}
+
+/// Type and code of an ICMP frame.
+pub(crate) fn icmp_of(frame: &[u8]) -> (u8, u8) {
+    (frame[ETH + IP], frame[ETH + IP + 1])
+}
+
+/// The same frame with four bytes of options in its IP header.
+pub(crate) fn with_options(frame: &[u8]) -> Vec<u8> {
+    let mut long = frame.to_vec();
+    long.splice(ETH + IP..ETH + IP, [1, 1, 1, 0]);
+    long[ETH] = 0x46;
+    let len = (long.len() - ETH) as u16;
+    long[ETH + 2..ETH + 4].copy_from_slice(&len.to_be_bytes());
+    long[ETH + 10..ETH + 12].fill(0);
+    let sum = checksum(&long[ETH..ETH + IP + 4]);
+    long[ETH + 10..ETH + 12].copy_from_slice(&sum.to_be_bytes());
+    long
+}
+
 /// The packet that an ICMP error is about; its IP header's checksum is checked.
 pub(crate) fn embedded(frame: &[u8]) -> Ends {
     let inner = &frame[ETH + IP + 8..];

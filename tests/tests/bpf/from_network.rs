@@ -107,14 +107,6 @@ fn policy_applies_to_a_node_ports_client() {
 }
 
 #[test]
-fn a_node_port_without_endpoints_is_a_drop_with_its_reason() {
-    let Some(mut node) = Node::new() else { return };
-    node.service(Addr::ANY_V4, 30080, TCP, &[]);
-    let frame = frames::tcp(ends(OUTSIDE, 40000, NODE, 30080), SYN);
-    node.drops(names::FROM_NETWORK, &frame, Reason::NO_BACKEND);
-}
-
-#[test]
 fn the_answer_to_a_masqueraded_packet_finds_its_pod() {
     let Some(mut node) = Node::new() else { return };
     let flow = ends(WEB, 40000, OUTSIDE, 80);

@@ -287,14 +287,6 @@ fn policy_sees_the_backend_of_a_service() {
 }
 
 #[test]
-fn a_service_without_endpoints_is_a_drop_with_its_reason() {
-    let Some(mut node) = Node::new() else { return };
-    node.service(SERVICE, 80, TCP, &[]);
-    let frame = frames::tcp(ends(WEB, 40000, SERVICE, 80), SYN);
-    node.drops(names::FROM_POD, &frame, Reason::NO_BACKEND);
-}
-
-#[test]
 fn a_pod_reaches_itself_through_its_service() {
     let Some(mut node) = Node::new() else { return };
     node.service(SERVICE, 80, TCP, &[(WEB, 8080)]);

@@ -1,14 +1,14 @@
 //! Real packets: two pods, a node and the outside as network namespaces, joined by veths that carry
 //! the programs. What BPF_PROG_TEST_RUN can't show: redirects, offloaded checksums, large segments.
 
-use std::io::{Read as _, Write as _};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
 use std::sync::mpsc;
 use std::time::Duration;
 
 use aya::programs::{SchedClassifier, TcAttachType};
-use naru_ebpf_common::protocol::TCP;
+use naru_ebpf_common::protocol::{TCP, UDP};
 use naru_ebpf_common::{Addr, names};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::gettid;
@@ -266,6 +266,52 @@ fn a_pod_behind_a_node_port_sees_the_client() {
         exchange(fabric.outside.connect(at(NODE, 30080)), &server),
         IpAddr::from(OUTSIDE)
     );
+}
+
+/// The error that a connection to `addr` ends in.
+fn refusal(addr: SocketAddr) -> ErrorKind {
+    TcpStream::connect_timeout(&addr, Duration::from_secs(5))
+        .expect_err("nobody is there")
+        .kind()
+}
+
+/// The error that a datagram to `addr` is answered with.
+fn datagram_refusal(addr: SocketAddr) -> ErrorKind {
+    let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
+    socket.connect(addr).expect("connected");
+    let wait = Some(Duration::from_secs(5));
+    socket.set_read_timeout(wait).expect("timeout");
+    socket.send(b"who").expect("sent");
+    let error = socket.recv(&mut [0; 16]).expect_err("nobody is there");
+    error.kind()
+}
+
+#[test]
+fn a_service_without_endpoints_refuses_a_pods_packets() {
+    let Some(mut fabric) = Fabric::new() else {
+        return;
+    };
+    for protocol in [TCP, UDP] {
+        fabric.node.service(SERVICE, 81, protocol, &[]);
+    }
+    let refused = fabric.web.run(|| refusal(at(SERVICE, 81)));
+    assert_eq!(refused, ErrorKind::ConnectionRefused);
+    let refused = fabric.web.run(|| datagram_refusal(at(SERVICE, 81)));
+    assert_eq!(refused, ErrorKind::ConnectionRefused);
+}
+
+#[test]
+fn a_node_port_without_endpoints_refuses_the_outside() {
+    let Some(mut fabric) = Fabric::new() else {
+        return;
+    };
+    for protocol in [TCP, UDP] {
+        fabric.node.service(Addr::ANY_V4, 30081, protocol, &[]);
+    }
+    let refused = fabric.outside.run(|| refusal(at(NODE, 30081)));
+    assert_eq!(refused, ErrorKind::ConnectionRefused);
+    let refused = fabric.outside.run(|| datagram_refusal(at(NODE, 30081)));
+    assert_eq!(refused, ErrorKind::ConnectionRefused);
 }
 
 #[test]

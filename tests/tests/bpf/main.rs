@@ -8,6 +8,7 @@
 //! and the reason, and only then.
 
 mod addresses;
+mod clients;
 mod frames;
 mod from_network;
 mod from_pod;
@@ -16,6 +17,8 @@ mod live;
 mod node;
 mod objects;
 mod programs;
+mod refused;
 mod remembered;
+mod services;
 mod sockets;
 mod to_pod;

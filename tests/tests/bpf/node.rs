@@ -10,9 +10,8 @@ use aya::{Ebpf, EbpfLoader};
 use naru_ebpf_common::config::Timeouts;
 use naru_ebpf_common::endpoint::{ISOLATED_EGRESS, ISOLATED_INGRESS};
 use naru_ebpf_common::{
-    Addr, Backend, BackendKey, Conn, Counter, DropCount, DropKey, Endpoint, Event, IpInfo,
-    NatEntry, NatKey, NodeConfig, Pace, PolicyEntry, PolicyKey, Port, Reason, Service, ServiceKey,
-    Tuple, counter, event, ipcache, names, policy, service,
+    Addr, Conn, Counter, DropCount, DropKey, Endpoint, Event, IpInfo, NatEntry, NatKey, NodeConfig,
+    Pace, PolicyEntry, PolicyKey, Port, Reason, Tuple, counter, event, ipcache, names, policy,
 };
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -79,14 +78,17 @@ impl Node {
         self.identity(DNS, ID_DNS, ipcache::HOST);
     }
 
-    fn map(&mut self, name: &str) -> &mut Map {
+    pub(crate) fn map(&mut self, name: &str) -> &mut Map {
         self.objects[0]
             .1
             .map_mut(name)
             .unwrap_or_else(|| panic!("no map {name}"))
     }
 
-    fn hash<K: aya::Pod, V: aya::Pod>(&mut self, name: &str) -> HashMap<&mut MapData, K, V> {
+    pub(crate) fn hash<K: aya::Pod, V: aya::Pod>(
+        &mut self,
+        name: &str,
+    ) -> HashMap<&mut MapData, K, V> {
         self.map(name).try_into().expect("a hash map")
     }
 
@@ -169,52 +171,6 @@ impl Node {
         self.rule(key, policy::ALLOW, 77);
     }
 
-    /// A service at `addr:port` with these backends.
-    pub(crate) fn service(
-        &mut self,
-        addr: Addr,
-        port: u16,
-        protocol: u8,
-        backends: &[(Addr, u16)],
-    ) {
-        let revision = u32::from(port) << 8 | u32::from(protocol);
-        for (slot, (addr, port)) in backends.iter().enumerate() {
-            let key = BackendKey {
-                revision,
-                slot: slot as u32,
-            };
-            let backend = Backend {
-                addr: *addr,
-                port: Port::new(*port),
-                flags: 0,
-                reserved: 0,
-            };
-            self.hash(names::BACKENDS)
-                .insert(key, backend, 0)
-                .expect("backend");
-        }
-        let key = ServiceKey {
-            addr,
-            port: Port::new(port),
-            protocol,
-            reserved: 0,
-        };
-        let flags = if addr == Addr::ANY_V4 {
-            service::NODE_PORT
-        } else {
-            0
-        };
-        let service = Service {
-            revision,
-            backends: backends.len() as u32,
-            flags,
-            id: 9,
-        };
-        self.hash(names::SERVICES)
-            .insert(key, service, 0)
-            .expect("service");
-    }
-
     /// Runs a program on a frame.
     pub(crate) fn run(&mut self, program: &str, frame: &[u8]) -> Out {
         let objects = self.objects.iter_mut();
@@ -280,6 +236,22 @@ impl Node {
             before + 1,
             "another reason; so far: {found:?}"
         );
+    }
+
+    /// Asserts that a frame is answered at once, and that this is counted as a drop for want of a
+    /// backend; returns the answer.
+    #[track_caller]
+    pub(crate) fn refuses(&mut self, program: &str, hook: u8, frame: &[u8]) -> Vec<u8> {
+        let before = self.count(hook, Reason::NO_BACKEND);
+        let out = self.run(program, frame);
+        assert_eq!(out.action, REDIRECT, "not answered");
+        assert_eq!(self.count(hook, Reason::NO_BACKEND), before + 1);
+        assert_eq!(
+            (&out.frame[..6], &out.frame[6..12]),
+            (&frame[6..12], &frame[..6]),
+            "back to who handed it over"
+        );
+        out.frame
     }
 
     pub(crate) fn conn(&mut self, e: Ends, protocol: u8) -> Option<Conn> {

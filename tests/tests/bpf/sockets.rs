@@ -9,11 +9,16 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use aya::programs::{CgroupAttachMode, CgroupSockAddr};
-use naru_ebpf_common::protocol::{TCP, UDP};
-use naru_ebpf_common::{Addr, names};
+use naru_ebpf_common::protocol::{SYN, TCP, UDP};
+use naru_ebpf_common::service::{AFFINITY_SHIFT, OWN_SOCKETS, RANGED};
+use naru_ebpf_common::{Addr, SocketKey, SocketPeer, names};
+use nix::sys::socket::getsockopt;
+use nix::{getsockopt_impl, libc, sockopt_impl};
 
-use crate::addresses::{NODE, SERVICE};
+use crate::addresses::{NODE, SERVICE, WEB};
+use crate::frames;
 use crate::node::{self, Node};
+use crate::services::Entry;
 
 const LOOPBACK: Addr = Addr::v4([127, 0, 0, 1]);
 
@@ -149,6 +154,23 @@ fn a_datagram_socket_connected_anew_to_the_backend_sees_the_backend() {
 }
 
 #[test]
+fn a_connected_datagram_socket_is_noted_for_the_daemon() {
+    let Some(mut sockets) = Sockets::new() else {
+        return;
+    };
+    sockets.node.service(SERVICE, 83, UDP, &[(LOOPBACK, 5353)]);
+    let client = UdpSocket::bind("0.0.0.0:0").expect("a client");
+    client.connect(service(83)).expect("connected");
+    let noted: Vec<_> = {
+        let map = sockets.node.hash::<SocketKey, SocketPeer>(names::SOCKETS);
+        map.iter().map(|e| e.expect("an entry")).collect()
+    };
+    let (key, asked) = noted.first().expect("an entry");
+    assert_eq!((key.addr, key.port.get()), (LOOPBACK, 5353));
+    assert_eq!((asked.addr, asked.port.get()), (SERVICE, 83));
+}
+
+#[test]
 fn a_v6_socket_reaches_a_v4_service_by_its_mapped_address() {
     let Some(mut sockets) = Sockets::new() else {
         return;
@@ -228,6 +250,100 @@ fn an_unconnected_socket_keeps_its_backend() {
         (0..8).filter(|_| server.recv(&mut [0; 16]).is_ok()).count()
     });
     assert!(received == [8, 0] || received == [0, 8], "{received:?}");
+}
+
+/// Two servers behind a service whose clients keep theirs.
+fn affine(sockets: &mut Sockets, flags: u32) -> [TcpListener; 2] {
+    let servers = [0, 1].map(|_| TcpListener::bind("127.0.0.1:0").expect("a server"));
+    let backends = [0, 1].map(|i: usize| (LOOPBACK, port(servers[i].local_addr())));
+    sockets.node.entry(&Entry {
+        addr: SERVICE,
+        port: 82,
+        protocol: TCP,
+        scope: 0,
+        flags,
+        version: 0,
+        backends: &backends,
+    });
+    servers
+}
+
+/// `SO_NETNS_COOKIE` of asm-generic/socket.h.
+const SO_NETNS_COOKIE: i32 = 71;
+
+sockopt_impl!(
+    /// The number of a socket's network namespace.
+    NetnsCookie,
+    GetOnly,
+    libc::SOL_SOCKET,
+    SO_NETNS_COOKIE,
+    u64
+);
+
+/// The number of this thread's network namespace.
+fn netns_cookie() -> u64 {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    getsockopt(&socket, NetnsCookie).expect("a cookie")
+}
+
+#[test]
+fn sockets_and_packets_of_a_pod_keep_one_backend() {
+    let Some(mut sockets) = Sockets::new() else {
+        return;
+    };
+    let _servers = affine(&mut sockets, 60 << AFFINITY_SHIFT);
+    let cookie = netns_cookie();
+    sockets.node.pod_in(cookie, WEB);
+    let met = || {
+        let client = TcpStream::connect(service(82)).expect("connected");
+        client.peer_addr().expect("a peer")
+    };
+    for _ in 0..16 {
+        assert_eq!(met(), service(82));
+    }
+    let kept = sockets.node.kept(WEB).expect("the pod keeps a backend");
+    for port in 40000..40016 {
+        let frame = frames::tcp(frames::ends(WEB, port, SERVICE, 82), SYN);
+        let out = sockets.node.from_pod(&frame).ends();
+        assert_eq!((out.dst, out.dst_port), (kept.addr, kept.port.get()));
+    }
+}
+
+#[test]
+fn a_program_of_the_node_itself_is_known_by_the_nodes_address() {
+    let Some(mut sockets) = Sockets::new() else {
+        return;
+    };
+    let _servers = affine(&mut sockets, 60 << AFFINITY_SHIFT);
+    TcpStream::connect(service(82)).expect("connected");
+    assert!(sockets.node.kept(NODE).is_some());
+}
+
+#[test]
+fn some_addresses_are_for_the_nodes_own_sockets() {
+    let Some(mut sockets) = Sockets::new() else {
+        return;
+    };
+    let servers = affine(&mut sockets, OWN_SOCKETS);
+    let client = TcpStream::connect(service(82)).expect("connected");
+    assert_eq!(client.peer_addr().expect("a peer"), service(82));
+    drop(servers);
+    sockets.node.pod_in(netns_cookie(), WEB);
+    // Nothing is translated for a pod: there is no route to the address here.
+    let error = TcpStream::connect(service(82)).expect_err("no route");
+    assert_eq!(error.kind(), ErrorKind::NetworkUnreachable);
+}
+
+#[test]
+fn who_is_in_no_source_range_is_refused_at_the_socket() {
+    let Some(mut sockets) = Sockets::new() else {
+        return;
+    };
+    let _servers = affine(&mut sockets, RANGED);
+    let error = TcpStream::connect(service(82)).expect_err("refused");
+    assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+    sockets.node.range(NODE, 32);
+    TcpStream::connect(service(82)).expect("connected");
 }
 
 #[test]
