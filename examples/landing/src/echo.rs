@@ -1,5 +1,6 @@
 //! Sends every datagram back, with the host's name in front; and the client that asks.
 
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::time::Duration;
 
@@ -24,10 +25,45 @@ pub(crate) fn run(flags: &Flags) -> Result<(), String> {
 const PATIENCE: Duration = Duration::from_millis(500);
 const TRIES: usize = 6;
 
+/// How long a client that stays waits between two datagrams.
+const BEAT: Duration = Duration::from_millis(100);
+
+/// Sends datagrams on one connected socket until an operation fails, and prints how it ended. Says
+/// `started` after the first answer.
+pub(crate) fn stay(flags: &Flags) -> Result<(), String> {
+    let target = load::resolve(&flags.required("target")?)?;
+    let beats: u32 = flags.number("seconds", 30)? * 10;
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).map_err(|e| e.to_string())?;
+    let set_up = socket.connect(target);
+    let set_up = set_up.and_then(|()| socket.set_read_timeout(Some(BEAT)));
+    set_up.map_err(|e| e.to_string())?;
+    let mut started = false;
+    for _ in 0..beats {
+        match socket
+            .send(b"ping")
+            .and_then(|_| socket.recv(&mut [0; 2048]))
+        {
+            Ok(_) if started => std::thread::sleep(BEAT),
+            Ok(_) => {
+                println!("started");
+                started = true;
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+            Err(error) => {
+                println!("ended: {error}");
+                return Ok(());
+            }
+        }
+    }
+    Err("nothing ended the socket".to_owned())
+}
+
 /// Sends a datagram until an answer comes, and prints the answer.
 pub(crate) fn ask(flags: &Flags) -> Result<(), String> {
     let target = load::resolve(&flags.required("target")?)?;
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).map_err(|e| e.to_string())?;
+    let from: u16 = flags.number("from", 0)?;
+    let socket =
+        UdpSocket::bind((Ipv4Addr::UNSPECIFIED, from)).map_err(|e| format!("port {from}: {e}"))?;
     socket
         .set_read_timeout(Some(PATIENCE))
         .map_err(|e| e.to_string())?;

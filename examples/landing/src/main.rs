@@ -15,13 +15,14 @@ mod stream;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: landing serve|grpc-health|udp-echo|udp-ask|pause|get|load|stream|measure-server|measure [--flag value]...
+const USAGE: &str = "usage: landing serve|grpc-health|udp-echo|udp-ask|udp-stay|pause|get|load|stream|measure-server|measure [--flag value]...
   serve    [--port 8080]                        HTTP: / /env/NAME /file/PATH /delay/MS /status/CODE /health
                                                 /fail /recover /exit/CODE /headers /echo /stream
                                                 /call/HOST:PORT/PATH; /api/PATH asks $UPSTREAM
   grpc-health [--port 9000] [--sick FILE]       gRPC health checks; sick while FILE exists
   udp-echo [--port 5353]                        sends datagrams back
-  udp-ask  --target ADDR:PORT                   prints the answer to one datagram
+  udp-ask  --target ADDR:PORT [--from PORT]     prints the answer to one datagram
+  udp-stay --target ADDR:PORT [--seconds 30]    asks on one connected socket until that fails
   pause                                         waits for SIGTERM
   get      --url http://HOST[:PORT]/PATH        prints the body
   load     --target ADDR:PORT [--path /ping] [--host H] [--seconds 5] [--keep-alive true] [--until-stdin-closes true]
@@ -48,6 +49,7 @@ fn run(args: &[String]) -> Result<(), String> {
         "grpc-health" => grpc::run(&flags),
         "udp-echo" => echo::run(&flags),
         "udp-ask" => echo::ask(&flags),
+        "udp-stay" => echo::stay(&flags),
         "pause" => pause::run(),
         "get" => call::run(&flags),
         "load" => load::run(&flags),

@@ -19,6 +19,7 @@ mod netctl;
 mod network;
 mod policy;
 mod runtime;
+mod services;
 mod workloads;
 mod world;
 
@@ -27,7 +28,7 @@ use std::process::ExitCode;
 use harness::Case;
 
 fn main() -> ExitCode {
-    let groups: [&[Case]; 14] = [
+    let groups: [&[Case]; 15] = [
         first_light::CASES,
         kubectl::CASES,
         workloads::CASES,
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         lifecycle::CASES,
         runtime::CASES,
         network::CASES,
+        services::CASES,
         names::CASES,
         policy::CASES,
         ingress::CASES,
