@@ -32,13 +32,29 @@ pub(super) fn validate(new: &Value, old: Option<&Value>) -> Vec<FieldError> {
     }
     let families = ["SingleStack", "PreferDualStack", "RequireDualStack"];
     one_of(&spec.get("ipFamilyPolicy"), &families, &mut faults);
-    for family in spec.get("ipFamilies").each() {
-        one_of(&family, &["IPv4", "IPv6"], &mut faults);
-    }
+    one_family(&spec, &mut faults);
     if let Some(old) = old {
         update(&spec, &At::root(old).get("spec"), &mut faults);
     }
     faults.into_list()
+}
+
+/// Service addresses are IPv4; a Service without one may say what it likes.
+fn one_family(spec: &At<'_>, faults: &mut Faults) {
+    let named = spec.get("type").text() == "ExternalName";
+    for family in spec.get("ipFamilies").each() {
+        one_of(&family, &["IPv4", "IPv6"], faults);
+        if !named && family.text() == "IPv6" {
+            faults.invalid(&family, "not configured on this cluster");
+        }
+    }
+    let policy = spec.get("ipFamilyPolicy");
+    if !named && policy.text() == "RequireDualStack" {
+        faults.invalid(
+            &policy,
+            "this cluster is not configured for dual-stack services",
+        );
+    }
 }
 
 fn is_headless(spec: &At<'_>) -> bool {
@@ -274,6 +290,19 @@ mod tests {
         case(
             json!({"externalTrafficPolicy": "Local", "ports": [{"port": 80}]}),
             &["spec.externalTrafficPolicy"],
+        );
+    }
+
+    #[test]
+    fn addresses_are_of_one_family() {
+        let port = json!([{"port": 80}]);
+        case(
+            json!({"ipFamilies": ["IPv6"], "ipFamilyPolicy": "RequireDualStack", "ports": port}),
+            &["spec.ipFamilies[0]", "spec.ipFamilyPolicy"],
+        );
+        case(
+            json!({"ipFamilies": ["IPv4"], "ipFamilyPolicy": "PreferDualStack", "ports": port}),
+            &[],
         );
     }
 
