@@ -37,6 +37,11 @@ pub(super) static KIND: Kind = Kind {
         }
     },
     validate,
+    warnings: |ingress| {
+        let told = "spec.tls: the ingress speaks plain HTTP; certificates are not used";
+        let is_told = !list(ingress, "/spec/tls").is_empty();
+        is_told.then(|| told.to_owned()).into_iter().collect()
+    },
     ..Kind::PLAIN
 };
 

@@ -170,6 +170,12 @@ async fn what_is_asked_for_in_vain_is_told_when_it_is_written() {
         .patch(&path, support::http::MERGE_PATCH, &status)
         .await;
     assert!(written.warnings().is_empty(), "{:?}", written.warnings());
+    let backend = json!({"service": {"name": "web", "port": {"number": 80}}});
+    let secret = json!({"metadata": {"name": "secret"},
+        "spec": {"tls": [{"hosts": ["a.example"]}], "defaultBackend": backend}});
+    let ingresses = "/apis/networking.k8s.io/v1/namespaces/default/ingresses";
+    let warnings = control.post(ingresses, &secret).await.warnings();
+    assert!(warnings[0].contains("spec.tls: "), "{warnings:?}");
     for (field, class) in [("runtimeClassName", "kata"), ("priorityClassName", "high")] {
         let mut pod = pod("classy");
         pod["spec"][field] = class.into();

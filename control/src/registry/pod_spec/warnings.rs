@@ -1,24 +1,61 @@
-//! Wishes of a pod spec that are valid and that no node fulfils yet: better said than found out.
+//! Wishes of a pod spec that are valid and that nobody fulfils yet: better said than found out.
 
 use serde_json::Value;
 
 use super::CONTAINER_LISTS;
 use crate::registry::rules::At;
 
-/// What the pod spec at `at` asks for in vain.
+const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
+
+/// What the pod spec at `at` asks for in vain, each a sentence that begins with the field's path.
 pub(in crate::registry) fn in_vain(at: &At<'_>) -> Vec<String> {
-    let on_host = *at.get("hostNetwork").value() == Value::Bool(true);
-    let lists = CONTAINER_LISTS.iter().filter(|_| !on_host);
-    let containers = lists.flat_map(|list| at.get(list).each().collect::<Vec<_>>());
-    let ports = containers.flat_map(|it| it.get("ports").each().collect::<Vec<_>>());
-    let unserved = ports.filter(|port| *port.get("protocol").value() == Value::from("SCTP"));
+    let containers = CONTAINER_LISTS.iter();
+    let containers = containers.flat_map(|list| at.get(list).each().collect::<Vec<_>>());
+    let containers: Vec<_> = containers.collect();
+    let mut told = host_ports(at, &containers);
+    told.extend(placement(at));
+    told.extend(confinement(at, &containers));
+    told
+}
+
+fn host_ports(at: &At<'_>, containers: &[At<'_>]) -> Vec<String> {
+    if *at.get("hostNetwork").value() == Value::Bool(true) {
+        return Vec::new();
+    }
+    let ports = containers.iter();
+    let ports = ports.flat_map(|it| it.get("ports").each().collect::<Vec<_>>());
+    let unserved = ports.filter(|port| port.get("protocol").text() == "SCTP");
     let wanted = unserved.map(|port| port.get("hostPort"));
     let wanted = wanted.filter(|port| port.int().is_some_and(|number| number != 0));
-    let sentence = |port: At<'_>| {
-        let path = port.path();
-        format!("{path}: nodes do not carry SCTP to pods; use hostNetwork")
-    };
-    wanted.map(sentence).collect()
+    let why = "nodes do not carry SCTP to pods; use hostNetwork";
+    wanted.map(|port| sentence(&port, why)).collect()
+}
+
+fn placement(at: &At<'_>) -> Vec<String> {
+    let pods = ["podAffinity", "podAntiAffinity"].map(|kind| at.dig(&["affinity", kind, REQUIRED]));
+    let spread = at.get("topologySpreadConstraints");
+    let hard = spread
+        .each()
+        .filter(|it| it.get("whenUnsatisfiable").text() == "DoNotSchedule");
+    let wishes = pods.into_iter().filter(|it| !it.is_empty()).chain(hard);
+    let why = "the scheduler does not see to it; it spreads the pods of one owner where it can";
+    wishes.map(|wish| sentence(&wish, why)).collect()
+}
+
+fn confinement(at: &At<'_>, containers: &[At<'_>]) -> Vec<String> {
+    let contexts = std::iter::once(at).chain(containers);
+    let contexts = contexts.map(|it| it.get("securityContext"));
+    let profiles =
+        contexts.flat_map(|it| ["appArmorProfile", "seLinuxOptions"].map(|key| it.get(key)));
+    let own_users = Some(at.get("hostUsers")).filter(|it| *it.value() == Value::Bool(false));
+    let wishes = profiles.filter(|it| !it.is_empty()).chain(own_users);
+    wishes
+        .map(|wish| sentence(&wish, "nodes do not apply it"))
+        .collect()
+}
+
+fn sentence(at: &At<'_>, why: &str) -> String {
+    format!("{}: {why}", at.path())
 }
 
 #[cfg(test)]
@@ -27,19 +64,55 @@ mod tests {
 
     use super::*;
 
+    #[track_caller]
+    fn case(spec: Value, expected: &[&str]) {
+        let pod = json!({"spec": spec});
+        let told = in_vain(&At::root(&pod).get("spec"));
+        let paths: Vec<_> = told
+            .iter()
+            .map(|it| it.split(": ").next().unwrap())
+            .collect();
+        assert_eq!(paths, expected, "{told:?}");
+    }
+
     #[test]
     fn a_host_port_of_sctp_is_told_unless_the_pod_is_on_the_host() {
         let port = json!([{"containerPort": 80, "hostPort": 80},
             {"containerPort": 81, "hostPort": 81, "protocol": "SCTP"}]);
-        let mut pod =
-            json!({"spec": {"containers": [{"name": "a"}, {"name": "b", "ports": port}]}});
-        let told = in_vain(&At::root(&pod).get("spec"));
-        assert_eq!(told.len(), 1);
-        assert!(
-            told[0].starts_with("spec.containers[1].ports[1].hostPort: "),
-            "{told:?}"
+        let mut spec = json!({"containers": [{"name": "a"}, {"name": "b", "ports": port}]});
+        case(spec.clone(), &["spec.containers[1].ports[1].hostPort"]);
+        spec["hostNetwork"] = json!(true);
+        case(spec, &[]);
+    }
+
+    #[test]
+    fn hard_wishes_about_other_pods_are_told_and_soft_ones_not() {
+        let term = json!([{"topologyKey": "kubernetes.io/hostname"}]);
+        let spread = |when: &str| json!({"whenUnsatisfiable": when});
+        case(
+            json!({"affinity": {"podAntiAffinity": {REQUIRED: term}, "podAffinity": {
+                    "preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 1}]}},
+                "topologySpreadConstraints": [spread("ScheduleAnyway"), spread("DoNotSchedule")]}),
+            &[
+                "spec.affinity.podAntiAffinity.requiredDuringSchedulingIgnoredDuringExecution",
+                "spec.topologySpreadConstraints[1]",
+            ],
         );
-        pod["spec"]["hostNetwork"] = json!(true);
-        assert!(in_vain(&At::root(&pod).get("spec")).is_empty());
+    }
+
+    #[test]
+    fn confinement_that_nobody_applies_is_told() {
+        let profile = json!({"appArmorProfile": {"type": "RuntimeDefault"}, "runAsUser": 1});
+        case(
+            json!({"hostUsers": false, "containers": [{"name": "a", "securityContext": profile}]}),
+            &[
+                "spec.containers[0].securityContext.appArmorProfile",
+                "spec.hostUsers",
+            ],
+        );
+        case(
+            json!({"hostUsers": true, "containers": [{"name": "a"}]}),
+            &[],
+        );
     }
 }
