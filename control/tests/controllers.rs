@@ -86,6 +86,36 @@ fn ready_addresses(slices: &[EndpointSlice]) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_pod_is_tried_again_at_leisure_and_reported_once() {
+    let control = Control::start(&[]).await;
+    let mut object = deployment("web", 2, "web:1");
+    object["spec"]["template"]["spec"]["runtimeClassName"] = "none".into();
+    control
+        .create(&control.api::<Deployment>("default"), object)
+        .await;
+    let sets: Api<ReplicaSet> = control.api("default");
+    let failed = || async {
+        let set = listed(&sets).await.pop()?;
+        let conditions = set.status.as_ref()?.conditions.clone()?;
+        conditions
+            .iter()
+            .any(|it| it.reason.as_deref() == Some("FailedCreate"))
+            .then_some(set)
+    };
+    let first = eventually("the failure is reported", failed).await;
+    let events: Api<Event> = control.api("default");
+    eventually("the same refusal is met again", || async {
+        let events = listed(&events).await;
+        let repeated =
+            |it: &Event| it.count >= Some(4) && it.reason.as_deref() == Some("FailedCreate");
+        events.iter().any(repeated).then_some(())
+    })
+    .await;
+    let later = failed().await.expect("still refused");
+    assert_eq!(later.resource_version(), first.resource_version());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deployment_runs_rolls_back_scales_and_goes_with_everything_it_owns() {
     let control = Control::start(&[]).await;
     let _machines = [

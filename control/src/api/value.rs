@@ -42,6 +42,15 @@ pub(super) fn name(value: &Value) -> &str {
     text(value, "/metadata/name")
 }
 
+/// What a refusal calls a new object: by the prefix that its writer gave, where the server made up
+/// the name, so that the same refusal reads the same each time.
+pub(super) fn called(value: &Value) -> &str {
+    match text(value, "/metadata/generateName") {
+        "" => name(value),
+        prefix => prefix,
+    }
+}
+
 /// `metadata.namespace`.
 pub(super) fn namespace(value: &Value) -> &str {
     text(value, "/metadata/namespace")

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::api::kinds::Target;
 use crate::api::status::{Result, Status};
-use crate::api::value::{name, object, text};
+use crate::api::value::{called, object, text};
 
 /// The PriorityClasses of every cluster, and their values.
 const PRIORITIES: [(&str, i64); 2] = [
@@ -16,7 +16,7 @@ const PRIORITIES: [(&str, i64); 2] = [
 
 /// Checks a new pod's classes and writes its priority into it.
 pub(super) fn admit(target: Target, pod: &mut Value) -> Result<()> {
-    let refused = |pod: &Value, why: &str| Status::forbidden_object(target.kind, name(pod), why);
+    let refused = |pod: &Value, why: &str| Status::forbidden_object(target.kind, called(pod), why);
     let runtime = text(pod, "/spec/runtimeClassName");
     if !runtime.is_empty() {
         let why = format!("pod rejected: RuntimeClass {runtime:?} not found");
@@ -58,6 +58,14 @@ mod tests {
         );
         let refused = admit(json!({"priorityClassName": "high"})).unwrap_err();
         assert!(refused.message.contains("name high"), "{}", refused.message);
+        let mut pod = json!({"metadata": {"generateName": "web-", "name": "web-x7k2p"},
+            "spec": {"runtimeClassName": "kata"}});
+        let refused = super::admit(target, &mut pod).unwrap_err();
+        assert!(
+            refused.message.starts_with("pods \"web-\" is forbidden"),
+            "{}",
+            refused.message
+        );
         let system = admit(json!({"priorityClassName": "system-node-critical"})).unwrap();
         assert_eq!(system["spec"]["priority"], 2_000_001_000);
         assert!(admit(json!({})).is_ok());

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::api::kinds::Target;
 use crate::api::server::Server;
 use crate::api::status::{Result, Status};
-use crate::api::value::{is_deleting, name, namespace};
+use crate::api::value::{called, is_deleting, namespace};
 
 pub(super) fn admit(server: &Server, target: Target, object: &Value) -> Result<()> {
     if !target.kind.namespaced {
@@ -24,7 +24,12 @@ pub(super) fn admit(server: &Server, target: Target, object: &Value) -> Result<(
             let why = format!(
                 "unable to create new content in namespace {place} because it is being terminated"
             );
-            Err(Status::terminating(target.kind, name(object), place, &why))
+            Err(Status::terminating(
+                target.kind,
+                called(object),
+                place,
+                &why,
+            ))
         }
         Some(_) => Ok(()),
     }

@@ -106,18 +106,28 @@ fn conditions(
         .filter(|c| c.type_.as_deref() != Some("ReplicaFailure"))
         .collect();
     if let Some(failure) = failure {
-        let since = before
-            .filter(|c| c.status.as_deref() == Some("True"))
-            .and_then(|c| c.last_transition_time);
-        conditions.push(ReplicaSetCondition {
-            type_: Some("ReplicaFailure".into()),
-            status: Some("True".into()),
-            reason: Some(failure.reason.into()),
-            message: Some(failure.message.clone()),
-            last_transition_time: since.or(Some(crate::controllers::runtime::time(now))),
-        });
+        conditions.push(failed(before, failure, now));
     }
     (!conditions.is_empty()).then_some(conditions)
+}
+
+/// A failure that lasts keeps its first message: refusals differ in the names that were tried, and a
+/// status that changes with each attempt would be the news that causes the next.
+fn failed(
+    before: Option<ReplicaSetCondition>,
+    failure: &Failure,
+    now: Timestamp,
+) -> ReplicaSetCondition {
+    let before = before.filter(|c| c.status.as_deref() == Some("True"));
+    let since = before.as_ref().and_then(|c| c.last_transition_time.clone());
+    let same = before.filter(|c| c.reason.as_deref() == Some(failure.reason));
+    same.unwrap_or_else(|| ReplicaSetCondition {
+        type_: Some("ReplicaFailure".into()),
+        status: Some("True".into()),
+        reason: Some(failure.reason.into()),
+        message: Some(failure.message.clone()),
+        last_transition_time: since.or(Some(crate::controllers::runtime::time(now))),
+    })
 }
 
 /// When the next ready pod becomes available by time alone.

@@ -143,6 +143,12 @@ fn a_failure_is_a_condition_that_keeps_its_first_time_and_goes_with_success() {
         again.conditions.as_ref().unwrap()[0].last_transition_time,
         Some(time(at(7)))
     );
+    // Refusals that differ in a made-up name are one failure: the status must not change with each.
+    let other = Failure {
+        reason: "FailedCreate",
+        message: "quota, again".into(),
+    };
+    assert_eq!(plan::status(&rs, &[], Some(&other), at(9)), again);
     assert_eq!(plan::status(&rs, &[], None, at(9)).conditions, None);
 }
 
