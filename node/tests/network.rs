@@ -2,8 +2,10 @@
 
 mod support;
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::MetadataExt as _;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -150,6 +152,28 @@ fn pods_services_and_policies_work_across_two_nodes() {
     assert_ne!(again["ips"][0]["address"], format!("{}/32", b.address));
 }
 
+/// A connection between two pods that echoes.
+struct Stream(TcpStream);
+
+impl Stream {
+    fn open(client: &Pod, server: &Pod) -> Self {
+        let address = format!("{}:8080", server.address);
+        let connect = move || TcpStream::connect(address);
+        let mut stream = client.netns.spawn(connect).join().unwrap().unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut greeting = [0; 2];
+        stream.read_exact(&mut greeting).unwrap();
+        Self(stream)
+    }
+
+    fn echo(&mut self, text: &[u8]) {
+        self.0.write_all(text).unwrap();
+        let mut back = vec![0; text.len()];
+        self.0.read_exact(&mut back).unwrap();
+        assert_eq!(back, text);
+    }
+}
+
 #[test]
 fn a_killed_daemon_breaks_nothing_and_its_successor_attaches_nothing() {
     let Some((mut fixture, plugin)) = cluster("kill") else {
@@ -165,25 +189,10 @@ fn a_killed_daemon_breaks_nothing_and_its_successor_attaches_nothing() {
     wait_for("the service on node 2", PATIENCE, || {
         through(&fixture.nodes[1])
     });
-    let address = format!("{}:8080", a.address);
-    let mut stream = d
-        .netns
-        .spawn(move || TcpStream::connect(address))
-        .join()
-        .unwrap()
-        .unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    let mut greeting = [0; 2];
-    stream.read_exact(&mut greeting).unwrap();
-    let mut echo = |text: &[u8]| {
-        stream.write_all(text).unwrap();
-        let mut back = vec![0; text.len()];
-        stream.read_exact(&mut back).unwrap();
-        assert_eq!(back, text);
-    };
-    echo(b"before");
+    let mut stream = Stream::open(&d, &a);
+    stream.echo(b"before");
     fixture.nodes.iter_mut().for_each(support::Node::kill);
-    echo(b"dead");
+    stream.echo(b"dead");
     assert!(
         through(&fixture.nodes[1]),
         "new connections work without the daemons"
@@ -197,7 +206,7 @@ fn a_killed_daemon_breaks_nothing_and_its_successor_attaches_nothing() {
         .nodes
         .iter_mut()
         .for_each(|node| node.start(&plugin));
-    echo(b"after");
+    stream.echo(b"after");
     assert!(through(&fixture.nodes[1]));
     for (node, before) in fixture.nodes.iter().zip(before) {
         let log = node.logged()[before..].to_owned();
@@ -208,6 +217,43 @@ fn a_killed_daemon_breaks_nothing_and_its_successor_attaches_nothing() {
         );
     }
     assert!(a.cni("CHECK").0, "the successor knows the pod");
+}
+
+#[test]
+fn an_upgrade_to_another_layout_moves_links_and_keeps_what_it_can_read() {
+    let Some((mut fixture, plugin)) = cluster("layout") else {
+        return;
+    };
+    let a = Pod::add(&plugin, &fixture.nodes[0], "layout", "a");
+    let d = Pod::add(&plugin, &fixture.nodes[1], "layout", "d");
+    a.serve(8080);
+    let mut stream = Stream::open(&d, &a);
+    stream.echo(b"before");
+    let node = &mut fixture.nodes[0];
+    node.kill();
+    let before = node.logged().len();
+    // As another build would have left it: programs of another hash, one map of another version.
+    let programs = node.bpffs().join("programs");
+    let pins: Vec<_> = fs::read_dir(&programs).unwrap().flatten().collect();
+    for pin in &pins {
+        let name = pin.file_name().to_string_lossy().into_owned();
+        let (program, _) = name.rsplit_once('-').unwrap();
+        fs::rename(pin.path(), programs.join(format!("{program}-other"))).unwrap();
+    }
+    let maps = node.bpffs().join("maps");
+    fs::rename(maps.join("CONNTRACK-1"), maps.join("CONNTRACK-0")).unwrap();
+    let kept = fs::metadata(maps.join("ENDPOINTS-1")).unwrap().ino();
+    node.start(&plugin);
+    stream.echo(b"after");
+    let log = node.logged()[before..].to_owned();
+    assert!(log.contains("Replaced") && !log.contains("Made"), "{log}");
+    assert!(
+        log.contains("layout changed") && log.contains("CONNTRACK-0"),
+        "{log}"
+    );
+    assert!(!maps.join("CONNTRACK-0").exists() && maps.join("CONNTRACK-1").exists());
+    assert_eq!(fs::metadata(maps.join("ENDPOINTS-1")).unwrap().ino(), kept);
+    assert_eq!(fs::read_dir(&programs).unwrap().count(), pins.len());
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Names and sizes of maps, names of programs and objects.
 //!
-//! A map's name is also the name of its pin below the daemon's bpffs directory. An object
+//! A map's name begins the name of its pin below the daemon's bpffs directory. An object
 //! `NAME.o` holds the program `NAME`.
 
 /// Pods of this node: hash, [`crate::Addr`] → [`crate::Endpoint`].
@@ -40,26 +40,27 @@ pub const PACE: &str = "PACE";
 /// Ring buffer of [`crate::Event`].
 pub const EVENTS: &str = "EVENTS";
 
-/// Every map.
-pub const MAPS: [&str; 18] = [
-    ENDPOINTS,
-    IPCACHE,
-    POLICY,
-    SERVICES,
-    BACKENDS,
-    AFFINITY,
-    MEMBERS,
-    NAMESPACES,
-    RANGES,
-    CONNTRACK,
-    NAT,
-    SOCKETS,
-    CONNECTED,
-    NODE_CONFIG,
-    DROPS,
-    COUNTERS,
-    PACE,
-    EVENTS,
+/// Every map with the version of its layout, which grows with each change of the map's key, value,
+/// kind or size. The pin carries it, so that an upgrade keeps every map that it can read.
+pub const MAPS: [(&str, u32); 18] = [
+    (ENDPOINTS, 1),
+    (IPCACHE, 1),
+    (POLICY, 1),
+    (SERVICES, 1),
+    (BACKENDS, 1),
+    (AFFINITY, 1),
+    (MEMBERS, 1),
+    (NAMESPACES, 1),
+    (RANGES, 1),
+    (CONNTRACK, 1),
+    (NAT, 1),
+    (SOCKETS, 1),
+    (CONNECTED, 1),
+    (NODE_CONFIG, 1),
+    (DROPS, 1),
+    (COUNTERS, 1),
+    (PACE, 1),
+    (EVENTS, 1),
 ];
 
 /// Entries of [`ENDPOINTS`].

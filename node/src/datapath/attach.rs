@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use aya::programs::links::FdLink;
 use aya::programs::tc::{self, NlOptions, TcAttachOptions};
@@ -74,7 +74,7 @@ impl Datapath {
     /// Forgets the links of a pod. The kernel detaches with the veth.
     pub fn detach_pod(&self, link: &str) {
         for program in [names::FROM_POD, names::TO_POD] {
-            let _ = fs::remove_file(self.link_pin(link, program));
+            let _ = fs::remove_file(self.pins.link(link, program));
         }
     }
 
@@ -83,13 +83,9 @@ impl Datapath {
     /// # Errors
     /// When the directory cannot be read.
     pub fn attached_pods(&self) -> Result<Vec<String>, DatapathError> {
-        let dir = self.dir.join("links");
         let suffix = format!("-{}", names::FROM_POD);
-        let entries = fs::read_dir(&dir).map_err(DatapathError::path("list", &dir))?;
-        let names = entries
-            .flatten()
-            .map(|entry| entry.file_name().to_string_lossy().into_owned());
-        Ok(names
+        let links = self.pins.links()?.into_iter();
+        Ok(links
             .filter_map(|name| name.strip_suffix(&suffix).map(str::to_owned))
             .collect())
     }
@@ -99,11 +95,8 @@ impl Datapath {
     /// # Errors
     /// When the directory cannot be read.
     pub fn links_per_program(&self) -> Result<HashMap<&'static str, u32>, DatapathError> {
-        let dir = self.dir.join("links");
-        let entries = fs::read_dir(&dir).map_err(DatapathError::path("list", &dir))?;
         let mut links = HashMap::new();
-        for entry in entries.flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
+        for name in self.pins.links()? {
             let program = name.rsplit_once('-').map(|(_, program)| program);
             let all = names::TC_PROGRAMS.into_iter().chain(names::CGROUP_PROGRAMS);
             for known in all.filter(|known| Some(*known) == program) {
@@ -136,12 +129,12 @@ impl Datapath {
         Ok(tags)
     }
 
-    /// Clears away the programs of other builds, once every link runs one of this build.
+    /// Clears away the programs and maps of other builds, once every link runs a program of this one.
     ///
     /// # Errors
     /// When a pin cannot be removed.
-    pub fn forget_old_programs(&self) -> Result<(), DatapathError> {
-        self.programs.lock().forget_others()
+    pub fn forget_other_builds(&self) -> Result<(), DatapathError> {
+        self.pins.forget_others(self.programs.lock().objects.iter())
     }
 
     fn attach_tc(
@@ -159,7 +152,7 @@ impl Datapath {
         if !self.features.tcx {
             return attach_filter(program, name, link, direction);
         }
-        let pin = self.link_pin(link, name);
+        let pin = self.pins.link(link, name);
         let adopted = adopt(
             &pin,
             Target::Link(ifindex),
@@ -193,7 +186,7 @@ impl Datapath {
             .cgroup
             .get_mut(name)
             .ok_or(DatapathError::NotEmbedded(name))?;
-        let pin = self.link_pin("cgroup", name);
+        let pin = self.pins.link("cgroup", name);
         let adopted = adopt(
             &pin,
             Target::Cgroup(id),
@@ -212,13 +205,6 @@ impl Datapath {
         made.pin(&pin)
             .map_err(DatapathError::attach(name, &target))?;
         Ok(Attached::Made)
-    }
-
-    /// bpffs allows no dot in a name; Linux allows no slash in a link's.
-    fn link_pin(&self, link: &str, program: &str) -> PathBuf {
-        self.dir
-            .join("links")
-            .join(format!("{}-{program}", link.replace('.', "_")))
     }
 }
 

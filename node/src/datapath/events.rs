@@ -3,7 +3,6 @@
 
 use std::fmt;
 use std::io;
-use std::path::Path;
 
 use aya::maps::{Map, MapData, RingBuf};
 use naru_ebpf_common::{Event, names};
@@ -11,6 +10,7 @@ use tokio::io::unix::AsyncFd;
 use zerocopy::FromBytes;
 
 use super::error::DatapathError;
+use super::pins::Pins;
 
 /// The reading end of the ring.
 pub struct Events {
@@ -24,9 +24,9 @@ impl fmt::Debug for Events {
 }
 
 impl Events {
-    pub(super) fn open(dir: &Path) -> Result<Self, DatapathError> {
+    pub(super) fn open(pins: &Pins) -> Result<Self, DatapathError> {
         let failed = DatapathError::map(names::EVENTS, "open");
-        let path = dir.join(names::EVENTS);
+        let path = pins.map(names::EVENTS);
         let ring = MapData::from_pin(&path)
             .map(Map::RingBuf)
             .and_then(RingBuf::try_from);

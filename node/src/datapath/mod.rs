@@ -1,7 +1,7 @@
 //! Loading, attaching, pinning and typed maps: the only code that calls aya.
 //!
-//! The data path outlives the daemon: maps, programs and links are pinned in a versioned directory
-//! of a bpffs. A program's pin carries a hash of its object, so a starting daemon that finds its
+//! The data path outlives the daemon: maps, programs and links are pinned in a
+//! bpffs. A program's pin carries a hash of its object, so a starting daemon that finds its
 //! own programs there loads nothing, verifies nothing and attaches nothing; a daemon with newer
 //! objects swaps the program of each link in one atomic step.
 //!
@@ -14,12 +14,13 @@ mod error;
 mod events;
 mod features;
 mod objects;
+mod pins;
 mod programs;
 mod ranges;
 mod sys;
 mod table;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use naru_ebpf_common::{
     Addr, Affinity, AffinityKey, Backend, BackendKey, Conn, Counter, DropCount, DropKey, Endpoint,
@@ -36,16 +37,14 @@ pub use features::Features;
 pub use ranges::RangeTable;
 pub use table::{Changes, Prefix, PrefixTable, Table, changes};
 
+use pins::Pins;
 use programs::Programs;
 use table::{One, PerCpu};
-
-/// The layout of maps and pins. It changes when a map's key, value or kind does.
-const LAYOUT: &str = "v2";
 
 /// The data path of this node.
 #[derive(Debug)]
 pub struct Datapath {
-    dir: PathBuf,
+    pins: Pins,
     features: Features,
     programs: Mutex<Programs>,
     /// Pods of this node.
@@ -94,29 +93,28 @@ impl Datapath {
     /// objects were not embedded, or the kernel refuses a step.
     pub fn open(bpffs: &Path) -> Result<Self, DatapathError> {
         let features = Features::probe()?;
-        let dir = bpffs.join(LAYOUT);
-        bpffs::prepare(bpffs, &[&dir, &dir.join("programs"), &dir.join("links")])?;
-        let programs = Programs::open(&dir)?;
+        let pins = Pins::prepare(bpffs)?;
+        let programs = Programs::open(&pins)?;
         Ok(Self {
             features,
-            endpoints: Table::open(&dir, names::ENDPOINTS)?,
-            ipcache: PrefixTable::open(&dir, names::IPCACHE)?,
-            policy: Table::open(&dir, names::POLICY)?,
-            services: Table::open(&dir, names::SERVICES)?,
-            backends: Table::open(&dir, names::BACKENDS)?,
-            affinity: Table::open(&dir, names::AFFINITY)?,
-            members: Table::open(&dir, names::MEMBERS)?,
-            ranges: RangeTable::open(&dir)?,
-            namespaces: Table::open(&dir, names::NAMESPACES)?,
-            conntrack: Table::open(&dir, names::CONNTRACK)?,
-            nat: Table::open(&dir, names::NAT)?,
-            sockets: Table::open(&dir, names::SOCKETS)?,
-            drops: Table::open(&dir, names::DROPS)?,
-            counters: PerCpu::open(&dir, names::COUNTERS)?,
-            node: One::open(&dir, names::NODE_CONFIG)?,
+            endpoints: Table::open(&pins, names::ENDPOINTS)?,
+            ipcache: PrefixTable::open(&pins, names::IPCACHE)?,
+            policy: Table::open(&pins, names::POLICY)?,
+            services: Table::open(&pins, names::SERVICES)?,
+            backends: Table::open(&pins, names::BACKENDS)?,
+            affinity: Table::open(&pins, names::AFFINITY)?,
+            members: Table::open(&pins, names::MEMBERS)?,
+            ranges: RangeTable::open(&pins)?,
+            namespaces: Table::open(&pins, names::NAMESPACES)?,
+            conntrack: Table::open(&pins, names::CONNTRACK)?,
+            nat: Table::open(&pins, names::NAT)?,
+            sockets: Table::open(&pins, names::SOCKETS)?,
+            drops: Table::open(&pins, names::DROPS)?,
+            counters: PerCpu::open(&pins, names::COUNTERS)?,
+            node: One::open(&pins, names::NODE_CONFIG)?,
             epoch: Mutex::default(),
             programs: Mutex::new(programs),
-            dir,
+            pins,
         })
     }
 
@@ -202,6 +200,6 @@ impl Datapath {
     /// # Errors
     /// When the map cannot be mapped into memory.
     pub fn events(&self) -> Result<Events, DatapathError> {
-        Events::open(&self.dir)
+        Events::open(&self.pins)
     }
 }

@@ -1,9 +1,8 @@
 //! The programs: adopted from their pins, loaded where the pins are missing or older.
 
-use std::collections::{HashMap, HashSet};
-use std::fs;
+use std::collections::HashMap;
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use aya::EbpfLoader;
 use aya::programs::cgroup_sock_addr::CgroupSockAddrAttachType as Hook;
@@ -12,14 +11,14 @@ use naru_ebpf_common::names;
 
 use super::error::DatapathError;
 use super::objects::Object;
+use super::pins::Pins;
 
 /// Every program, loaded and pinned.
 #[derive(Debug)]
 pub(super) struct Programs {
     pub(super) tc: HashMap<&'static str, SchedClassifier>,
     pub(super) cgroup: HashMap<&'static str, CgroupSockAddr>,
-    dir: PathBuf,
-    current: HashSet<String>,
+    pub(super) objects: Vec<Object>,
 }
 
 impl Programs {
@@ -27,77 +26,55 @@ impl Programs {
     ///
     /// # Errors
     /// When an object is missing from the build, or the kernel refuses it.
-    pub(super) fn open(dir: &Path) -> Result<Self, DatapathError> {
+    pub(super) fn open(pins: &Pins) -> Result<Self, DatapathError> {
+        let names = names::TC_PROGRAMS.into_iter().chain(names::CGROUP_PROGRAMS);
+        let objects = names.map(Object::of).collect::<Result<Vec<_>, _>>()?;
+        load_missing(pins, &objects)?;
         let mut programs = Self {
             tc: HashMap::new(),
             cgroup: HashMap::new(),
-            dir: dir.join("programs"),
-            current: HashSet::new(),
+            objects,
         };
-        let names = names::TC_PROGRAMS.into_iter().chain(names::CGROUP_PROGRAMS);
-        let objects = names.map(Object::of).collect::<Result<Vec<_>, _>>()?;
-        programs.load_missing(dir, &objects)?;
-        for object in &objects {
-            programs.adopt(object)?;
+        for object in programs.objects.clone() {
+            programs.adopt(object.program, &pins.program(&object))?;
         }
         Ok(programs)
     }
 
-    fn load_missing(&self, dir: &Path, objects: &[Object]) -> Result<(), DatapathError> {
-        let missing: Vec<_> = objects
-            .iter()
-            .filter(|o| !self.dir.join(o.pin()).exists())
-            .collect();
-        if missing.is_empty() {
-            return Ok(());
-        }
-        let mut loader = EbpfLoader::new();
-        // Nothing is relocated against the kernel's types; parsing them would cost megabytes.
-        loader.btf(None);
-        for map in names::MAPS {
-            loader.map_pin_path(map, dir.join(map));
-        }
-        for object in missing {
-            load(&mut loader, object, &self.dir.join(object.pin()))?;
-            tracing::info!(program = object.program, "loaded");
-        }
-        Ok(())
-    }
-
-    fn adopt(&mut self, object: &Object) -> Result<(), DatapathError> {
-        let pin = self.dir.join(object.pin());
-        let name = object.program;
+    fn adopt(&mut self, name: &'static str, pin: &Path) -> Result<(), DatapathError> {
         match hook(name) {
             Some(hook) => {
-                let program = CgroupSockAddr::from_pin(&pin, hook).map_err(failed(name))?;
+                let program = CgroupSockAddr::from_pin(pin, hook).map_err(failed(name))?;
                 self.cgroup.insert(name, program);
             }
             None => {
-                let program = SchedClassifier::from_pin(&pin).map_err(failed(name))?;
+                let program = SchedClassifier::from_pin(pin).map_err(failed(name))?;
                 self.tc.insert(name, program);
             }
         }
-        self.current.insert(object.pin());
         Ok(())
     }
+}
 
-    /// Removes the pins of programs of other builds. Programs that a link still uses live on.
-    ///
-    /// # Errors
-    /// When the directory cannot be read or a pin not be removed.
-    pub(super) fn forget_others(&self) -> Result<(), DatapathError> {
-        let failed = |error| DatapathError::path("clear", &self.dir)(error);
-        for entry in fs::read_dir(&self.dir).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            if !self
-                .current
-                .contains(entry.file_name().to_string_lossy().as_ref())
-            {
-                fs::remove_file(entry.path()).map_err(failed)?;
-            }
-        }
-        Ok(())
+fn load_missing(pins: &Pins, objects: &[Object]) -> Result<(), DatapathError> {
+    let missing: Vec<_> = objects
+        .iter()
+        .filter(|object| !pins.program(object).exists())
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
     }
+    let mut loader = EbpfLoader::new();
+    // Nothing is relocated against the kernel's types; parsing them would cost megabytes.
+    loader.btf(None);
+    for (map, _) in names::MAPS {
+        loader.map_pin_path(map, pins.map(map));
+    }
+    for object in missing {
+        load(&mut loader, object, &pins.program(object))?;
+        tracing::info!(program = object.program, "loaded");
+    }
+    Ok(())
 }
 
 fn load(loader: &mut EbpfLoader<'_>, object: &Object, pin: &Path) -> Result<(), DatapathError> {

@@ -1,7 +1,6 @@
 //! The table of source ranges: prefixes of a service's number and a client's address.
 
 use std::fmt;
-use std::path::Path;
 
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Map, MapData};
@@ -9,6 +8,7 @@ use naru_ebpf_common::{Addr, RangeKey, names};
 use parking_lot::Mutex;
 
 use super::error::DatapathError;
+use super::pins::Pins;
 use super::table::{collect, gone_is_fine, pinned};
 
 /// Bits of the service's number, which every prefix holds.
@@ -32,8 +32,8 @@ fn key((service, client, length): Range) -> Key<RangeKey> {
 }
 
 impl RangeTable {
-    pub(super) fn open(dir: &Path) -> Result<Self, DatapathError> {
-        let map = LpmTrie::try_from(Map::LpmTrie(pinned(dir, names::RANGES)?));
+    pub(super) fn open(pins: &Pins) -> Result<Self, DatapathError> {
+        let map = LpmTrie::try_from(Map::LpmTrie(pinned(pins, names::RANGES)?));
         let map = map.map_err(DatapathError::map(names::RANGES, "open"))?;
         Ok(Self(Mutex::new(map)))
     }

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
-use std::path::Path;
 
 use aya::Pod;
 use aya::maps::lpm_trie::{Key as LpmKey, LpmTrie};
@@ -12,9 +11,10 @@ use naru_ebpf_common::Addr;
 use parking_lot::Mutex;
 
 use super::error::DatapathError;
+use super::pins::Pins;
 
-pub(super) fn pinned(dir: &Path, name: &'static str) -> Result<MapData, DatapathError> {
-    MapData::from_pin(dir.join(name)).map_err(DatapathError::map(name, "open"))
+pub(super) fn pinned(pins: &Pins, name: &'static str) -> Result<MapData, DatapathError> {
+    MapData::from_pin(pins.map(name)).map_err(DatapathError::map(name, "open"))
 }
 
 /// Reads every entry. Entries that vanish meanwhile are left out: the programs change LRU maps.
@@ -54,8 +54,8 @@ impl<K: Pod, V: Pod> fmt::Debug for Table<K, V> {
 }
 
 impl<K: Pod + Eq + Hash, V: Pod + PartialEq> Table<K, V> {
-    pub(super) fn open(dir: &Path, name: &'static str) -> Result<Self, DatapathError> {
-        let data = pinned(dir, name)?;
+    pub(super) fn open(pins: &Pins, name: &'static str) -> Result<Self, DatapathError> {
+        let data = pinned(pins, name)?;
         let info = data.info().map_err(DatapathError::map(name, "examine"))?;
         let lru = matches!(info.map_type(), Ok(aya::maps::MapType::LruHash));
         let map = if lru {
@@ -185,8 +185,8 @@ impl<V: Pod> fmt::Debug for PrefixTable<V> {
 }
 
 impl<V: Pod> PrefixTable<V> {
-    pub(super) fn open(dir: &Path, name: &'static str) -> Result<Self, DatapathError> {
-        let map = LpmTrie::try_from(Map::LpmTrie(pinned(dir, name)?));
+    pub(super) fn open(pins: &Pins, name: &'static str) -> Result<Self, DatapathError> {
+        let map = LpmTrie::try_from(Map::LpmTrie(pinned(pins, name)?));
         Ok(Self {
             name,
             map: Mutex::new(map.map_err(DatapathError::map(name, "open"))?),
@@ -261,8 +261,8 @@ impl<V: Pod> fmt::Debug for One<V> {
 }
 
 impl<V: Pod> One<V> {
-    pub(super) fn open(dir: &Path, name: &'static str) -> Result<Self, DatapathError> {
-        let map = Array::try_from(Map::Array(pinned(dir, name)?));
+    pub(super) fn open(pins: &Pins, name: &'static str) -> Result<Self, DatapathError> {
+        let map = Array::try_from(Map::Array(pinned(pins, name)?));
         Ok(Self {
             name,
             map: Mutex::new(map.map_err(DatapathError::map(name, "open"))?),
@@ -297,8 +297,8 @@ impl<V: Pod> fmt::Debug for PerCpu<V> {
 }
 
 impl<V: Pod> PerCpu<V> {
-    pub(super) fn open(dir: &Path, name: &'static str) -> Result<Self, DatapathError> {
-        let map = PerCpuArray::try_from(Map::PerCpuArray(pinned(dir, name)?));
+    pub(super) fn open(pins: &Pins, name: &'static str) -> Result<Self, DatapathError> {
+        let map = PerCpuArray::try_from(Map::PerCpuArray(pinned(pins, name)?));
         Ok(Self {
             name,
             map: map.map_err(DatapathError::map(name, "open"))?,

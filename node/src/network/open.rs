@@ -87,7 +87,7 @@ impl Network {
         let uplink = network
             .datapath
             .attach_uplink(&network.uplink.name, network.uplink.index)?;
-        network.datapath.forget_old_programs()?;
+        network.datapath.forget_other_builds()?;
         tracing::info!(?sockets, ?uplink, pods = ?made, "data path open");
         Ok(network)
     }

@@ -198,6 +198,11 @@ impl Node {
         command
     }
 
+    /// Where the daemon pins.
+    pub fn bpffs(&self) -> PathBuf {
+        self.dir.join("bpffs")
+    }
+
     /// Where the plugin finds the daemon.
     pub fn socket(&self) -> PathBuf {
         self.dir.join("run/cni.sock")

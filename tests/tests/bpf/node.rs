@@ -361,11 +361,11 @@ pub(crate) fn namespaces() -> tempfile::TempDir {
 pub(crate) fn load(program: &'static str, bpffs: &Path, small: bool) -> Ebpf {
     let bytes = objects::read(program);
     let mut loader = EbpfLoader::new();
-    for map in names::MAPS {
+    for (map, _) in names::MAPS {
         loader.map_pin_path(map, bpffs.join(map));
     }
     if small {
-        for map in names::MAPS {
+        for (map, _) in names::MAPS {
             let fixed = [
                 names::NODE_CONFIG,
                 names::COUNTERS,

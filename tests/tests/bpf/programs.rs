@@ -15,7 +15,7 @@ fn every_object_loads_with_its_real_map_sizes() {
     for program in names::TC_PROGRAMS {
         load(program, bpffs.path(), false);
     }
-    for map in names::MAPS {
+    for (map, _) in names::MAPS {
         assert!(bpffs.path().join(map).exists(), "{map} is not pinned");
     }
 }
