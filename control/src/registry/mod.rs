@@ -5,31 +5,19 @@
 //! client library would drop is kept. Nothing here does I/O or looks at a second object.
 
 mod age;
+mod apiextensions;
+mod apps;
 mod column;
-mod config_map;
-mod custom_resource_definition;
-mod data_keys;
-mod deployment;
-mod endpoint_slice;
-mod endpoints;
-mod event;
-mod ingress;
-mod ingress_class;
+mod coordination;
+mod core;
+mod discovery;
 pub mod kind;
-mod lease;
-mod namespace;
-mod network_policy;
-mod node;
-mod pod;
+mod networking;
 mod pod_spec;
 mod prepare;
-mod replica_set;
 mod reviews;
 pub(crate) mod rules;
-mod secret;
 mod selector;
-mod service;
-mod service_account;
 mod value;
 
 use kind::Kind;
@@ -37,23 +25,23 @@ pub use reviews::REVIEWS;
 
 /// Every kind that the server knows, in the order of discovery.
 pub static KINDS: &[&Kind] = &[
-    &config_map::KIND,
-    &endpoints::KIND,
-    &event::KIND,
-    &namespace::KIND,
-    &node::KIND,
-    &pod::KIND,
-    &secret::KIND,
-    &service_account::KIND,
-    &service::KIND,
-    &deployment::KIND,
-    &replica_set::KIND,
-    &lease::KIND,
-    &endpoint_slice::KIND,
-    &ingress_class::KIND,
-    &ingress::KIND,
-    &network_policy::KIND,
-    &custom_resource_definition::KIND,
+    &core::config_map::KIND,
+    &core::endpoints::KIND,
+    &core::event::KIND,
+    &core::namespace::KIND,
+    &core::node::KIND,
+    &core::pod::KIND,
+    &core::secret::KIND,
+    &core::service_account::KIND,
+    &core::service::KIND,
+    &apps::deployment::KIND,
+    &apps::replica_set::KIND,
+    &coordination::lease::KIND,
+    &discovery::endpoint_slice::KIND,
+    &networking::ingress_class::KIND,
+    &networking::ingress::KIND,
+    &networking::network_policy::KIND,
+    &apiextensions::custom_resource_definition::KIND,
 ];
 
 /// The kind of that group, version and name.

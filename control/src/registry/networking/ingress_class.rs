@@ -2,15 +2,15 @@
 
 use serde_json::Value;
 
-use super::age::age;
-use super::column::{AGE, NAME, name, string};
-use super::kind::{FieldError, Kind};
-use super::prepare;
-use super::rules::{At, Faults, immutable, is_dns_subdomain, one_of, required};
-use super::value::{default, text};
+use crate::registry::age::age;
+use crate::registry::column::{AGE, NAME, name, string};
+use crate::registry::kind::{FieldError, Kind};
+use crate::registry::prepare;
+use crate::registry::rules::{At, Faults, immutable, is_dns_subdomain, one_of, required};
+use crate::registry::value::{default, text};
 
 /// IngressClass of networking.k8s.io/v1.
-pub(super) static KIND: Kind = Kind {
+pub(in crate::registry) static KIND: Kind = Kind {
     group: "networking.k8s.io",
     kind: "IngressClass",
     plural: "ingressclasses",

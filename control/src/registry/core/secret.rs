@@ -4,15 +4,15 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
 
-use super::age::age;
-use super::column::{AGE, NAME, integer, name, string};
 use super::data_keys;
-use super::kind::{FieldError, Kind};
-use super::rules::{At, Faults, immutable};
-use super::value::{child, default_text, members, put, text};
+use crate::registry::age::age;
+use crate::registry::column::{AGE, NAME, integer, name, string};
+use crate::registry::kind::{FieldError, Kind};
+use crate::registry::rules::{At, Faults, immutable};
+use crate::registry::value::{child, default_text, members, put, text};
 
 /// Secret of v1.
-pub(super) static KIND: Kind = Kind {
+pub(in crate::registry) static KIND: Kind = Kind {
     kind: "Secret",
     plural: "secrets",
     singular: "secret",

@@ -223,7 +223,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::registry::service::default::set_defaults;
+    use crate::registry::core::service::default::set_defaults;
 
     #[track_caller]
     fn case(spec: Value, expected: &[&str]) {

@@ -7,15 +7,15 @@ mod validate;
 
 use serde_json::{Value, json};
 
-use super::column::{AGE, NAME, string, wide};
-use super::kind::Kind;
-use super::pod_spec;
-use super::prepare;
-use super::rules::At;
-use super::value::{default, flag, put, text};
+use crate::registry::column::{AGE, NAME, string, wide};
+use crate::registry::kind::Kind;
+use crate::registry::pod_spec;
+use crate::registry::prepare;
+use crate::registry::rules::At;
+use crate::registry::value::{default, flag, put, text};
 
 /// Pod of v1.
-pub(super) static KIND: Kind = Kind {
+pub(in crate::registry) static KIND: Kind = Kind {
     kind: "Pod",
     plural: "pods",
     singular: "pod",

@@ -2,14 +2,14 @@
 
 use serde_json::Value;
 
-use super::age::since;
-use super::column::{NAME, name, string, wide};
-use super::kind::{Column, FieldError, Kind};
-use super::rules::{At, Faults};
-use super::value::{int, text};
+use crate::registry::age::since;
+use crate::registry::column::{NAME, name, string, wide};
+use crate::registry::kind::{Column, FieldError, Kind};
+use crate::registry::rules::{At, Faults};
+use crate::registry::value::{int, text};
 
 /// Event of v1.
-pub(super) static KIND: Kind = Kind {
+pub(in crate::registry) static KIND: Kind = Kind {
     kind: "Event",
     plural: "events",
     singular: "event",

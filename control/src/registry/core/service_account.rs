@@ -1,12 +1,12 @@
 //! ServiceAccount: an identity for the processes of pods.
 
-use super::age::age;
-use super::column::{AGE, NAME, integer, name};
-use super::kind::Kind;
-use super::value::list;
+use crate::registry::age::age;
+use crate::registry::column::{AGE, NAME, integer, name};
+use crate::registry::kind::Kind;
+use crate::registry::value::list;
 
 /// ServiceAccount of v1.
-pub(super) static KIND: Kind = Kind {
+pub(in crate::registry) static KIND: Kind = Kind {
     kind: "ServiceAccount",
     plural: "serviceaccounts",
     singular: "serviceaccount",

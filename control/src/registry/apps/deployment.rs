@@ -2,18 +2,20 @@
 
 use serde_json::{Value, json};
 
-use super::age::age;
-use super::column::{AGE, NAME, integer, name, string, wide};
-use super::kind::{FieldError, Kind, ScalePaths};
-use super::pod_spec::{
+use crate::registry::age::age;
+use crate::registry::column::{AGE, NAME, integer, name, string, wide};
+use crate::registry::kind::{FieldError, Kind, ScalePaths};
+use crate::registry::pod_spec::{
     in_vain, template_defaults, template_selector, validate_template, wide_cells,
 };
-use super::prepare;
-use super::rules::{At, Faults, fraction_or_count, immutable, non_negative, required_one_of};
-use super::value::{child, default, default_text, int, text};
+use crate::registry::prepare;
+use crate::registry::rules::{
+    At, Faults, fraction_or_count, immutable, non_negative, required_one_of,
+};
+use crate::registry::value::{child, default, default_text, int, text};
 
 /// Deployment of apps/v1.
-pub(super) static KIND: Kind = Kind {
+pub(in crate::registry) static KIND: Kind = Kind {
     group: "apps",
     kind: "Deployment",
     plural: "deployments",

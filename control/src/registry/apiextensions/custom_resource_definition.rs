@@ -3,10 +3,10 @@
 //! Clients look into this list when they meet a kind that they do not know; without it they report
 //! a failure to list instead of the unknown kind. Nothing can be created.
 
-use super::kind::Kind;
+use crate::registry::kind::Kind;
 
 /// CustomResourceDefinition of apiextensions.k8s.io/v1.
-pub(super) static KIND: Kind = Kind {
+pub(in crate::registry) static KIND: Kind = Kind {
     group: "apiextensions.k8s.io",
     kind: "CustomResourceDefinition",
     plural: "customresourcedefinitions",

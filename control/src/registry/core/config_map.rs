@@ -2,15 +2,15 @@
 
 use serde_json::Value;
 
-use super::age::age;
-use super::column::{AGE, NAME, integer, name};
 use super::data_keys;
-use super::kind::{FieldError, Kind};
-use super::rules::{At, Faults};
-use super::value::members;
+use crate::registry::age::age;
+use crate::registry::column::{AGE, NAME, integer, name};
+use crate::registry::kind::{FieldError, Kind};
+use crate::registry::rules::{At, Faults};
+use crate::registry::value::members;
 
 /// ConfigMap of v1.
-pub(super) static KIND: Kind = Kind {
+pub(in crate::registry) static KIND: Kind = Kind {
     kind: "ConfigMap",
     plural: "configmaps",
     singular: "configmap",

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::rules::{At, Faults};
+use crate::registry::rules::{At, Faults};
 
 /// Bytes that the values of one object may have together.
 const MAX_SIZE: usize = 1 << 20;

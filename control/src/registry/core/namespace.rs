@@ -4,14 +4,14 @@
 use naru_core::names::labels;
 use serde_json::{Value, json};
 
-use super::age::age;
-use super::column::{AGE, NAME, name, string};
-use super::kind::Kind;
-use super::prepare;
-use super::value::{child, default, put, text};
+use crate::registry::age::age;
+use crate::registry::column::{AGE, NAME, name, string};
+use crate::registry::kind::Kind;
+use crate::registry::prepare;
+use crate::registry::value::{child, default, put, text};
 
 /// Namespace of v1.
-pub(super) static KIND: Kind = Kind {
+pub(in crate::registry) static KIND: Kind = Kind {
     kind: "Namespace",
     plural: "namespaces",
     singular: "namespace",

@@ -3,15 +3,17 @@
 use naru_core::names::labels;
 use serde_json::Value;
 
-use super::age::age;
-use super::column::{AGE, NAME, name, or_none, string, wide};
-use super::kind::{FieldError, Kind};
-use super::prepare;
-use super::rules::{At, Faults, immutable, is_label_value, qualified_name, required_one_of};
-use super::value::{flag, list, members, text};
+use crate::registry::age::age;
+use crate::registry::column::{AGE, NAME, name, or_none, string, wide};
+use crate::registry::kind::{FieldError, Kind};
+use crate::registry::prepare;
+use crate::registry::rules::{
+    At, Faults, immutable, is_label_value, qualified_name, required_one_of,
+};
+use crate::registry::value::{flag, list, members, text};
 
 /// Node of v1.
-pub(super) static KIND: Kind = Kind {
+pub(in crate::registry) static KIND: Kind = Kind {
     kind: "Node",
     plural: "nodes",
     singular: "node",
@@ -145,7 +147,7 @@ fn cidrs(spec: &At<'_>, faults: &mut Faults) {
         .chain([spec.get("podCIDR")])
         .filter(|cidr| !cidr.is_empty())
     {
-        super::rules::cidr(&cidr, faults);
+        crate::registry::rules::cidr(&cidr, faults);
     }
     if let Some(first) = all.each().next()
         && first.text() != spec.get("podCIDR").text()

@@ -2,16 +2,16 @@
 
 use serde_json::{Value, json};
 
-use super::age::age;
-use super::column::{AGE, NAME, name, string};
-use super::kind::{FieldError, Kind};
-use super::prepare;
-use super::rules::{At, Faults, cidr, one_of, port_or_name, required, selector};
-use super::selector::selector_text;
-use super::value::{default, default_text, list, list_mut};
+use crate::registry::age::age;
+use crate::registry::column::{AGE, NAME, name, string};
+use crate::registry::kind::{FieldError, Kind};
+use crate::registry::prepare;
+use crate::registry::rules::{At, Faults, cidr, one_of, port_or_name, required, selector};
+use crate::registry::selector::selector_text;
+use crate::registry::value::{default, default_text, list, list_mut};
 
 /// NetworkPolicy of networking.k8s.io/v1.
-pub(super) static KIND: Kind = Kind {
+pub(in crate::registry) static KIND: Kind = Kind {
     group: "networking.k8s.io",
     kind: "NetworkPolicy",
     plural: "networkpolicies",
@@ -81,7 +81,7 @@ fn port(port: &At<'_>, faults: &mut Faults) {
         Some(start) if end < start => {
             faults.invalid(&last, "must be greater than or equal to `port`");
         }
-        Some(_) => super::rules::port_number(&last, faults),
+        Some(_) => crate::registry::rules::port_number(&last, faults),
         None if first.is_set() => {
             faults.invalid(&last, "may not be specified when `port` is non-numeric");
         }

@@ -2,18 +2,18 @@
 
 use serde_json::Value;
 
-use super::age::age;
-use super::column::{AGE, NAME, integer, name, wide};
-use super::kind::{FieldError, Kind, ScalePaths};
-use super::pod_spec::{
+use crate::registry::age::age;
+use crate::registry::column::{AGE, NAME, integer, name, wide};
+use crate::registry::kind::{FieldError, Kind, ScalePaths};
+use crate::registry::pod_spec::{
     in_vain, template_defaults, template_selector, validate_template, wide_cells,
 };
-use super::prepare;
-use super::rules::{At, Faults, immutable, non_negative};
-use super::value::{child, default, int};
+use crate::registry::prepare;
+use crate::registry::rules::{At, Faults, immutable, non_negative};
+use crate::registry::value::{child, default, int};
 
 /// ReplicaSet of apps/v1.
-pub(super) static KIND: Kind = Kind {
+pub(in crate::registry) static KIND: Kind = Kind {
     group: "apps",
     kind: "ReplicaSet",
     plural: "replicasets",

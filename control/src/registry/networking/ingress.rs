@@ -2,18 +2,18 @@
 
 use serde_json::{Value, json};
 
-use super::age::age;
-use super::column::{AGE, NAME, name, or_none, string};
-use super::kind::{FieldError, Kind};
-use super::prepare;
-use super::rules::{
+use crate::registry::age::age;
+use crate::registry::column::{AGE, NAME, name, or_none, string};
+use crate::registry::kind::{FieldError, Kind};
+use crate::registry::prepare;
+use crate::registry::rules::{
     At, Faults, dns_subdomain, is_dns_subdomain, is_port_name, port_number, required,
     required_one_of, service_label,
 };
-use super::value::{list, put, text};
+use crate::registry::value::{list, put, text};
 
 /// Ingress of networking.k8s.io/v1.
-pub(super) static KIND: Kind = Kind {
+pub(in crate::registry) static KIND: Kind = Kind {
     group: "networking.k8s.io",
     kind: "Ingress",
     plural: "ingresses",

@@ -2,14 +2,14 @@
 
 use serde_json::Value;
 
-use super::age::age;
-use super::column::{AGE, NAME, name, string};
-use super::kind::{FieldError, Kind};
-use super::rules::{At, Faults, range};
-use super::value::text;
+use crate::registry::age::age;
+use crate::registry::column::{AGE, NAME, name, string};
+use crate::registry::kind::{FieldError, Kind};
+use crate::registry::rules::{At, Faults, range};
+use crate::registry::value::text;
 
 /// Lease of coordination.k8s.io/v1.
-pub(super) static KIND: Kind = Kind {
+pub(in crate::registry) static KIND: Kind = Kind {
     group: "coordination.k8s.io",
     kind: "Lease",
     plural: "leases",

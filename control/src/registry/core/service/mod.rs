@@ -7,13 +7,13 @@ mod validate;
 
 use serde_json::{Value, json};
 
-use super::column::{AGE, NAME, string, wide};
-use super::kind::Kind;
-use super::prepare;
-use super::value::{put, text};
+use crate::registry::column::{AGE, NAME, string, wide};
+use crate::registry::kind::Kind;
+use crate::registry::prepare;
+use crate::registry::value::{put, text};
 
 /// Service of v1.
-pub(super) static KIND: Kind = Kind {
+pub(in crate::registry) static KIND: Kind = Kind {
     kind: "Service",
     plural: "services",
     singular: "service",

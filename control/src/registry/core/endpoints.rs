@@ -2,14 +2,14 @@
 
 use serde_json::Value;
 
-use super::age::age;
-use super::column::{AGE, NAME, name, or_none, string};
-use super::kind::{FieldError, Kind};
-use super::rules::{At, Faults, dns_label, ip, one_of, port_number, required};
-use super::value::{default_text, int, list, list_mut, text};
+use crate::registry::age::age;
+use crate::registry::column::{AGE, NAME, name, or_none, string};
+use crate::registry::kind::{FieldError, Kind};
+use crate::registry::rules::{At, Faults, dns_label, ip, one_of, port_number, required};
+use crate::registry::value::{default_text, int, list, list_mut, text};
 
 /// Endpoints of v1.
-pub(super) static KIND: Kind = Kind {
+pub(in crate::registry) static KIND: Kind = Kind {
     kind: "Endpoints",
     plural: "endpoints",
     singular: "endpoints",
@@ -97,7 +97,7 @@ fn validate(new: &Value, _old: Option<&Value>) -> Vec<FieldError> {
 }
 
 /// An address to which traffic of the cluster may be sent.
-pub(super) fn reachable_ip(at: &At<'_>, faults: &mut Faults) {
+pub(in crate::registry) fn reachable_ip(at: &At<'_>, faults: &mut Faults) {
     ip(at, faults);
     let Ok(address) = at.text().parse::<std::net::IpAddr>() else {
         return;

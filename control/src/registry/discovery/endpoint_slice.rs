@@ -2,18 +2,18 @@
 
 use serde_json::Value;
 
-use super::age::age;
-use super::column::{AGE, NAME, name, string};
-use super::endpoints::reachable_ip;
-use super::kind::{FieldError, Kind};
-use super::prepare;
-use super::rules::{
+use crate::registry::age::age;
+use crate::registry::column::{AGE, NAME, name, string};
+use crate::registry::core::endpoints::reachable_ip;
+use crate::registry::kind::{FieldError, Kind};
+use crate::registry::prepare;
+use crate::registry::rules::{
     At, Faults, dns_label, dns_subdomain, immutable, one_of, port_number, required, required_one_of,
 };
-use super::value::{default, default_text, int, list, list_mut, text};
+use crate::registry::value::{default, default_text, int, list, list_mut, text};
 
 /// EndpointSlice of discovery.k8s.io/v1.
-pub(super) static KIND: Kind = Kind {
+pub(in crate::registry) static KIND: Kind = Kind {
     group: "discovery.k8s.io",
     kind: "EndpointSlice",
     plural: "endpointslices",

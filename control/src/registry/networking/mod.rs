@@ -1,0 +1,5 @@
+//! The group networking.k8s.io.
+
+pub(super) mod ingress;
+pub(super) mod ingress_class;
+pub(super) mod network_policy;
