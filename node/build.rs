@@ -7,26 +7,14 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-const OBJECTS: [&str; 11] = [
-    "from_pod",
-    "to_pod",
-    "from_network",
-    "connect4",
-    "connect6",
-    "sendmsg4",
-    "sendmsg6",
-    "recvmsg4",
-    "recvmsg6",
-    "getpeername4",
-    "getpeername6",
-];
+use naru_ebpf_common::names;
 
 fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     let objects = target_dir(&out).join("bpf");
     println!("cargo::rerun-if-changed={}", objects.display());
     let mut table = String::from("&[\n");
-    for name in OBJECTS {
+    for name in names::TC_PROGRAMS.iter().chain(&names::CGROUP_PROGRAMS) {
         let path = objects.join(name).with_extension("o");
         println!("cargo::rerun-if-changed={}", path.display());
         if path.exists() {

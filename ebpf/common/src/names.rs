@@ -27,7 +27,7 @@ pub const CONNTRACK: &str = "CONNTRACK";
 pub const NAT: &str = "NAT";
 /// LRU hash, [`crate::SocketKey`] → [`crate::SocketPeer`].
 pub const SOCKETS: &str = "SOCKETS";
-/// Socket storage, [`crate::ConnectedPeer`].
+/// Hash, kernel address of a socket (`u64`) → [`crate::ConnectedPeer`].
 pub const CONNECTED: &str = "CONNECTED";
 /// Array of one [`crate::NodeConfig`].
 pub const NODE_CONFIG: &str = "NODE_CONFIG";
@@ -55,7 +55,7 @@ pub const MAPS: [(&str, u32); 18] = [
     (CONNTRACK, 1),
     (NAT, 1),
     (SOCKETS, 1),
-    (CONNECTED, 1),
+    (CONNECTED, 2),
     (NODE_CONFIG, 1),
     (DROPS, 1),
     (COUNTERS, 1),
@@ -87,6 +87,8 @@ pub const CONNTRACK_SIZE: u32 = 131_072;
 pub const NAT_SIZE: u32 = 65_536;
 /// Entries of [`SOCKETS`].
 pub const SOCKETS_SIZE: u32 = 65_536;
+/// Entries of [`CONNECTED`].
+pub const CONNECTED_SIZE: u32 = 65_536;
 /// Entries of [`DROPS`].
 pub const DROPS_SIZE: u32 = 4096;
 /// Bytes of [`EVENTS`], a power of two.
@@ -103,7 +105,7 @@ pub const FROM_NETWORK: &str = "from_network";
 pub const TC_PROGRAMS: [&str; 3] = [FROM_POD, TO_POD, FROM_NETWORK];
 
 /// The cgroup programs (`cgroup/connect4` and so on), attached to the node's cgroup.
-pub const CGROUP_PROGRAMS: [&str; 8] = [
+pub const CGROUP_PROGRAMS: [&str; 9] = [
     "connect4",
     "connect6",
     "sendmsg4",
@@ -112,4 +114,5 @@ pub const CGROUP_PROGRAMS: [&str; 8] = [
     "recvmsg6",
     "getpeername4",
     "getpeername6",
+    "sock_release",
 ];

@@ -1,10 +1,17 @@
 //! Translated sockets, so that `recvmsg` and `getpeername` can name the service that the program
 //! asked for.
 //!
-//! A connected socket has one peer, which is kept with the socket itself: storage
-//! [`crate::names::CONNECTED`], one [`ConnectedPeer`]. An unconnected one may have many: LRU map
-//! [`crate::names::SOCKETS`], socket and backend → service. Connected datagram sockets are there
-//! too, for the daemon, which ends them when their backend leaves its service.
+//! A connected socket has one peer: table [`crate::names::CONNECTED`], the kernel's address of the
+//! socket → [`ConnectedPeer`], from `connect` to the socket's end (`sock_release`). The table is
+//! made in advance. Storage of the socket itself would be found faster, but the kernel charges each
+//! such allocation to the cgroup of the daemon, which costs a connection several times as much as
+//! all the rest of `connect`. Sockets that the kernel opens for itself have no such end, so each of
+//! theirs may leave an entry; one that is met again by another socket names another backend and is
+//! not believed.
+//!
+//! An unconnected socket may have many peers: LRU map [`crate::names::SOCKETS`], socket and
+//! backend → service. Connected datagram sockets are there too, for the daemon, which ends them
+//! when their backend leaves its service.
 
 use crate::{Addr, Port, abi};
 

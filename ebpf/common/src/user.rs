@@ -5,9 +5,9 @@ use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::{
-    Addr, Affinity, AffinityKey, Backend, BackendKey, Conn, Counter, DropCount, DropKey, Endpoint,
-    Event, IpInfo, MemberKey, NatEntry, NatKey, NodeConfig, Pace, PolicyEntry, PolicyKey, Port,
-    RangeKey, Reason, Service, ServiceKey, SocketKey, SocketPeer, Tuple,
+    Addr, Affinity, AffinityKey, Backend, BackendKey, Conn, ConnectedPeer, Counter, DropCount,
+    DropKey, Endpoint, Event, IpInfo, MemberKey, NatEntry, NatKey, NodeConfig, Pace, PolicyEntry,
+    PolicyKey, Port, RangeKey, Reason, Service, ServiceKey, SocketKey, SocketPeer, Tuple,
 };
 
 /// Compiles only for types without padding whose every bit pattern is valid.
@@ -24,7 +24,7 @@ macro_rules! pods {
 }
 
 pods! {
-    Addr Affinity AffinityKey Backend BackendKey Conn Counter DropCount DropKey Endpoint Event IpInfo
+    Addr Affinity AffinityKey Backend BackendKey Conn ConnectedPeer Counter DropCount DropKey Endpoint Event IpInfo
     MemberKey NatEntry NatKey NodeConfig Pace PolicyEntry PolicyKey RangeKey Service ServiceKey
     SocketKey SocketPeer Tuple
 }

@@ -1,13 +1,12 @@
 //! Every map of the data path, pinned by name. Sizes and meanings stand in `naru-ebpf-common`.
 
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
-use aya_ebpf::btf_maps::SkStorage;
-use aya_ebpf::macros::{btf_map, map};
+use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
 use naru_ebpf_common::{
-    Addr, Affinity, AffinityKey, Backend, BackendKey, Conn, ConnectedPeer, Counter, DropCount, DropKey, Endpoint, IpInfo, MemberKey, NatEntry,
-    NatKey, NodeConfig, Pace, PolicyEntry, PolicyKey, RangeKey, Service, ServiceKey, SocketKey, SocketPeer, Tuple,
-    counter, names,
+    Addr, Affinity, AffinityKey, Backend, BackendKey, Conn, ConnectedPeer, Counter, DropCount,
+    DropKey, Endpoint, IpInfo, MemberKey, NatEntry, NatKey, NodeConfig, Pace, PolicyEntry,
+    PolicyKey, RangeKey, Service, ServiceKey, SocketKey, SocketPeer, Tuple, counter, names,
 };
 use naru_ebpf_logic::Packet;
 
@@ -53,8 +52,8 @@ pub static NAT: LruHashMap<NatKey, NatEntry> = LruHashMap::pinned(names::NAT_SIZ
 #[map]
 pub static SOCKETS: LruHashMap<SocketKey, SocketPeer> = LruHashMap::pinned(names::SOCKETS_SIZE, 0);
 
-#[btf_map]
-pub static CONNECTED: SkStorage<ConnectedPeer> = SkStorage::new();
+#[map]
+pub static CONNECTED: HashMap<u64, ConnectedPeer> = HashMap::pinned(names::CONNECTED_SIZE, 0);
 
 #[map]
 pub static NODE_CONFIG: Array<NodeConfig> = Array::pinned(1, 0);

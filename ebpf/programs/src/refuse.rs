@@ -51,8 +51,7 @@ pub(crate) fn answer(ctx: &TcContext, p: &Packet) -> i64 {
     let made = if p.protocol == protocol::TCP {
         reset(ctx, p, &mut message).and_then(|()| replace::<RESET_WORDS>(ctx, &message))
     } else {
-        unreachable(ctx, p, &mut message)
-            .and_then(|()| replace::<UNREACHABLE_WORDS>(ctx, &message))
+        unreachable(ctx, p, &mut message).and_then(|()| replace::<UNREACHABLE_WORDS>(ctx, &message))
     };
     match made {
         Ok(()) => 0,

@@ -1,14 +1,14 @@
 //! A socket operation's way through a cgroup program.
 
 use aya_ebpf::EbpfContext as _;
-use aya_ebpf::bindings::bpf_sock_addr;
+use aya_ebpf::bindings::{BPF_ANY, bpf_sock_addr};
 use aya_ebpf::helpers::{bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_set_retval};
-use aya_ebpf::programs::SockAddrContext;
+use aya_ebpf::programs::{SockAddrContext, SockContext};
 use naru_ebpf_common::{Addr, Port, Reason, SocketPeer, counter, protocol};
 use naru_ebpf_logic::socket::{self, Outcome, Target};
 
-use crate::{Kernel, maps};
 use crate::tc::count;
+use crate::{Kernel, maps};
 
 /// The operation goes on.
 const ALLOW: i32 = 1;
@@ -45,24 +45,30 @@ pub fn connect(ctx: &SockAddrContext, family: Family) -> i32 {
 
 #[inline(always)]
 fn remember(ctx: &SockAddrContext, target: &Target, service: SocketPeer) {
-    let mut peer = socket::connected(target, service);
-    // Without memory the program sees the backend instead of the service: no harm done.
-    // SAFETY: the context's socket is valid while the program runs.
-    let known = unsafe { maps::CONNECTED.get_or_insert_ptr_mut(ctx, Some(&mut peer)) };
-    // SAFETY: the value is this socket's, which is locked during its `connect`.
-    if let Some(known) = unsafe { known.as_mut() } {
-        *known = peer;
-    }
+    // In a full map the program sees the backend instead of the service: no harm done.
+    let _ = maps::CONNECTED.insert(
+        &number(ctx),
+        &socket::connected(target, service),
+        BPF_ANY.into(),
+    );
 }
 
 /// A datagram socket may be connected anew, to the very backend of the service that it asked for.
 #[inline(always)]
 fn forget(ctx: &SockAddrContext) {
-    // SAFETY: as in `remember`.
-    let known = unsafe { maps::CONNECTED.get_ptr_mut(ctx).as_mut() };
-    if let Some(known) = known {
-        known.port = Port::ANY;
+    let _ = maps::CONNECTED.remove(&number(ctx));
+}
+
+/// `sock_release`: the last descriptor of a socket is closed. Few sockets have an entry, and to look
+/// takes no lock.
+#[inline(always)]
+pub fn release(ctx: &SockContext) -> i32 {
+    let number = ctx.sock as u64;
+    // SAFETY: the value is not read.
+    if unsafe { maps::CONNECTED.get(&number) }.is_some() {
+        let _ = maps::CONNECTED.remove(&number);
     }
+    ALLOW
 }
 
 /// `sendmsg4` and `sendmsg6`.
@@ -95,10 +101,8 @@ pub fn recvmsg(ctx: &SockAddrContext, family: Family) -> i32 {
 
 #[inline(always)]
 fn reverse_connected(ctx: &SockAddrContext, family: Family) -> bool {
-    // SAFETY: the context's socket is valid while the program runs.
-    let known = unsafe { maps::CONNECTED.get_ptr_mut(ctx) };
-    // SAFETY: a value that is found lives as long as its socket.
-    let Some(known) = (unsafe { known.as_ref() }) else {
+    // SAFETY: an entry lives as long as its socket, or until the program ends.
+    let Some(known) = (unsafe { maps::CONNECTED.get(&number(ctx)) }) else {
         return false;
     };
     let mut peer = read(ctx, family);
@@ -107,6 +111,13 @@ fn reverse_connected(ctx: &SockAddrContext, family: Family) -> bool {
         write(ctx, family, &peer);
     }
     reversed
+}
+
+/// Where the kernel keeps the socket: as good as a cookie while the socket lives, and free.
+#[inline(always)]
+fn number(ctx: &SockAddrContext) -> u64 {
+    // SAFETY: the context is valid while the program runs.
+    unsafe { (*ctx.sock_addr).__bindgen_anon_1.sk as u64 }
 }
 
 /// The socket's number. Making one costs more than the rest of a program: for those who need it.

@@ -7,9 +7,7 @@ use std::path::Path;
 
 use aya::programs::links::FdLink;
 use aya::programs::tc::{self, NlOptions, TcAttachOptions};
-use aya::programs::{
-    CgroupAttachMode, LinkOrder, ProgramError, ProgramInfo, SchedClassifier, TcAttachType,
-};
+use aya::programs::{LinkOrder, ProgramError, ProgramInfo, SchedClassifier, TcAttachType};
 use naru_ebpf_common::names;
 
 use super::Datapath;
@@ -196,12 +194,9 @@ impl Datapath {
         if let Some(adopted) = adopted.map_err(DatapathError::attach(name, &target))? {
             return Ok(adopted);
         }
-        let link = program.attach(cgroup, CgroupAttachMode::Single);
-        let link = link.map_err(DatapathError::attach(name, &target))?;
         let made = program
-            .take_link(link)
+            .attach(cgroup)
             .map_err(DatapathError::attach(name, &target))?;
-        let made = FdLink::try_from(made).map_err(DatapathError::attach(name, &target))?;
         made.pin(&pin)
             .map_err(DatapathError::attach(name, &target))?;
         Ok(Attached::Made)

@@ -9,6 +9,7 @@
 
 mod attach;
 mod bpffs;
+mod cgroup;
 mod clock;
 mod error;
 mod events;
@@ -23,9 +24,9 @@ mod table;
 use std::path::Path;
 
 use naru_ebpf_common::{
-    Addr, Affinity, AffinityKey, Backend, BackendKey, Conn, Counter, DropCount, DropKey, Endpoint,
-    IpInfo, MemberKey, NatEntry, NatKey, NodeConfig, PolicyEntry, PolicyKey, Service, ServiceKey,
-    SocketKey, SocketPeer, Tuple, names,
+    Addr, Affinity, AffinityKey, Backend, BackendKey, Conn, ConnectedPeer, Counter, DropCount,
+    DropKey, Endpoint, IpInfo, MemberKey, NatEntry, NatKey, NodeConfig, PolicyEntry, PolicyKey,
+    Service, ServiceKey, SocketKey, SocketPeer, Tuple, names,
 };
 use parking_lot::Mutex;
 
@@ -71,6 +72,8 @@ pub struct Datapath {
     pub nat: Table<NatKey, NatEntry>,
     /// Translated sockets.
     pub sockets: Table<SocketKey, SocketPeer>,
+    /// Connected sockets → the service that their program asked for.
+    connected: Table<u64, ConnectedPeer>,
     /// Drops by cause.
     pub drops: Table<DropKey, DropCount>,
     counters: PerCpu<Counter>,
@@ -109,6 +112,7 @@ impl Datapath {
             conntrack: Table::open(&pins, names::CONNTRACK)?,
             nat: Table::open(&pins, names::NAT)?,
             sockets: Table::open(&pins, names::SOCKETS)?,
+            connected: Table::open(&pins, names::CONNECTED)?,
             drops: Table::open(&pins, names::DROPS)?,
             counters: PerCpu::open(&pins, names::COUNTERS)?,
             node: One::open(&pins, names::NODE_CONFIG)?,
@@ -191,6 +195,7 @@ impl Datapath {
             self.conntrack.fill(names::CONNTRACK_SIZE)?,
             self.nat.fill(names::NAT_SIZE)?,
             self.sockets.fill(names::SOCKETS_SIZE)?,
+            self.connected.fill(names::CONNECTED_SIZE)?,
             self.drops.fill(names::DROPS_SIZE)?,
         ])
     }

@@ -5,10 +5,10 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use aya::EbpfLoader;
-use aya::programs::cgroup_sock_addr::CgroupSockAddrAttachType as Hook;
-use aya::programs::{CgroupSockAddr, Program, ProgramError, SchedClassifier};
+use aya::programs::{Program, ProgramError, SchedClassifier};
 use naru_ebpf_common::names;
 
+use super::cgroup::{CgroupProgram, Hook};
 use super::error::DatapathError;
 use super::objects::Object;
 use super::pins::Pins;
@@ -17,7 +17,7 @@ use super::pins::Pins;
 #[derive(Debug)]
 pub(super) struct Programs {
     pub(super) tc: HashMap<&'static str, SchedClassifier>,
-    pub(super) cgroup: HashMap<&'static str, CgroupSockAddr>,
+    pub(super) cgroup: HashMap<&'static str, CgroupProgram>,
     pub(super) objects: Vec<Object>,
 }
 
@@ -42,9 +42,9 @@ impl Programs {
     }
 
     fn adopt(&mut self, name: &'static str, pin: &Path) -> Result<(), DatapathError> {
-        match hook(name) {
+        match Hook::of(name) {
             Some(hook) => {
-                let program = CgroupSockAddr::from_pin(pin, hook).map_err(failed(name))?;
+                let program = CgroupProgram::from_pin(pin, hook).map_err(failed(name))?;
                 self.cgroup.insert(name, program);
             }
             None => {
@@ -87,6 +87,9 @@ fn load(loader: &mut EbpfLoader<'_>, object: &Object, pin: &Path) -> Result<(), 
             persist(|| program.load(), is_interrupted).map_err(failed(name))?
         }
         Program::CgroupSockAddr(program) => {
+            persist(|| program.load(), is_interrupted).map_err(failed(name))?
+        }
+        Program::CgroupSock(program) => {
             persist(|| program.load(), is_interrupted).map_err(failed(name))?
         }
         other => {
@@ -146,21 +149,6 @@ fn shorten(
     format!("{beginning} […] {}", &text[end..]).into()
 }
 
-/// The cgroup hook of a program, none for a tc program.
-fn hook(program: &str) -> Option<Hook> {
-    Some(match program {
-        "connect4" => Hook::Connect4,
-        "connect6" => Hook::Connect6,
-        "sendmsg4" => Hook::UDPSendMsg4,
-        "sendmsg6" => Hook::UDPSendMsg6,
-        "recvmsg4" => Hook::UDPRecvMsg4,
-        "recvmsg6" => Hook::UDPRecvMsg6,
-        "getpeername4" => Hook::GetPeerName4,
-        "getpeername6" => Hook::GetPeerName6,
-        _ => return None,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -185,15 +173,5 @@ mod tests {
         assert_eq!(after(3, Ok(())), (Ok(()), 4));
         assert_eq!(after(0, Err("refused")), (Err("refused"), 1));
         assert_eq!(after(100, Ok(())), (Err("interrupted"), 10));
-    }
-
-    #[test]
-    fn every_cgroup_program_has_a_hook_and_no_tc_program_has_one() {
-        assert!(
-            names::CGROUP_PROGRAMS
-                .iter()
-                .all(|name| hook(name).is_some())
-        );
-        assert!(names::TC_PROGRAMS.iter().all(|name| hook(name).is_none()));
     }
 }

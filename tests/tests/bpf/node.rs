@@ -357,6 +357,9 @@ pub(crate) fn namespaces() -> tempfile::TempDir {
     dir
 }
 
+/// Entries of a table in tests that do not want the real size.
+pub(crate) const SMALL: u32 = 512;
+
 /// Loads an object and its tc program. Maps are small unless a test wants the real sizes.
 pub(crate) fn load(program: &'static str, bpffs: &Path, small: bool) -> Ebpf {
     let bytes = objects::read(program);
@@ -371,10 +374,9 @@ pub(crate) fn load(program: &'static str, bpffs: &Path, small: bool) -> Ebpf {
                 names::COUNTERS,
                 names::PACE,
                 names::EVENTS,
-                names::CONNECTED,
             ];
             if !fixed.contains(&map) {
-                loader.map_max_entries(map, 512);
+                loader.map_max_entries(map, SMALL);
             }
         }
     }

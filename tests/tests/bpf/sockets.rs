@@ -8,10 +8,10 @@ use std::process::Command;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
-use aya::programs::{CgroupAttachMode, CgroupSockAddr};
+use aya::programs::{CgroupAttachMode, Program};
 use naru_ebpf_common::protocol::{SYN, TCP, UDP};
 use naru_ebpf_common::service::{AFFINITY_SHIFT, OWN_SOCKETS, RANGED};
-use naru_ebpf_common::{Addr, SocketKey, SocketPeer, names};
+use naru_ebpf_common::{Addr, ConnectedPeer, SocketKey, SocketPeer, names};
 use nix::sys::socket::getsockopt;
 use nix::{getsockopt_impl, libc, sockopt_impl};
 
@@ -69,13 +69,20 @@ impl Drop for Sockets {
     }
 }
 
-fn attach(program: &mut aya::programs::Program, cgroup: &Path) {
-    let program: &mut CgroupSockAddr = program.try_into().expect("a cgroup program");
-    node::persist(|| program.load()).expect("load");
+fn attach(program: &mut Program, cgroup: &Path) {
     let dir = File::open(cgroup).expect("the cgroup");
-    program
-        .attach(dir, CgroupAttachMode::Single)
-        .expect("attach");
+    let mode = CgroupAttachMode::Single;
+    match program {
+        Program::CgroupSockAddr(program) => {
+            node::persist(|| program.load()).expect("load");
+            program.attach(dir, mode).expect("attach");
+        }
+        Program::CgroupSock(program) => {
+            node::persist(|| program.load()).expect("load");
+            program.attach(dir, mode).expect("attach");
+        }
+        other => panic!("no cgroup program: {:?}", other.prog_type()),
+    }
 }
 
 fn enter(cgroup: &Path) {
@@ -132,6 +139,50 @@ fn a_connection_to_a_service_meets_its_backend_and_sees_the_service() {
         client.local_addr().expect("own address"),
         "nothing is translated per packet"
     );
+}
+
+#[test]
+fn what_is_remembered_of_a_socket_ends_with_its_last_descriptor() {
+    let Some(mut sockets) = Sockets::new() else {
+        return;
+    };
+    let server = TcpListener::bind("127.0.0.1:0").expect("a server");
+    let backend = (LOOPBACK, port(server.local_addr()));
+    sockets.node.service(SERVICE, 80, TCP, &[backend]);
+    let client = TcpStream::connect(service(80)).expect("connected");
+    let (accepted, _) = server.accept().expect("accepted");
+    let twin = client.try_clone().expect("another descriptor");
+    drop(client);
+    assert_eq!(twin.peer_addr().expect("a peer"), service(80));
+    assert_eq!(remembered(&mut sockets), 1, "the accepted socket has none");
+    drop((twin, accepted));
+    assert_eq!(remembered(&mut sockets), 0);
+}
+
+#[test]
+fn a_connection_beyond_what_can_be_remembered_works_and_sees_the_backend() {
+    let Some(mut sockets) = Sockets::new() else {
+        return;
+    };
+    let server = UdpSocket::bind("127.0.0.1:0").expect("a server");
+    let backend = server.local_addr().expect("bound");
+    let backends = [(LOOPBACK, backend.port())];
+    sockets.node.service(SERVICE, 80, UDP, &backends);
+    let connect = || {
+        let client = UdpSocket::bind("0.0.0.0:0").expect("a client");
+        client.connect(service(80)).expect("connected");
+        client
+    };
+    let clients: Vec<_> = (0..node::SMALL).map(|_| connect()).collect();
+    assert_eq!(remembered(&mut sockets), node::SMALL as usize);
+    assert_eq!(connect().peer_addr().expect("a peer"), backend);
+    drop(clients);
+    assert_eq!(connect().peer_addr().expect("a peer"), service(80));
+}
+
+fn remembered(sockets: &mut Sockets) -> usize {
+    let map = sockets.node.hash::<u64, ConnectedPeer>(names::CONNECTED);
+    map.keys().count()
 }
 
 #[test]

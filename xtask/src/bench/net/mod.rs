@@ -184,6 +184,8 @@ impl<'a> Bed<'a> {
         let mut of_direct = Vec::new();
         for count in SERVICES {
             self.make_services(count)?;
+            // A node that is still learning services has less time for their clients.
+            self.known_service(count - 1)?;
             let service = self.known_service(count / 2)?;
             let pod = self.pod("server")?;
             let mode = Mode::Connect;
