@@ -12,6 +12,7 @@ const DEFS: &[ResourceDef] = &[ResourceDef {
     group: "",
     plural: "things",
     fields: &[],
+    paths: &[],
 }];
 const THINGS: Resource = Resource(0);
 /// Set for the child that writes until it is killed.

@@ -27,8 +27,8 @@ pub struct BootstrapError {
     message: String,
 }
 
-/// Creates the namespaces, the `kubernetes` and DNS Services with their endpoints, and the default
-/// IngressClass.
+/// Creates the namespaces, the `kubernetes` and DNS Services with their endpoints, the two
+/// PriorityClasses of the cluster and the default IngressClass.
 ///
 /// # Errors
 /// The first request that the API refuses.
@@ -52,6 +52,11 @@ pub async fn bootstrap(api: &Api, server: &Server) -> Result<(), BootstrapError>
     let address = config.plan.nth(10).to_string();
     ensure(&client, services, "kube-dns", dns_service(&address)).await?;
     publish_address(&client, config).await?;
+    let classes = "/apis/scheduling.k8s.io/v1/priorityclasses";
+    for (name, value) in super::admission::PRIORITIES {
+        let class = json!({"metadata": {"name": name}, "value": value});
+        ensure(&client, classes, name, class).await?;
+    }
     let class = json!({"metadata": {"name": defaults::INGRESS_CLASS,
         "annotations": {annotations::DEFAULT_INGRESS_CLASS: "true"}},
         "spec": {"controller": "naru.dev/ingress"}});

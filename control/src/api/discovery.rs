@@ -216,6 +216,9 @@ fn subresources(kind: &'static Kind) -> Vec<Sub> {
             ("", "v1", "NodeProxyOptions"),
             &["create", "delete", "get", "patch", "update"],
         )),
+        ("certificates.k8s.io", "certificatesigningrequests") => {
+            subs.push(sub("approval", own, READ_WRITE));
+        }
         ("", "namespaces") => subs.push(sub("finalize", own, &["update"])),
         ("", "serviceaccounts") => {
             subs.push(sub(

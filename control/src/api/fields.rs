@@ -52,7 +52,7 @@ pub(super) fn check(
 /// What the writer of an object should know although it is valid.
 pub(super) fn in_vain(target: Target, part: Part, object: &Value) -> Vec<String> {
     match part {
-        Part::Whole => (target.kind.warnings)(object),
+        Part::Whole => target.kind.in_vain(object),
         _ => Vec::new(),
     }
 }

@@ -1,7 +1,10 @@
 //! Finds the kind behind a path.
 
+use bytes::Bytes;
+use serde_json::Value;
+
 use crate::registry::kind::Kind;
-use crate::store::{Resource, ResourceDef};
+use crate::store::{Object, Resource, ResourceDef};
 
 /// A kind and where the store keeps it.
 #[derive(Clone, Copy)]
@@ -16,6 +19,43 @@ impl Target {
     /// `group/version`, or `v1` in the core group.
     pub fn api_version(&self) -> String {
         api_version(self.kind)
+    }
+
+    /// The kind under whose rules the objects are kept: another version of this one, or itself.
+    pub(super) fn stored(&self) -> Target {
+        let kind = self.kind.stored_as.map_or(self.kind, |other| other.kind);
+        Target { kind, ..*self }
+    }
+
+    /// Rewrites an object of this version in the form in which it is kept.
+    pub(super) fn to_stored(self, object: &mut Value) {
+        if let Some(other) = self.kind.stored_as {
+            (other.to_stored)(object);
+        }
+    }
+
+    /// Rewrites a stored object in this version.
+    pub(super) fn show(&self, object: &mut Value) {
+        if let Some(other) = self.kind.stored_as {
+            (other.from_stored)(object);
+        }
+    }
+
+    /// A stored object in this version.
+    pub(super) fn value(&self, object: &Object) -> Value {
+        let mut value = object.value();
+        self.show(&mut value);
+        value
+    }
+
+    /// The text of a stored object in this version; shared, where it is kept in this version.
+    pub(super) fn json(&self, stored: Bytes) -> Bytes {
+        if self.kind.stored_as.is_none() {
+            return stored;
+        }
+        let mut value = serde_json::from_slice(&stored).unwrap_or_default();
+        self.show(&mut value);
+        value.to_string().into()
     }
 }
 
@@ -39,6 +79,7 @@ impl Kinds {
             group: kind.group,
             plural: kind.plural,
             fields: kind.fields,
+            paths: kind.paths,
         };
         self.0.iter().map(def).collect()
     }
@@ -56,10 +97,16 @@ impl Kinds {
     }
 
     fn position(&self, wanted: impl Fn(&Kind) -> bool) -> Option<Target> {
-        let index = self.0.iter().position(|kind| wanted(kind))?;
+        let kind = *self.0.iter().find(|kind| wanted(kind))?;
+        let kept = kind.stored_as.map_or(kind, |other| other.kind);
+        let index = self.0.iter().position(|have| same(have, kept))?;
         Some(Target {
-            kind: self.0[index],
+            kind,
             resource: Resource(index),
         })
     }
+}
+
+fn same(one: &Kind, other: &Kind) -> bool {
+    (one.group, one.version, one.plural) == (other.group, other.version, other.plural)
 }

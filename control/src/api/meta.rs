@@ -4,10 +4,10 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::value::{self, items, metadata, text};
-use crate::registry::kind::{FieldError, FieldErrorReason, Kind};
+use crate::registry::kind::{FieldError, FieldErrorReason, Kind, NameForm};
 use crate::registry::rules::{
-    LABEL, QUALIFIED, SERVICE, SUBDOMAIN, is_dns_label, is_dns_subdomain, is_label_value,
-    is_qualified_name, is_service_label,
+    LABEL, QUALIFIED, SEGMENT, SERVICE, SUBDOMAIN, is_dns_label, is_dns_subdomain, is_label_value,
+    is_path_segment, is_qualified_name, is_service_label,
 };
 
 /// Bytes of all annotations together, as in Kubernetes.
@@ -148,10 +148,11 @@ fn fault(field: impl Into<String>, reason: FieldErrorReason, message: &str) -> F
 
 fn name(kind: &Kind, object: &Value, faults: &mut Vec<FieldError>) {
     let name = value::name(object);
-    let (good, rule) = match (kind.group, kind.plural) {
-        ("", "namespaces") => (is_dns_label(name), LABEL),
-        ("", "services") => (is_service_label(name), SERVICE),
-        _ => (is_dns_subdomain(name), SUBDOMAIN),
+    let (good, rule) = match kind.names {
+        NameForm::Label => (is_dns_label(name), LABEL),
+        NameForm::ServiceLabel => (is_service_label(name), SERVICE),
+        NameForm::Subdomain => (is_dns_subdomain(name), SUBDOMAIN),
+        NameForm::PathSegment => (is_path_segment(name), SEGMENT),
     };
     if name.is_empty() {
         let message = "name or generateName is required";

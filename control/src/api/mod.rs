@@ -18,6 +18,7 @@ mod fields;
 mod json;
 mod kinds;
 mod listener;
+mod managed;
 mod meta;
 mod negotiate;
 mod openapi;

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::managed::MAX_NAME;
 use super::request::Query;
 use super::selectors::{FieldSelector, LabelSelector};
 use super::status::{Result, Status};
@@ -20,8 +21,12 @@ pub(super) enum FieldValidation {
 }
 
 /// Options of create, update and patch.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct WriteOptions {
+    /// The name under which the writer wants to be known.
+    pub manager: Option<String>,
+    /// Whether an apply takes what others own.
+    pub force: Option<bool>,
     /// Check everything, write nothing.
     pub dry_run: bool,
     /// What to do with unknown fields.
@@ -29,7 +34,7 @@ pub(super) struct WriteOptions {
 }
 
 impl WriteOptions {
-    /// Reads `dryRun` and `fieldValidation`.
+    /// Reads `dryRun`, `fieldValidation`, `fieldManager` and `force`.
     ///
     /// # Errors
     /// 422 for values that are not among the known ones.
@@ -46,9 +51,24 @@ impl WriteOptions {
             }
         };
         Ok(Self {
+            manager: manager(query.get("fieldManager"))?,
+            force: query.get("force").map(|_| query.flag("force")),
             dry_run: dry_run(query.get("dryRun"))?,
             validation,
         })
+    }
+}
+
+fn manager(name: Option<&str>) -> Result<Option<String>> {
+    let refused = |why: &str| Err(Status::invalid_parameter("fieldManager", why));
+    match name {
+        Some(name) if name.chars().count() > MAX_NAME => {
+            refused("Too long: may not be more than 128 bytes")
+        }
+        Some(name) if name.chars().any(char::is_control) => {
+            refused("Invalid value: should only contain printable characters")
+        }
+        name => Ok(name.map(str::to_owned)),
     }
 }
 
@@ -194,7 +214,7 @@ impl ListOptions {
             labels: LabelSelector::parse(query.get("labelSelector").unwrap_or_default())?,
             fields: FieldSelector::parse(
                 query.get("fieldSelector").unwrap_or_default(),
-                kind.fields,
+                &kind.labels(),
             )?,
             limit: number(query, "limit")?.filter(|limit| *limit > 0),
             continue_token: query.get("continue").map(str::to_owned),

@@ -36,6 +36,8 @@ pub(super) struct ResourcePath {
     pub subresource: Option<String>,
     /// What follows the subresource, such as the path behind `proxy`.
     pub rest: Vec<String>,
+    /// Whether the path asks for a watch, as `/api/v1/watch/…` does.
+    pub watch: bool,
 }
 
 impl ResourcePath {
@@ -94,6 +96,13 @@ fn resource_path(parts: &[String]) -> Option<ResourcePath> {
     };
     let owned = |text: &&str| (*text).to_owned();
     let rest = match rest {
+        ["watch", rest @ ..] => {
+            path.watch = true;
+            rest
+        }
+        rest => rest,
+    };
+    let rest = match rest {
         [] => return None,
         // `namespaces/NAME/status` and `/finalize` belong to the Namespace itself.
         ["namespaces", _, "status" | "finalize"] | ["namespaces"] | ["namespaces", _] => rest,
@@ -114,7 +123,11 @@ fn verb(method: &Method, resource: Option<&ResourcePath>, query: &Query) -> &'st
     let named = resource.is_some_and(|resource| resource.name.is_some());
     match (method.as_str(), resource.is_some()) {
         ("GET" | "HEAD", false) => "get",
-        ("GET" | "HEAD", true) if query.flag("watch") => "watch",
+        ("GET" | "HEAD", true)
+            if query.flag("watch") || resource.is_some_and(|resource| resource.watch) =>
+        {
+            "watch"
+        }
         ("GET" | "HEAD", true) if named => "get",
         ("GET" | "HEAD", true) => "list",
         ("POST", true) => "create",
@@ -245,6 +258,13 @@ mod tests {
             "deletecollection"
         );
         assert_eq!(info(Method::GET, "/version").verb, "get");
+        let old = info(Method::GET, "/api/v1/watch/namespaces/shop/pods/web");
+        let path = old.resource.unwrap();
+        assert_eq!(old.verb, "watch");
+        assert_eq!(
+            (path.plural.as_str(), path.name.as_deref()),
+            ("pods", Some("web"))
+        );
     }
 
     #[test]

@@ -156,21 +156,18 @@ enum Field {
 }
 
 impl FieldSelector {
-    /// Parses `a=b,c!=d,e==f` with backslash escapes; `fields` are the kind's own selectable fields.
+    /// Parses `a=b,c!=d,e==f` with backslash escapes; `labels` are the kind's own selectable fields.
     ///
     /// # Errors
     /// 400 for a malformed text and for a field that the kind cannot select by.
-    pub(super) fn parse(
-        text: &str,
-        fields: &[(&'static str, crate::store::FieldReader)],
-    ) -> Result<Self> {
+    pub(super) fn parse(text: &str, labels: &[&str]) -> Result<Self> {
         let parts = split_unescaped(text);
         let parts = parts
             .iter()
             .map(|part| part.trim())
             .filter(|part| !part.is_empty());
         parts
-            .map(|part| field_requirement(part, fields))
+            .map(|part| field_requirement(part, labels))
             .collect::<Result<_>>()
             .map(Self)
     }
@@ -205,10 +202,7 @@ impl FieldRequirement {
     }
 }
 
-fn field_requirement(
-    text: &str,
-    fields: &[(&'static str, crate::store::FieldReader)],
-) -> Result<FieldRequirement> {
+fn field_requirement(text: &str, labels: &[&str]) -> Result<FieldRequirement> {
     let (key, value, equal) = if let Some((key, value)) = text.split_once("!=") {
         (key, value, false)
     } else if let Some((key, value)) = text.split_once("==").or_else(|| text.split_once('=')) {
@@ -221,9 +215,9 @@ fn field_requirement(
     let field = match key {
         "metadata.name" => Field::Name,
         "metadata.namespace" => Field::Namespace,
-        other => fields
+        other => labels
             .iter()
-            .position(|(label, _)| *label == other)
+            .position(|label| *label == other)
             .map(Field::Indexed)
             .ok_or_else(|| Status::bad_request(format!("field label not supported: {other}")))?,
     };
@@ -328,8 +322,7 @@ mod tests {
 
     #[test]
     fn field_selectors_know_name_namespace_and_the_kinds_own() {
-        let fields: &[(&'static str, crate::store::FieldReader)] =
-            &[("spec.nodeName", |_| String::new())];
+        let fields = &["spec.nodeName"];
         let object = Selectable {
             labels: [].into(),
             fields: ["n1".into()].into(),

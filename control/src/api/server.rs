@@ -139,7 +139,7 @@ impl Facts for Server {
         let Some(pods) = self.core("pods").filter(|_| !namespace.is_empty()) else {
             return Vec::new();
         };
-        let Ok(bound) = FieldSelector::parse(&selector, pods.kind.fields) else {
+        let Ok(bound) = FieldSelector::parse(&selector, &pods.kind.labels()) else {
             return Vec::new();
         };
         let snapshot = self.store.snapshot(pods.resource);

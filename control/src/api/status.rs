@@ -129,6 +129,17 @@ impl Status {
         Self::new(StatusCode::CONFLICT, "Conflict", message).about(kind, name)
     }
 
+    /// 409: an apply would change what others own; `causes` are type, message and field of each.
+    pub(super) fn apply_conflict(
+        message: String,
+        causes: impl Iterator<Item = (&'static str, String, String)>,
+    ) -> Self {
+        let causes = causes.map(|(reason, message, field)| {
+            json!({"reason": reason, "message": message, "field": field})
+        });
+        Self::new(StatusCode::CONFLICT, "Conflict", message).with_causes(causes.collect())
+    }
+
     /// 409: the object has changed since the writer read it.
     pub(super) fn stale(kind: &Kind, name: &str) -> Self {
         let why = "the object has been modified; please apply your changes to the latest version \

@@ -268,10 +268,13 @@ impl Stream {
     }
 
     fn line(&self, event: EventType, object: &Arc<Object>) -> Bytes {
+        let target = self.filter.target;
+        let value = || target.value(object);
         match self.shape {
-            Shape::Object => object.line(event),
-            Shape::Metadata => encode(event.name(), &metadata_only(&object.value())),
-            Shape::Table => encode(event.name(), &self.table_of(object.value())),
+            Shape::Object if target.kind.stored_as.is_none() => object.line(event),
+            Shape::Object => encode(event.name(), &value()),
+            Shape::Metadata => encode(event.name(), &metadata_only(&value())),
+            Shape::Table => encode(event.name(), &self.table_of(value())),
         }
     }
 

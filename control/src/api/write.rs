@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::admission;
 use super::kinds::Target;
+use super::managed::{self, Trace};
 use super::meta;
 use super::server::Server;
 use super::status::{Result, Status};
@@ -26,6 +27,8 @@ pub(super) enum Part {
     Status,
     /// The finalizers in a Namespace's spec.
     Finalize,
+    /// The conditions in the status alone.
+    Approval,
     /// Anything: the server itself writes.
     Raw,
 }
@@ -42,18 +45,27 @@ pub(super) enum Plan {
 }
 
 impl Server {
-    /// Creates a stamped object and returns its JSON.
+    /// Creates a stamped object and returns its JSON as it is stored.
     pub(super) async fn insert(
         &self,
         target: Target,
         mut object: Value,
         dry: bool,
+        trace: Trace<'_>,
     ) -> Result<Bytes> {
+        let given = managed::take(&mut object);
+        target.kind.complete(&mut object);
+        target.to_stored(&mut object);
+        let target = target.stored();
         let kind = target.kind;
-        (kind.default)(&mut object);
+        kind.complete(&mut object);
         admission::admit(self, target, &mut object)?;
         (kind.prepare)(&mut object, None);
         check(target, &object, None)?;
+        let nothing = Value::Object(serde_json::Map::new());
+        let given = given.filter(|_| matches!(trace, Trace::Carried));
+        let list = managed::record(target, trace, (&nothing, &object), given, None);
+        managed::put(&mut object, list);
         let reservation = self.reserve(target, &mut object, None)?;
         if dry {
             return Ok(object.to_string().into());
@@ -71,14 +83,16 @@ impl Server {
         Ok(written.json())
     }
 
-    /// Brings a stored object to what `candidate` makes of it and returns its JSON. `candidate` runs
-    /// again when another writer was faster.
+    /// Brings a stored object to what `candidate` makes of it and returns its JSON as it is stored.
+    /// `candidate` sees and makes objects of `target`'s version, and runs again when another writer
+    /// was faster.
     pub(super) async fn modify(
         &self,
         target: Target,
         key: &str,
         part: Part,
         dry: bool,
+        trace: Trace<'_>,
         candidate: &(dyn Fn(&Value) -> Result<Value> + Sync),
     ) -> Result<Bytes> {
         let short = key.split_once('/').map_or(key, |(_, name)| name);
@@ -86,7 +100,9 @@ impl Server {
             let stored = self.store.get(target.resource, key);
             let stored = stored.ok_or_else(|| Status::not_found(target.kind, short))?;
             let old = stored.value();
-            let plan = plan(target, part, &old, candidate(&old)?)?;
+            let candidate = converted(target, &old, candidate)?;
+            let target = target.stored();
+            let plan = plan(target, part, &old, candidate, trace)?;
             match self.carry_out(target, key, &stored, &old, plan, dry).await {
                 Err(WriteFailure::Store(WriteError::Conflict { .. })) => {}
                 Err(WriteFailure::Store(error)) => {
@@ -176,6 +192,23 @@ impl Server {
     }
 }
 
+/// What `candidate` makes of the stored object in `target`'s version, as it is to be stored.
+fn converted(
+    target: Target,
+    old: &Value,
+    candidate: &(dyn Fn(&Value) -> Result<Value> + Sync),
+) -> Result<Value> {
+    if target.kind.stored_as.is_none() {
+        return candidate(old);
+    }
+    let mut shown = old.clone();
+    target.show(&mut shown);
+    let mut new = candidate(&shown)?;
+    target.kind.complete(&mut new);
+    target.to_stored(&mut new);
+    Ok(new)
+}
+
 enum WriteFailure {
     Store(WriteError),
     Refused(Status),
@@ -185,20 +218,31 @@ enum WriteFailure {
 ///
 /// # Errors
 /// 409 for a stale version or another uid, 422 naming every fault.
-pub(super) fn plan(target: Target, part: Part, old: &Value, candidate: Value) -> Result<Plan> {
+pub(super) fn plan(
+    target: Target,
+    part: Part,
+    old: &Value,
+    mut candidate: Value,
+    trace: Trace<'_>,
+) -> Result<Plan> {
     let kind = target.kind;
     agrees(target, old, &candidate)?;
-    let mut new = merge_part(part, old, candidate);
+    let given = managed::take(&mut candidate);
+    let mut bare = old.clone();
+    let had = managed::take(&mut bare);
+    let mut new = merge_part(part, &bare, candidate);
     if part == Part::Whole {
-        meta::keep(&mut new, old);
+        meta::keep(&mut new, &bare);
     }
-    (kind.default)(&mut new);
+    kind.complete(&mut new);
     if part == Part::Whole {
         (kind.prepare)(&mut new, Some(old));
     }
-    if new == *old {
+    let list = managed::record(target, trace, (&bare, &new), given, had.as_ref());
+    if new == bare && list == had {
         return Ok(Plan::Unchanged);
     }
+    managed::put(&mut new, list);
     check(target, &new, Some(old))?;
     Ok(if may_go(&new) {
         Plan::Remove(new)
@@ -239,7 +283,7 @@ fn agrees(target: Target, old: &Value, candidate: &Value) -> Result<()> {
 fn merge_part(part: Part, old: &Value, mut candidate: Value) -> Value {
     let pointer = match part {
         Part::Whole | Part::Raw => return candidate,
-        Part::Status => "status",
+        Part::Status | Part::Approval => "status",
         Part::Finalize => "spec",
     };
     let mut new = old.clone();
@@ -253,6 +297,11 @@ fn merge_part(part: Part, old: &Value, mut candidate: Value) -> Value {
                 .cloned()
                 .unwrap_or(Value::Array(Vec::new()));
             super::value::object(&mut new, "spec").insert("finalizers".into(), left);
+        }
+        Some(written) if part == Part::Approval => {
+            let conditions = written.get("conditions").cloned();
+            let conditions = conditions.unwrap_or(Value::Array(Vec::new()));
+            super::value::object(&mut new, "status").insert("conditions".into(), conditions);
         }
         Some(written) => new[pointer] = written,
         None => {}
@@ -295,6 +344,11 @@ mod tests {
 
     fn config_map() -> Target {
         Kinds(KINDS).of("", "configmaps").unwrap()
+    }
+
+    fn plan(target: Target, part: Part, old: &Value, candidate: Value) -> Result<Plan> {
+        let writer = managed::Writer::of(Some("test"), None, "", part);
+        super::plan(target, part, old, candidate, Trace::Update(&writer))
     }
 
     fn stored() -> Value {

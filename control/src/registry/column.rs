@@ -15,6 +15,14 @@ pub(crate) const NAME: Column = Column {
 /// The time since creation.
 pub(crate) const AGE: Column = string("Age");
 
+/// The time of creation, for kinds that show that instead.
+pub(crate) const CREATED: Column = Column {
+    name: "Created At",
+    r#type: "date",
+    format: "",
+    priority: 0,
+};
+
 /// A text column that is always shown.
 pub(crate) const fn string(name: &'static str) -> Column {
     Column {
@@ -58,4 +66,25 @@ pub(crate) fn or_none(cell: impl Into<String>) -> Value {
     } else {
         cell
     })
+}
+
+/// The time of creation as a cell.
+pub(crate) fn created(object: &Value) -> Value {
+    text(object, "/metadata/creationTimestamp").into()
+}
+
+/// The text, or `<unset>` where there is none.
+pub(crate) fn unset(cell: &str) -> Value {
+    let cell = if cell.is_empty() { "<unset>" } else { cell };
+    cell.into()
+}
+
+/// A column of true and false.
+pub(crate) const fn boolean(name: &'static str) -> Column {
+    Column {
+        name,
+        r#type: "boolean",
+        format: "",
+        priority: 0,
+    }
 }

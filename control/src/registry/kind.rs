@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::{column, prepare};
 
 /// One kind of the API, as plain data and pure functions; the machinery in `api` does the rest.
+#[derive(Clone, Copy)]
 pub struct Kind {
     /// API group, empty for the core group.
     pub group: &'static str,
@@ -22,6 +23,13 @@ pub struct Kind {
     pub categories: &'static [&'static str],
     /// Whether objects live in a namespace.
     pub namespaced: bool,
+    /// The form of its objects' names.
+    pub names: NameForm,
+    /// Where its objects are kept in the form of another version; the reading and writing of them
+    /// then goes through that kind's rules.
+    pub stored_as: Option<Conversion>,
+    /// Whether it is kept only: no controller and no node acts on it.
+    pub inert: bool,
     /// What can be done with its objects, in the order of discovery.
     pub verbs: &'static [&'static str],
     /// Whether `/status` is a subresource with its own write path.
@@ -45,16 +53,36 @@ pub struct Kind {
     pub warnings: fn(&Value) -> Vec<String>,
     /// Field selectors beyond `metadata.name` and `metadata.namespace`: label and how to read it.
     pub fields: &'static [FieldSelector],
+    /// Field selectors by dotted path, such as `spec.color`; they come after `fields`.
+    pub paths: &'static [&'static str],
 }
 
 /// A field selector's label, and how to read it from an object.
 pub type FieldSelector = (&'static str, fn(&Value) -> String);
 
 impl Kind {
-    /// Brings an object into canonical form, then fills in `defaults`.
-    pub(crate) fn complete(&self, object: &mut Value, defaults: fn(&mut Value)) {
+    /// Brings an object into canonical form, then fills in defaults.
+    pub(crate) fn complete(&self, object: &mut Value) {
         crate::schema::canonicalize(self.group, self.version, self.kind, object);
-        defaults(object);
+        (self.default)(object);
+    }
+
+    /// The labels of its field selectors, in the order of the values that the store keeps.
+    pub(crate) fn labels(&self) -> Vec<&'static str> {
+        let fields = self.fields.iter().map(|(label, _)| *label);
+        fields.chain(self.paths.iter().copied()).collect()
+    }
+
+    /// What a valid object asks for in vain, for its writer to hear.
+    pub(crate) fn in_vain(&self, object: &Value) -> Vec<String> {
+        let mut warnings = (self.warnings)(object);
+        if self.inert {
+            let kind = self.kind;
+            warnings.push(format!(
+                "{kind} is stored and served, but nothing in this cluster acts on it yet"
+            ));
+        }
+        warnings
     }
 
     /// A namespaced kind without special features, to be completed by struct update.
@@ -67,6 +95,9 @@ impl Kind {
         short_names: &[],
         categories: &[],
         namespaced: true,
+        names: NameForm::Subdomain,
+        stored_as: None,
+        inert: false,
         verbs: &[
             "create",
             "delete",
@@ -86,16 +117,43 @@ impl Kind {
         validate: |_, _| Vec::new(),
         warnings: |_| Vec::new(),
         fields: &[],
+        paths: &[],
     };
 }
 
+/// What an object's name has to look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NameForm {
+    /// Lower case parts joined by dots (RFC 1123).
+    Subdomain,
+    /// One such part.
+    Label,
+    /// A part that begins with a letter (RFC 1035).
+    ServiceLabel,
+    /// Anything that can stand in a path.
+    PathSegment,
+}
+
+/// How a version of a kind that is stored in another version is translated. Both directions rewrite
+/// `apiVersion` and `kind`, too, and lose nothing that the versions share.
+#[derive(Clone, Copy)]
+pub struct Conversion {
+    /// The kind under whose rules its objects are kept.
+    pub kind: &'static Kind,
+    /// From this version to the stored one.
+    pub to_stored: fn(&mut Value),
+    /// Back.
+    pub from_stored: fn(&mut Value),
+}
+
 /// JSON pointers that `/scale` maps to.
+#[derive(Clone, Copy)]
 pub struct ScalePaths {
     /// Desired replicas, such as `/spec/replicas`.
     pub spec_replicas: &'static str,
     /// Observed replicas.
     pub status_replicas: &'static str,
-    /// A LabelSelector in the object, rendered as text in the Scale's status.
+    /// A LabelSelector, a map of labels or their text, rendered as text in the Scale's status.
     pub selector: &'static str,
 }
 

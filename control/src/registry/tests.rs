@@ -59,18 +59,34 @@ fn defaulting_twice_changes_nothing() {
 #[test]
 fn names_are_unique() {
     let mut seen = BTreeSet::new();
+    // Another version of a kind, or another form of it, has the names of the one that is stored.
+    let stored = || KINDS.iter().filter(|kind| kind.stored_as.is_none());
+    for kind in stored() {
+        let first = seen.insert((kind.group, kind.plural));
+        assert!(first, "{} twice", kind.plural);
+        let mut names = kind.short_names.iter();
+        assert!(names.all(|name| seen.insert(("", name))), "{}", kind.kind);
+    }
     for kind in KINDS {
-        assert!(
-            seen.insert((kind.group, kind.plural)),
-            "{} twice",
-            kind.plural
-        );
-        assert!(
-            kind.short_names.iter().all(|name| seen.insert(("", name))),
-            "{}",
-            kind.kind
-        );
         assert!(by_kind(kind.group, kind.version, kind.kind).is_some());
         assert!(by_plural(kind.group, kind.version, kind.plural).is_some());
+    }
+}
+
+#[test]
+fn versions_of_a_kind_select_by_as_many_fields_and_translate_both_ways() {
+    for kind in KINDS {
+        let Some(other) = kind.stored_as else {
+            continue;
+        };
+        assert_eq!(kind.labels().len(), other.kind.labels().len());
+        assert_eq!(kind.columns.len(), other.kind.columns.len());
+        let stored: Value = json!({"metadata": {"name": "x"}, "spec": {}});
+        let mut object = stored.clone();
+        (other.from_stored)(&mut object);
+        (other.to_stored)(&mut object);
+        let version = object["apiVersion"].as_str().unwrap_or_default();
+        assert!(version.ends_with(other.kind.version), "{version}");
+        assert_eq!(object["metadata"]["name"], "x");
     }
 }

@@ -132,6 +132,7 @@ fn fits(scalar: Scalar, value: &Value) -> Result<(), &'static str> {
     let ok = |fits: bool, expected| if fits { Ok(()) } else { Err(expected) };
     let text = value.as_str();
     match scalar {
+        Scalar::Any => Ok(()),
         Scalar::String => ok(text.is_some(), "a string"),
         Scalar::Byte => ok(text.is_some_and(is_base64), "base64-encoded data"),
         Scalar::Boolean => ok(value.is_boolean(), "a boolean"),

@@ -12,6 +12,7 @@ pub mod openapi;
 mod canonical;
 mod check;
 mod merge;
+pub mod ownership;
 mod table;
 
 pub use canonical::canonicalize;

@@ -7,12 +7,12 @@
 //! | fact | meaning |
 //! |---|---|
 //! | `!` | the field is required |
-//! | `atomic`, `set`, `map` | list type (or map type) |
+//! | `atomic`, `set`, `map`, `granular` | list type (or map type) |
 //! | `keys=a,b` | keys of a list of type `map` |
 //! | `patch=merge`, `patch=retainKeys` | strategies of a strategic merge patch |
 //! | `by=key` | its merge key |
 //!
-//! Types: `string`, `byte`, `boolean`, `int32`, `int64`, `number`, `object`, `time`, `quantity`,
+//! Types: `any`, `string`, `byte`, `boolean`, `int32`, `int64`, `number`, `object`, `time`, `quantity`,
 //! `int-or-string`, `[]T`, `{}T` (map from string), `@definition`.
 
 use std::collections::HashMap;
@@ -92,6 +92,8 @@ pub(super) enum Ownership {
     Set,
     /// A list of objects with keys.
     Map,
+    /// A map whose members have owners of their own, whatever its type says.
+    Granular,
 }
 
 /// What a strategic merge patch does to a field.
@@ -121,6 +123,8 @@ pub(super) enum Type {
 /// A value without structure of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Scalar {
+    /// Anything.
+    Any,
     /// Any text.
     String,
     /// Base64.
@@ -285,6 +289,7 @@ fn parse_field(line: &'static str, names: &HashMap<&'static str, Id>) -> Field {
             ("atomic", _) => field.ownership = Ownership::Atomic,
             ("set", _) => field.ownership = Ownership::Set,
             ("map", _) => field.ownership = Ownership::Map,
+            ("granular", _) => field.ownership = Ownership::Granular,
             ("keys", keys) => field.keys = keys,
             ("by", key) => field.patch.key = key,
             ("patch", strategies) => {
@@ -312,6 +317,7 @@ fn parse_type(word: &'static str, names: &HashMap<&'static str, Id>) -> Type {
 
 fn parse_scalar(word: &str) -> Scalar {
     match word {
+        "any" => Scalar::Any,
         "string" => Scalar::String,
         "byte" => Scalar::Byte,
         "boolean" => Scalar::Boolean,

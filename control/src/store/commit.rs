@@ -10,8 +10,8 @@ use std::sync::mpsc::Receiver;
 use super::backend::{Backend, BackendError, RowChange};
 use super::log::{Event, EventType};
 use super::object::Object;
-use super::state::Shared;
-use super::{Change, Resource, Write, WriteError};
+use super::state::{Shared, State, load_kind};
+use super::{Change, Command, Resource, ResourceDef, Write, WriteError};
 
 /// Writes that share one transaction, at most.
 const BATCH: usize = 256;
@@ -28,25 +28,50 @@ struct Accepted {
 pub(super) struct Committer {
     backend: Box<dyn Backend>,
     shared: Arc<Shared>,
-    names: Vec<String>,
 }
 
 impl Committer {
     pub(super) fn new(backend: Box<dyn Backend>, shared: Arc<Shared>) -> Self {
-        let names = shared.defs.iter().map(|def| def.row_name()).collect();
-        Self {
-            backend,
-            shared,
-            names,
-        }
+        Self { backend, shared }
     }
 
     /// Runs until every handle of the store is gone.
-    pub(super) fn run(mut self, queue: &Receiver<Write>) {
+    pub(super) fn run(mut self, queue: &Receiver<Command>) {
         while let Ok(first) = queue.recv() {
-            let mut batch = vec![first];
-            batch.extend(queue.try_iter().take(BATCH - 1));
-            self.commit(batch);
+            let mut batch = Vec::new();
+            let more = queue.try_iter().take(BATCH - 1);
+            for command in std::iter::once(first).chain(more) {
+                match command {
+                    Command::Write(write) => batch.push(write),
+                    // What comes after may be about the new resource already; nobody who wrote
+                    // before knows it.
+                    Command::Add(def, reply) => drop(reply.send(self.add(def))),
+                }
+            }
+            if !batch.is_empty() {
+                self.commit(batch);
+            }
+        }
+    }
+
+    /// Takes up one more resource, or finds the place of one that is there.
+    fn add(&mut self, def: ResourceDef) -> Result<Resource, BackendError> {
+        let name = def.row_name();
+        let position = |state: &State| state.kinds.iter().position(|kind| *kind.name == *name);
+        let there = position(&self.shared.state.read());
+        let kind = load_kind(self.backend.as_mut(), def)?;
+        let mut state = self.shared.state.write();
+        match there {
+            Some(index) => {
+                // Its selectable fields may be others now.
+                state.kinds[index].def = kind.def;
+                state.kinds[index].objects = kind.objects;
+                Ok(Resource(index))
+            }
+            None => {
+                state.kinds.push(kind);
+                Ok(Resource(state.kinds.len() - 1))
+            }
         }
     }
 
@@ -110,8 +135,14 @@ impl Committer {
             .iter()
             .map(|write| write.event.object.json())
             .collect();
-        let changes = accepted.iter().zip(&json).map(|(write, json)| RowChange {
-            resource: &self.names[write.resource.0],
+        let names: Vec<Arc<str>> = {
+            let state = self.shared.state.read();
+            let name = |write: &Accepted| state.kinds[write.resource.0].name.clone();
+            accepted.iter().map(name).collect()
+        };
+        let written = accepted.iter().zip(&names).zip(&json);
+        let changes = written.map(|((write, name), json)| RowChange {
+            resource: name,
             key: &write.event.key,
             revision: write.event.object.revision,
             json: (write.event.event != EventType::Deleted).then_some(json.as_ref()),
@@ -140,8 +171,9 @@ impl Committer {
         for (reply, object) in answers {
             let _ = reply.send(Ok(object));
         }
+        let state = self.shared.state.read();
         for index in touched {
-            self.shared.wake[index].send_replace(revision);
+            state.kinds[index].wake.send_replace(revision);
         }
     }
 }

@@ -160,10 +160,11 @@ impl Watcher {
         resource: Resource,
         revision: u64,
     ) -> Result<Self, Expired> {
-        let wake = shared.wake[resource.0].subscribe();
-        let next = shared.state.read().kinds[resource.0]
-            .log
-            .position(revision)?;
+        let (wake, next) = {
+            let state = shared.state.read();
+            let kind = &state.kinds[resource.0];
+            (kind.wake.subscribe(), kind.log.position(revision)?)
+        };
         Ok(Self {
             shared,
             resource,
@@ -174,11 +175,11 @@ impl Watcher {
 
     /// Starts right after a snapshot that was just taken.
     pub(super) fn at(shared: Arc<Shared>, resource: Resource, revision: u64) -> Self {
-        let wake = shared.wake[resource.0].subscribe();
-        let next = {
+        let (wake, next) = {
             let state = shared.state.read();
-            let log = &state.kinds[resource.0].log;
-            log.position(revision).unwrap_or(log.first)
+            let kind = &state.kinds[resource.0];
+            let next = kind.log.position(revision).unwrap_or(kind.log.first);
+            (kind.wake.subscribe(), next)
         };
         Self {
             shared,
@@ -215,10 +216,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::store::Draft;
+    use crate::store::{Draft, ResourceDef};
 
     fn event(revision: u64) -> Event {
-        let draft = Draft::new(&json!({"metadata": {"name": "x"}}), &[]);
+        let draft = Draft::new(&json!({"metadata": {"name": "x"}}), &ResourceDef::default());
         let object = Arc::new(draft.finish(revision, EventType::Modified, None));
         Event {
             key: "x".into(),

@@ -31,7 +31,7 @@ pub use state::{Objects, Snapshot};
 pub type FieldReader = fn(&Value) -> String;
 
 /// One resource that the store keeps, such as `apps/deployments`.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub struct ResourceDef {
     /// Group of the resource, empty for the core group.
     pub group: &'static str,
@@ -39,6 +39,8 @@ pub struct ResourceDef {
     pub plural: &'static str,
     /// Selectable fields beyond name and namespace.
     pub fields: &'static [(&'static str, FieldReader)],
+    /// Selectable fields by their dotted paths; they come after `fields`.
+    pub paths: &'static [&'static str],
 }
 
 impl ResourceDef {
@@ -99,11 +101,19 @@ pub(crate) struct Write {
     reply: oneshot::Sender<Result<Arc<Object>, WriteError>>,
 }
 
+/// What the committer is asked to do.
+pub(crate) enum Command {
+    /// A write.
+    Write(Write),
+    /// One more resource to keep.
+    Add(ResourceDef, oneshot::Sender<Result<Resource, BackendError>>),
+}
+
 /// Handle of an open store; clones share it. The committer ends when the last clone is dropped.
 #[derive(Clone)]
 pub struct Store {
     shared: Arc<state::Shared>,
-    writes: mpsc::Sender<Write>,
+    writes: mpsc::Sender<Command>,
 }
 
 impl Store {
@@ -114,7 +124,7 @@ impl Store {
     pub fn open(path: &Path, resources: &[ResourceDef]) -> Result<Self, BackendError> {
         let mut backend = embedded::Embedded::open(path)?;
         let state = state::load(&mut backend, resources)?;
-        let shared = Arc::new(state::Shared::new(state, resources.to_vec()));
+        let shared = Arc::new(state::Shared::new(state));
         let (writes, queue) = mpsc::channel();
         let committer = commit::Committer::new(Box::new(backend), shared.clone());
         std::thread::Builder::new()
@@ -124,9 +134,23 @@ impl Store {
         Ok(Self { shared, writes })
     }
 
+    /// Keeps one more resource from now on, with what the back end has of it. The index stays its own
+    /// as long as the store is open.
+    ///
+    /// # Errors
+    /// When the back end cannot be read.
+    pub async fn add(&self, def: ResourceDef) -> Result<Resource, BackendError> {
+        let closed = || BackendError::Io(std::io::ErrorKind::BrokenPipe.into());
+        let (reply, answer) = oneshot::channel();
+        let sent = self.writes.send(Command::Add(def, reply));
+        sent.map_err(|_| closed())?;
+        answer.await.map_err(|_| closed())?
+    }
+
     /// Encodes an object of `resource` for a write.
     pub fn draft(&self, resource: Resource, object: &Value) -> Draft {
-        Draft::new(object, self.shared.defs[resource.0].fields)
+        let def = self.shared.state.read().kinds[resource.0].def;
+        Draft::new(object, &def)
     }
 
     /// Writes and returns when the change is durable and visible.
@@ -146,7 +170,8 @@ impl Store {
             change,
             reply,
         };
-        self.writes.send(write).map_err(|_| WriteError::Closed)?;
+        let sent = self.writes.send(Command::Write(write));
+        sent.map_err(|_| WriteError::Closed)?;
         answer.await.map_err(|_| WriteError::Closed)?
     }
 

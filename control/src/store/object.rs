@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::{Map, Value};
 
-use super::FieldReader;
+use super::ResourceDef;
 use super::log::EventType;
 
 const TAIL: &[u8] = b"}\n";
@@ -23,7 +23,7 @@ pub struct Selectable {
 }
 
 impl Selectable {
-    fn of(object: &Value, fields: &[(&'static str, FieldReader)]) -> Self {
+    fn of(object: &Value, def: &ResourceDef) -> Self {
         let labels = object
             .pointer("/metadata/labels")
             .and_then(Value::as_object);
@@ -33,7 +33,15 @@ impl Selectable {
             .filter_map(|(key, value)| Some((key.as_str().into(), value.as_str()?.into())));
         let mut labels: Vec<(Box<str>, Box<str>)> = labels.collect();
         labels.sort();
-        let fields = fields.iter().map(|(_, read)| read(object).into_boxed_str());
+        let fields = def
+            .fields
+            .iter()
+            .map(|(_, read)| read(object).into_boxed_str());
+        let by_path = def
+            .paths
+            .iter()
+            .map(|path| at_path(object, path).into_boxed_str());
+        let fields = fields.chain(by_path);
         Self {
             labels: labels.into(),
             fields: fields.collect(),
@@ -46,6 +54,17 @@ impl Selectable {
             .labels
             .binary_search_by(|(have, _)| have.as_ref().cmp(key));
         found.ok().map(|index| self.labels[index].1.as_ref())
+    }
+}
+
+/// A scalar behind a dotted path as text, empty where there is none.
+fn at_path(object: &Value, path: &str) -> String {
+    let mut names = path.split('.');
+    match names.try_fold(object, |value, name| value.get(name)) {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Bool(truth)) => truth.to_string(),
+        Some(Value::Number(number)) => number.to_string(),
+        _ => String::new(),
     }
 }
 
@@ -89,12 +108,12 @@ impl Object {
     pub(super) fn load(
         revision: u64,
         json: &[u8],
-        fields: &[(&'static str, FieldReader)],
+        def: &ResourceDef,
     ) -> Result<Self, serde_json::Error> {
         let value: Value = serde_json::from_slice(json)?;
         Ok(Self {
             revision,
-            selectable: Arc::new(Selectable::of(&value, fields)),
+            selectable: Arc::new(Selectable::of(&value, def)),
             line: line(EventType::Added, &[json]),
             event: EventType::Added,
         })
@@ -120,14 +139,14 @@ pub struct Draft {
 
 impl Draft {
     /// Encodes `object`; a resourceVersion that it carries is left out.
-    pub fn new(object: &Value, fields: &[(&'static str, FieldReader)]) -> Self {
+    pub fn new(object: &Value, def: &ResourceDef) -> Self {
         let empty = Map::new();
         let object_map = object.as_object().unwrap_or(&empty);
         let (head, tail) = halves(object_map);
         Self {
             head,
             tail,
-            selectable: Selectable::of(object, fields),
+            selectable: Selectable::of(object, def),
         }
     }
 
@@ -196,7 +215,8 @@ mod tests {
 
     #[test]
     fn the_revision_replaces_what_the_client_sent() {
-        let object = Draft::new(&object(), &[]).finish(7, EventType::Added, None);
+        let object =
+            Draft::new(&object(), &ResourceDef::default()).finish(7, EventType::Added, None);
         let value = object.value();
         assert_eq!(value["metadata"]["resourceVersion"], "7");
         assert_eq!(value["data"]["a"], "b");
@@ -206,7 +226,8 @@ mod tests {
 
     #[test]
     fn a_line_is_one_event_of_the_asked_type() {
-        let object = Draft::new(&object(), &[]).finish(7, EventType::Modified, None);
+        let object =
+            Draft::new(&object(), &ResourceDef::default()).finish(7, EventType::Modified, None);
         for event in [EventType::Added, EventType::Modified, EventType::Deleted] {
             let line = object.line(event);
             let value: Value = serde_json::from_slice(&line).unwrap();
@@ -217,8 +238,13 @@ mod tests {
 
     #[test]
     fn unchanged_selectables_are_shared() {
-        let first = Draft::new(&object(), &[]).finish(7, EventType::Added, None);
-        let second = Draft::new(&object(), &[]).finish(8, EventType::Modified, Some(&first));
+        let first =
+            Draft::new(&object(), &ResourceDef::default()).finish(7, EventType::Added, None);
+        let second = Draft::new(&object(), &ResourceDef::default()).finish(
+            8,
+            EventType::Modified,
+            Some(&first),
+        );
         assert!(Arc::ptr_eq(&first.selectable, &second.selectable));
     }
 }

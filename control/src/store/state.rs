@@ -46,9 +46,14 @@ impl Snapshot {
     }
 }
 
+/// One resource: its objects, its recent events, and the bell that wakes watchers.
 pub(super) struct KindState {
+    pub(super) def: ResourceDef,
+    /// Under which rows are kept.
+    pub(super) name: Arc<str>,
     pub(super) objects: Objects,
     pub(super) log: Log,
+    pub(super) wake: watch::Sender<u64>,
 }
 
 pub(super) struct State {
@@ -76,20 +81,15 @@ impl State {
     }
 }
 
-/// The state and the bells that wake watchers, one per resource.
+/// The state behind its lock.
 pub(super) struct Shared {
     pub(super) state: RwLock<State>,
-    pub(super) wake: Vec<watch::Sender<u64>>,
-    pub(super) defs: Vec<ResourceDef>,
 }
 
 impl Shared {
-    pub(super) fn new(state: State, defs: Vec<ResourceDef>) -> Self {
-        let wake = defs.iter().map(|_| watch::Sender::new(0)).collect();
+    pub(super) fn new(state: State) -> Self {
         Self {
             state: RwLock::new(state),
-            wake,
-            defs,
         }
     }
 }
@@ -99,25 +99,35 @@ pub(super) fn load(
     backend: &mut dyn Backend,
     resources: &[ResourceDef],
 ) -> Result<State, BackendError> {
-    let mut kinds = Vec::with_capacity(resources.len());
-    for def in resources {
-        let mut objects = Objects::new();
-        let name = def.row_name();
-        backend.scan(&name, &mut |row: Row<'_>| {
-            let object = Object::load(row.revision, row.json, def.fields).map_err(|source| {
-                BackendError::Row {
-                    key: row.key.to_owned(),
-                    source,
-                }
-            })?;
-            objects.insert(row.key.into(), Arc::new(object));
-            Ok(())
-        })?;
-        let log = Log::starting_at(backend.last_change(&name)?);
-        kinds.push(KindState { objects, log });
-    }
+    let kinds = resources.iter().map(|def| load_kind(backend, *def));
+    let kinds = kinds.collect::<Result<Vec<_>, _>>()?;
     Ok(State {
         revision: backend.revision()?.max(1),
         kinds,
+    })
+}
+
+/// Reads one resource from the back end.
+pub(super) fn load_kind(
+    backend: &mut dyn Backend,
+    def: ResourceDef,
+) -> Result<KindState, BackendError> {
+    let mut objects = Objects::new();
+    let name = def.row_name();
+    backend.scan(&name, &mut |row: Row<'_>| {
+        let object =
+            Object::load(row.revision, row.json, &def).map_err(|source| BackendError::Row {
+                key: row.key.to_owned(),
+                source,
+            })?;
+        objects.insert(row.key.into(), Arc::new(object));
+        Ok(())
+    })?;
+    Ok(KindState {
+        def,
+        log: Log::starting_at(backend.last_change(&name)?),
+        name: name.into(),
+        objects,
+        wake: watch::Sender::new(0),
     })
 }

@@ -3,9 +3,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod apply;
 mod bodies;
 mod deletion;
 mod lists;
+mod operations;
 mod patches;
 mod rights;
 mod rotation;

@@ -12,6 +12,8 @@ pub(crate) const JSON_PATCH: &str = "application/json-patch+json";
 pub(crate) const MERGE_PATCH: &str = "application/merge-patch+json";
 pub(crate) const STRATEGIC_PATCH: &str = "application/strategic-merge-patch+json";
 
+pub(crate) const APPLY_PATCH: &str = "application/apply-patch+yaml";
+
 /// One answer, read to its end.
 #[derive(Debug)]
 pub(crate) struct Answer {

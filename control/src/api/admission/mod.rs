@@ -7,6 +7,8 @@ pub(super) mod node;
 mod service_account;
 mod tolerations;
 
+pub(super) use classes::PRIORITIES;
+
 use serde_json::Value;
 
 use super::kinds::Target;
@@ -21,7 +23,7 @@ use super::status::Result;
 pub(super) fn admit(server: &Server, target: Target, object: &mut Value) -> Result<()> {
     namespace::admit(server, target, object)?;
     if target.kind.group.is_empty() && target.kind.plural == "pods" {
-        classes::admit(target, object)?;
+        classes::admit(server, target, object)?;
         service_account::complete(server, object);
         tolerations::complete(object);
     }

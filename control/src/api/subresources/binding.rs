@@ -4,6 +4,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::api::body::{Body, Reply, json as json_reply};
+use crate::api::managed::Trace;
 use crate::api::options::WriteOptions;
 use crate::api::status::{Result, Status};
 use crate::api::value::{self, is_deleting, items, metadata, name, text};
@@ -28,9 +29,17 @@ pub(super) async fn bind(call: &Call, body: Body) -> Result<Reply> {
         None => name(&binding),
     };
     let key = value::key(call.path.namespace.as_deref(), pod);
+    let writer = call.writer(options.manager.as_deref(), Part::Raw);
     let candidate = |old: &Value| bound(call, old, &binding, &node);
     call.server
-        .modify(call.target, &key, Part::Raw, options.dry_run, &candidate)
+        .modify(
+            call.target,
+            &key,
+            Part::Raw,
+            options.dry_run,
+            Trace::Update(&writer),
+            &candidate,
+        )
         .await?;
     let done = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"});
     Ok(json_reply(StatusCode::CREATED, &done))

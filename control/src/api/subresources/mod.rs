@@ -31,6 +31,9 @@ pub(super) async fn run(
             scale::run(&call, verb, request.into_body()).await
         }
         ("", "namespaces", "finalize") => call.run(verb, Part::Finalize, request.into_body()).await,
+        ("certificates.k8s.io", "certificatesigningrequests", "approval") => {
+            call.run(verb, Part::Approval, request.into_body()).await
+        }
         ("", "pods", "binding") => {
             creation(verb)?;
             binding::bind(&call, request.into_body()).await

@@ -4,6 +4,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::api::body::{Body, Reply, json as json_reply};
+use crate::api::managed::Trace;
 use crate::api::options::WriteOptions;
 use crate::api::patch::Patch;
 use crate::api::status::{Result, Status};
@@ -34,10 +35,19 @@ pub(super) async fn run(call: &Call, verb: &str, body: Body) -> Result<Reply> {
         "patch" => Scaling::Patch(Patch::parse(&content_type, &bytes)?),
         _ => return Err(Status::method_not_allowed()),
     };
+    let writer = call.writer(options.manager.as_deref(), Part::Whole);
+    let writer = writer.through("scale");
     let candidate = |old: &Value| change.apply(kind, paths, old);
     let done = call
         .server
-        .modify(call.target, &key, Part::Whole, options.dry_run, &candidate)
+        .modify(
+            call.target,
+            &key,
+            Part::Whole,
+            options.dry_run,
+            Trace::Update(&writer),
+            &candidate,
+        )
         .await?;
     let done: Value =
         serde_json::from_slice(&done).map_err(|error| Status::internal(error.to_string()))?;
@@ -106,9 +116,19 @@ fn scale_of(paths: &ScalePaths, object: &Value) -> Value {
         "status": {"replicas": replicas(paths.status_replicas), "selector": selector}})
 }
 
-/// A LabelSelector as text.
+/// A LabelSelector or a map of labels as text; text is one already.
 fn selector_text(selector: &Value) -> String {
-    let labels = selector.get("matchLabels").and_then(Value::as_object);
+    if let Some(text) = selector.as_str() {
+        return text.to_owned();
+    }
+    let parts = ["matchLabels", "matchExpressions"];
+    let plain = parts.iter().all(|part| selector.get(part).is_none());
+    let labels = if plain {
+        Some(selector)
+    } else {
+        selector.get("matchLabels")
+    };
+    let labels = labels.and_then(Value::as_object);
     let labels = labels.into_iter().flatten();
     let labels = labels.map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()));
     let expressions = items(selector, "/matchExpressions")

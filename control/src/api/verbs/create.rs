@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::Call;
 use crate::api::body::{Body, Reply};
+use crate::api::managed::Trace;
 use crate::api::options::WriteOptions;
 use crate::api::status::{Result, Status};
 use crate::api::value::{name, namespace, text};
@@ -24,6 +25,7 @@ pub(super) async fn create(call: &Call, body: Body) -> Result<Reply> {
     let mut warnings = fields::check(call.target, &object, &decoded.repeated, options.validation)?;
     warnings.extend(fields::in_vain(call.target, Part::Whole, &object));
     admission::node::created(&call.user, call.target, &object)?;
+    let writer = call.writer(options.manager.as_deref(), Part::Whole);
     let generated = name(&object).is_empty();
     let mut attempt = 1;
     let json = loop {
@@ -37,7 +39,7 @@ pub(super) async fn create(call: &Call, body: Body) -> Result<Reply> {
         );
         match call
             .server
-            .insert(call.target, object, options.dry_run)
+            .insert(call.target, object, options.dry_run, Trace::Update(&writer))
             .await
         {
             Err(status) if generated && status.code == 409 && attempt < ATTEMPTS => attempt += 1,

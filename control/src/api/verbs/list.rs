@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::Call;
 use crate::api::body::{BoxError, Reply, json as json_reply, reply};
+use crate::api::kinds::Target;
 use crate::api::negotiate::{self, Shape};
 use crate::api::options::{ListOptions, VersionMatch};
 use crate::api::pages::Token;
@@ -35,7 +36,7 @@ pub(super) fn list(call: &Call) -> Result<Reply> {
         Shape::Table => {
             let include = IncludeObject::parse(call.query.get("includeObject"));
             let now = jiff::Timestamp::now().as_second();
-            let objects = objects.map(|object| object.value());
+            let objects = objects.map(|object| call.target.value(&object));
             let table = table(call.target.kind, metadata, objects, include, now);
             json_reply(StatusCode::OK, &table)
         }
@@ -169,6 +170,7 @@ fn stream_list(call: &Call, metadata: &Value, objects: Vec<Arc<Object>>) -> Repl
         r#"{{"kind":"{kind}List","apiVersion":"{version}","metadata":{metadata},"items":["#
     );
     let mut pieces = Pieces {
+        target: Some(call.target),
         head: Some(head.into()),
         objects: objects.into_iter(),
         first: true,
@@ -189,6 +191,8 @@ fn stream_list(call: &Call, metadata: &Value, objects: Vec<Arc<Object>>) -> Repl
 
 /// The list as a sequence of pieces of about [`CHUNK`] bytes; the last ends with `]}`.
 struct Pieces {
+    /// In whose version the objects are shown.
+    target: Option<Target>,
     head: Option<Bytes>,
     objects: std::vec::IntoIter<Arc<Object>>,
     first: bool,
@@ -209,7 +213,8 @@ impl Iterator for Pieces {
             if !std::mem::take(&mut self.first) {
                 piece.put_u8(b',');
             }
-            piece.put_slice(&object.json());
+            let json = object.json();
+            piece.put_slice(&self.target.map_or(json.clone(), |target| target.json(json)));
             if piece.len() >= CHUNK {
                 return Some(piece.freeze());
             }
@@ -229,11 +234,18 @@ mod tests {
         let object = |index: usize| {
             let text = "x".repeat(CHUNK / 2);
             let value = json!({"metadata": {"name": format!("o{index}")}, "text": text});
-            Arc::new(Draft::new(&value, &[]).finish(1, EventType::Added, None))
+            Arc::new(
+                Draft::new(&value, &crate::store::ResourceDef::default()).finish(
+                    1,
+                    EventType::Added,
+                    None,
+                ),
+            )
         };
         let objects: Vec<_> = (0..count).map(object).collect();
         let head = Some(Bytes::from_static(b"{\"items\":["));
         let pieces = Pieces {
+            target: None,
             head,
             objects: objects.into_iter(),
             first: true,

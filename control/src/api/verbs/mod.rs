@@ -1,5 +1,6 @@
 //! One file per verb, generic over the kinds.
 
+mod apply;
 mod collection;
 mod create;
 mod delete;
@@ -19,6 +20,7 @@ use serde_json::Value;
 use super::authn::User;
 use super::body::{Body, Reply, json, json_bytes};
 use super::kinds::Target;
+use super::managed::Writer;
 use super::negotiate::{self, Shape};
 use super::request::{Query, ResourcePath};
 use super::server::Server;
@@ -48,8 +50,16 @@ impl Call {
         self.path.name.as_deref().unwrap_or_default()
     }
 
-    /// An object in the shape that the client wants.
+    /// Who writes a part of the object.
+    pub(super) fn writer(&self, manager: Option<&str>, part: Part) -> Writer {
+        let agent = self.headers.get(http::header::USER_AGENT);
+        let agent = agent.and_then(|agent| agent.to_str().ok());
+        Writer::of(manager, agent, &self.user.name, part)
+    }
+
+    /// A stored object in the version of the path and the shape that the client wants.
     fn answer(&self, code: StatusCode, object: Bytes) -> Result<Reply> {
+        let object = self.target.json(object);
         let shape = negotiate::shape(&self.headers)?;
         if shape == Shape::Object {
             return Ok(json_bytes(code, object));
@@ -103,6 +113,6 @@ impl Call {
 fn permitted(call: &Call, part: Part, old: &Value, new: &Value) -> Result<()> {
     match part {
         Part::Whole => super::admission::node::updated(&call.user, call.target, old, new),
-        Part::Status | Part::Finalize | Part::Raw => Ok(()),
+        Part::Status | Part::Finalize | Part::Approval | Part::Raw => Ok(()),
     }
 }

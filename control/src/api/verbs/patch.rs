@@ -6,15 +6,24 @@ use serde_json::Value;
 
 use super::Call;
 use crate::api::body::{Body, Reply};
+use crate::api::managed::Trace;
 use crate::api::options::WriteOptions;
-use crate::api::patch::Patch;
-use crate::api::status::Result;
+use crate::api::patch::{APPLY, Patch};
+use crate::api::status::{Result, Status};
 use crate::api::write::Part;
 use crate::api::{decode, fields, negotiate};
 
 pub(super) async fn patch(call: &Call, part: Part, body: Body) -> Result<Reply> {
     let options = WriteOptions::parse(&call.query)?;
     let content_type = negotiate::content_type(&call.headers);
+    if content_type == APPLY {
+        return super::apply::apply(call, part, body, &options).await;
+    }
+    if options.force.is_some() {
+        let why = "Forbidden: may not be specified for non-apply patch";
+        return Err(Status::invalid_parameter("force", why));
+    }
+    let writer = call.writer(options.manager.as_deref(), part);
     Patch::supports(&content_type)?;
     let patch = Patch::parse(&content_type, &decode::read(body).await?)?;
     let warnings = Mutex::new(Vec::new());
@@ -29,7 +38,14 @@ pub(super) async fn patch(call: &Call, part: Part, body: Body) -> Result<Reply> 
     };
     let modified = call
         .server
-        .modify(call.target, &call.key(), part, options.dry_run, &candidate)
+        .modify(
+            call.target,
+            &call.key(),
+            part,
+            options.dry_run,
+            Trace::Update(&writer),
+            &candidate,
+        )
         .await?;
     Ok(fields::warn(
         call.answer(StatusCode::OK, modified)?,

@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::Call;
 use super::create::agrees;
 use crate::api::body::{Body, Reply};
+use crate::api::managed::Trace;
 use crate::api::options::WriteOptions;
 use crate::api::status::{Result, Status};
 use crate::api::value::name;
@@ -28,13 +29,21 @@ pub(super) async fn update(call: &Call, part: Part, body: Body) -> Result<Reply>
     warnings.extend(fields::in_vain(call.target, part, &object));
     object["apiVersion"] = call.target.api_version().into();
     object["kind"] = call.target.kind.kind.into();
+    let writer = call.writer(options.manager.as_deref(), part);
     let candidate = |old: &Value| {
         super::permitted(call, part, old, &object)?;
         Ok(object.clone())
     };
     let modified = call
         .server
-        .modify(call.target, &call.key(), part, options.dry_run, &candidate)
+        .modify(
+            call.target,
+            &call.key(),
+            part,
+            options.dry_run,
+            Trace::Update(&writer),
+            &candidate,
+        )
         .await?;
     Ok(fields::warn(
         call.answer(StatusCode::OK, modified)?,

@@ -39,7 +39,7 @@ pub(in crate::registry) static KIND: Kind = Kind {
         wide("Selector"),
     ],
     cells,
-    default: |object| KIND.complete(object, set_defaults),
+    default: set_defaults,
     prepare: prepare::status_and_generation,
     validate,
     warnings: |object| in_vain(&At::root(object).dig(&["spec", "template", "spec"])),

@@ -37,7 +37,7 @@ pub(in crate::registry) static KIND: Kind = Kind {
         wide("Selector"),
     ],
     cells,
-    default: |set| KIND.complete(set, set_defaults),
+    default: set_defaults,
     prepare: prepare::status_and_generation,
     validate,
     warnings: |object| in_vain(&At::root(object).dig(&["spec", "template", "spec"])),

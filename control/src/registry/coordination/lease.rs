@@ -15,7 +15,6 @@ pub(in crate::registry) static KIND: Kind = Kind {
     plural: "leases",
     singular: "lease",
     columns: &[NAME, string("Holder"), AGE],
-    default: |object| KIND.complete(object, |_| {}),
     cells: |lease, now| {
         vec![
             name(lease),

@@ -16,7 +16,6 @@ pub(in crate::registry) static KIND: Kind = Kind {
     singular: "configmap",
     short_names: &["cm"],
     columns: &[NAME, integer("Data"), AGE],
-    default: |object| KIND.complete(object, |_| {}),
     cells,
     validate,
     ..Kind::PLAIN

@@ -22,7 +22,7 @@ pub(in crate::registry) static KIND: Kind = Kind {
             age(endpoints, now),
         ]
     },
-    default: |endpoints| KIND.complete(endpoints, set_defaults),
+    default: set_defaults,
     validate,
     ..Kind::PLAIN
 };

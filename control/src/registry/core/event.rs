@@ -29,7 +29,6 @@ pub(in crate::registry) static KIND: Kind = Kind {
             ..NAME
         },
     ],
-    default: |object| KIND.complete(object, |_| {}),
     cells,
     validate,
     fields: &[

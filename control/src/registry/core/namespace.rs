@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::registry::age::age;
 use crate::registry::column::{AGE, NAME, name, string};
-use crate::registry::kind::Kind;
+use crate::registry::kind::{Kind, NameForm};
 use crate::registry::prepare;
 use crate::registry::value::{child, default, put, text};
 
@@ -17,6 +17,7 @@ pub(in crate::registry) static KIND: Kind = Kind {
     singular: "namespace",
     short_names: &["ns"],
     namespaced: false,
+    names: NameForm::Label,
     status: true,
     columns: &[NAME, string("Status"), AGE],
     cells: |namespace, now| {
@@ -26,7 +27,7 @@ pub(in crate::registry) static KIND: Kind = Kind {
             age(namespace, now),
         ]
     },
-    default: |object| KIND.complete(object, set_defaults),
+    default: set_defaults,
     prepare: keep_finalizers,
     fields: &[("status.phase", |namespace| {
         text(namespace, "/status/phase").to_owned()

@@ -32,7 +32,6 @@ pub(in crate::registry) static KIND: Kind = Kind {
         wide("Kernel-Version"),
         wide("Container-Runtime"),
     ],
-    default: |object| KIND.complete(object, |_| {}),
     cells,
     // A node registers with its status in one write, as the kubelet does.
     prepare: |new, old| {

@@ -18,7 +18,7 @@ pub(in crate::registry) static KIND: Kind = Kind {
     singular: "secret",
     columns: &[NAME, string("Type"), integer("Data"), AGE],
     cells,
-    default: |object| KIND.complete(object, set_defaults),
+    default: set_defaults,
     validate,
     fields: &[("type", |secret| text(secret, "/type").to_owned())],
     ..Kind::PLAIN

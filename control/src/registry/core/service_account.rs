@@ -12,7 +12,6 @@ pub(in crate::registry) static KIND: Kind = Kind {
     singular: "serviceaccount",
     short_names: &["sa"],
     columns: &[NAME, integer("Secrets"), AGE],
-    default: |object| KIND.complete(object, |_| {}),
     cells: |account, now| {
         vec![
             name(account),

@@ -26,7 +26,7 @@ pub(in crate::registry) static KIND: Kind = Kind {
         AGE,
     ],
     cells,
-    default: |slice| KIND.complete(slice, set_defaults),
+    default: set_defaults,
     prepare: prepare::generation,
     validate,
     ..Kind::PLAIN

@@ -28,7 +28,6 @@ pub(in crate::registry) static KIND: Kind = Kind {
         string("Ports"),
         AGE,
     ],
-    default: |object| KIND.complete(object, |_| {}),
     cells,
     prepare: |new, old| {
         prepare::status_and_generation(new, old);

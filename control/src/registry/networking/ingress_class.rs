@@ -18,7 +18,7 @@ pub(in crate::registry) static KIND: Kind = Kind {
     namespaced: false,
     columns: &[NAME, string("Controller"), string("Parameters"), AGE],
     cells,
-    default: |class| KIND.complete(class, set_defaults),
+    default: set_defaults,
     prepare: prepare::generation,
     validate,
     ..Kind::PLAIN

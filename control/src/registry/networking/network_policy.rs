@@ -22,7 +22,7 @@ pub(in crate::registry) static KIND: Kind = Kind {
         let selector = selector_text(policy.pointer("/spec/podSelector"));
         vec![name(policy), selector.into(), age(policy, now)]
     },
-    default: |object| KIND.complete(object, set_defaults),
+    default: set_defaults,
     prepare: prepare::generation,
     validate,
     ..Kind::PLAIN

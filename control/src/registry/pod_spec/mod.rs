@@ -7,7 +7,7 @@ mod validate;
 mod volume;
 mod warnings;
 
-pub(super) use columns::wide_cells;
+pub(super) use columns::{container_cells, wide_cells};
 pub(super) use default::{pod_defaults, template_defaults};
 pub(super) use validate::{
     spec as validate_spec, template as validate_template, template_selector,

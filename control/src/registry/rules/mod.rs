@@ -14,9 +14,9 @@ pub(crate) use at::At;
 pub(crate) use faults::Faults;
 pub(crate) use labels::{label_map, matches, selector};
 pub(crate) use names::{
-    LABEL, QUALIFIED, SERVICE, SUBDOMAIN, dns_label, dns_subdomain, is_dns_label, is_dns_subdomain,
-    is_label_value, is_port_name, is_qualified_name, is_service_label, qualified_name,
-    service_label,
+    LABEL, QUALIFIED, SEGMENT, SERVICE, SUBDOMAIN, dns_label, dns_subdomain, is_dns_label,
+    is_dns_subdomain, is_label_value, is_path_segment, is_port_name, is_qualified_name,
+    is_service_label, qualified_name, service_label,
 };
 pub(crate) use values::{
     cidr, fraction_or_count, immutable, ip, non_negative, one_of, port_number, port_or_name, range,

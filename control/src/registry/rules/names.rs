@@ -13,6 +13,14 @@ pub(crate) const SERVICE: &str = "a DNS-1035 label consists of at most 63 lower 
 /// What a qualified name is.
 pub(crate) const QUALIFIED: &str = "a qualified name consists of at most 63 letters, digits, '-', '_' and '.', begins and ends with a letter or digit, and may have a DNS subdomain and '/' in front (such as 'example.com/my-name')";
 
+/// What can stand as one part of a path.
+pub(crate) const SEGMENT: &str = "a name may not be '.' or '..' and may not contain '/' or '%'";
+
+/// Whether it can stand as one part of a path.
+pub(crate) fn is_path_segment(text: &str) -> bool {
+    !matches!(text, "." | "..") && !text.contains(['/', '%'])
+}
+
 /// At most 63 of `a-z0-9-`, alphanumeric at both ends (RFC 1123).
 pub(crate) fn is_dns_label(text: &str) -> bool {
     text.len() <= 63 && is_dns_part(text)

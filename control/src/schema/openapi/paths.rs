@@ -29,7 +29,8 @@ const DELETE: &[&str] = &[
     "propagationPolicy",
 ];
 /// What a patch may be.
-const PATCHES: [&str; 3] = [
+const PATCHES: [&str; 4] = [
+    "application/apply-patch+yaml",
     "application/json-patch+json",
     "application/merge-patch+json",
     "application/strategic-merge-patch+json",

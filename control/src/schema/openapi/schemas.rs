@@ -121,6 +121,7 @@ impl Writer {
 
 fn plain(scalar: Scalar) -> Map<String, Value> {
     let (r#type, format) = match scalar {
+        Scalar::Any => return Map::new(),
         Scalar::String | Scalar::Quantity => ("string", ""),
         Scalar::Byte => ("string", "byte"),
         Scalar::Boolean => ("boolean", ""),
@@ -161,8 +162,9 @@ fn extensions(field: &Field) -> Map<String, Value> {
         Ownership::Atomic => "atomic",
         Ownership::Set => "set",
         Ownership::Map => "map",
+        Ownership::Granular => "granular",
     };
-    let is_map = matches!(field.r#type, Type::Map(_));
+    let is_map = !matches!(field.r#type, Type::List(_));
     if !ownership.is_empty() {
         add(
             if is_map { "map-type" } else { "list-type" },

@@ -34,7 +34,7 @@ pub(in crate::registry) static KIND: Kind = Kind {
         wide("Readiness Gates"),
     ],
     cells: columns::cells,
-    default: |pod| KIND.complete(pod, pod_spec::pod_defaults),
+    default: pod_spec::pod_defaults,
     prepare,
     validate: validate::validate,
     warnings: |pod| pod_spec::in_vain(&At::root(pod).get("spec")),

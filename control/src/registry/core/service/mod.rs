@@ -8,7 +8,7 @@ mod validate;
 use serde_json::{Value, json};
 
 use crate::registry::column::{AGE, NAME, string, wide};
-use crate::registry::kind::Kind;
+use crate::registry::kind::{Kind, NameForm};
 use crate::registry::prepare;
 use crate::registry::value::{put, text};
 
@@ -19,6 +19,7 @@ pub(in crate::registry) static KIND: Kind = Kind {
     singular: "service",
     short_names: &["svc"],
     categories: &["all"],
+    names: NameForm::ServiceLabel,
     status: true,
     columns: &[
         NAME,
@@ -30,7 +31,7 @@ pub(in crate::registry) static KIND: Kind = Kind {
         wide("Selector"),
     ],
     cells: columns::cells,
-    default: |service| KIND.complete(service, default::set_defaults),
+    default: default::set_defaults,
     prepare: keep_addresses,
     validate: validate::validate,
     fields: &[

@@ -1,0 +1,82 @@
+//! One entry of `metadata.managedFields`.
+
+use serde_json::{Value, json};
+
+use crate::api::value::text;
+use crate::schema::ownership::FieldSet;
+
+/// What one manager owns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Entry {
+    /// Its name.
+    pub(super) manager: String,
+    /// Whether it applies; otherwise it updates.
+    pub(super) applies: bool,
+    /// The version in which it wrote.
+    pub(super) version: String,
+    /// The subresource that it writes, empty for the object itself.
+    pub(super) subresource: String,
+    /// When its set changed last.
+    pub(super) time: String,
+    /// Its fields.
+    pub(super) fields: FieldSet,
+}
+
+impl Entry {
+    /// Whether another entry is of the same manager, writing in the same way.
+    pub(super) fn is_same(&self, other: &Entry) -> bool {
+        (&self.manager, self.applies, &self.subresource)
+            == (&other.manager, other.applies, &other.subresource)
+            && (self.applies || self.version == other.version)
+    }
+
+    /// The entries of an object; none if a part of them makes no sense.
+    pub(super) fn parse_all(list: &Value) -> Option<Vec<Entry>> {
+        list.as_array()?.iter().map(Entry::parse).collect()
+    }
+
+    fn parse(entry: &Value) -> Option<Entry> {
+        let of = |key: &str| text(entry, &format!("/{key}")).to_owned();
+        let applies = match of("operation").as_str() {
+            "Apply" => true,
+            "Update" => false,
+            _ => return None,
+        };
+        if of("fieldsType") != "FieldsV1" {
+            return None;
+        }
+        Some(Entry {
+            manager: of("manager"),
+            applies,
+            version: of("apiVersion"),
+            subresource: of("subresource"),
+            time: of("time"),
+            fields: FieldSet::parse(entry.get("fieldsV1")?)?,
+        })
+    }
+
+    pub(super) fn to_value(&self) -> Value {
+        let operation = if self.applies { "Apply" } else { "Update" };
+        let mut entry = json!({"manager": self.manager, "operation": operation,
+            "apiVersion": self.version, "fieldsType": "FieldsV1",
+            "fieldsV1": self.fields.to_value()});
+        for (key, text) in [("time", &self.time), ("subresource", &self.subresource)] {
+            if !text.is_empty() {
+                entry[key] = text.as_str().into();
+            }
+        }
+        entry
+    }
+
+    /// The manager as messages name it.
+    pub(super) fn shown(&self) -> String {
+        let mut shown = format!("{:?}", self.manager);
+        if !self.subresource.is_empty() {
+            shown.push_str(&format!(" with subresource {:?}", self.subresource));
+        }
+        if !self.applies {
+            shown.push_str(&format!(" using {}", self.version));
+        }
+        shown
+    }
+}

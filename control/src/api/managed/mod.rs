@@ -1,0 +1,125 @@
+//! Managed fields: who set which field of an object.
+//!
+//! Every write leaves a trace in `metadata.managedFields`. A plain write ([`Managers::update`]) gives
+//! its writer what it changed; an apply ([`apply`]) gives its writer what it says, takes away what it
+//! said before and no longer says, and is refused where it would change what others own. The sets of
+//! fields are `schema::ownership`'s; here are the managers, their entries and their conflicts.
+
+mod apply;
+mod conflict;
+mod entry;
+mod last_applied;
+mod managers;
+#[cfg(test)]
+mod tests;
+
+pub(super) use apply::{Applying, apply};
+pub(super) use managers::Managers;
+
+use serde_json::Value;
+
+use super::kinds::Target;
+use super::value::metadata;
+use super::write::Part;
+use crate::schema::ownership::Node;
+
+/// Characters of a manager's name, at most.
+pub(super) const MAX_NAME: usize = 128;
+
+/// Who writes, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Writer {
+    /// The name under which the client wants to be known.
+    pub(super) manager: String,
+    /// The subresource that is written.
+    pub(super) subresource: &'static str,
+}
+
+impl Writer {
+    /// The writer of a request: its `fieldManager`, or the name of its program, or its user.
+    pub(super) fn of(manager: Option<&str>, agent: Option<&str>, user: &str, part: Part) -> Writer {
+        let program = agent.and_then(|agent| agent.split('/').next());
+        let program = program.filter(|program| !program.is_empty());
+        let user = user.strip_prefix("system:").unwrap_or(user);
+        let name = manager.or(program).unwrap_or(user);
+        Writer {
+            manager: name.chars().take(MAX_NAME).collect(),
+            subresource: match part {
+                Part::Whole | Part::Raw => "",
+                Part::Status => "status",
+                Part::Finalize => "finalize",
+                Part::Approval => "approval",
+            },
+        }
+    }
+
+    /// The same through another subresource.
+    pub(super) fn through(mut self, subresource: &'static str) -> Writer {
+        self.subresource = subresource;
+        self
+    }
+}
+
+/// How a write is recorded.
+#[derive(Clone, Copy)]
+pub(super) enum Trace<'a> {
+    /// What changed belongs to this writer.
+    Update(&'a Writer),
+    /// The object carries its managers with it.
+    Carried,
+}
+
+/// Records a write of `new` over `old`, neither of which holds managed fields; `given` are those that
+/// the client sent, `had` those of the stored object.
+pub(super) fn record(
+    target: Target,
+    trace: Trace<'_>,
+    objects: (&Value, &Value),
+    given: Option<Value>,
+    had: Option<&Value>,
+) -> Option<Value> {
+    let writer = match trace {
+        Trace::Carried => return given,
+        Trace::Update(writer) => writer,
+    };
+    let old = Managers::parse(had);
+    let mut managers = Managers::chosen(given.as_ref(), &old);
+    let now = super::value::timestamp(jiff::Timestamp::now());
+    managers.update(node(target), objects, &target.api_version(), writer, &now);
+    managers.to_value()
+}
+
+/// The schema by which a kind's objects are taken apart.
+pub(super) fn node(target: Target) -> Node<'static> {
+    let kind = target.kind;
+    Node::of_kind(kind.group, kind.version, kind.kind)
+}
+
+/// Takes the entries out of an object.
+pub(super) fn take(object: &mut Value) -> Option<Value> {
+    let metadata = object.get_mut("metadata")?.as_object_mut()?;
+    metadata.remove("managedFields")
+}
+
+/// Puts entries into an object that has none.
+pub(super) fn put(object: &mut Value, entries: Option<Value>) {
+    if let Some(entries) = entries {
+        metadata(object).insert("managedFields".to_owned(), entries);
+    }
+}
+
+/// Members of the metadata that have no owner.
+const UNOWNED: &[&[&str]] = &[
+    &["apiVersion"],
+    &["kind"],
+    &["metadata", "name"],
+    &["metadata", "namespace"],
+    &["metadata", "creationTimestamp"],
+    &["metadata", "selfLink"],
+    &["metadata", "uid"],
+    &["metadata", "generation"],
+    &["metadata", "managedFields"],
+    &["metadata", "resourceVersion"],
+    &["metadata", "deletionTimestamp"],
+    &["metadata", "deletionGracePeriodSeconds"],
+];

@@ -1,0 +1,173 @@
+//! Server-side apply: an object made or changed to what its writer says about it.
+
+use http::StatusCode;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::Call;
+use super::create::agrees;
+use crate::api::authz::{self, Attributes};
+use crate::api::body::{Body, Reply};
+use crate::api::managed::{self, Applying, Trace, Writer};
+use crate::api::options::WriteOptions;
+use crate::api::status::{Result, Status};
+use crate::api::value::{metadata, name, object, text, timestamp};
+use crate::api::write::Part;
+use crate::api::{admission, decode, fields, meta};
+
+/// How a configuration is written: JSON is YAML.
+const YAML: &str = "application/yaml";
+
+pub(super) async fn apply(
+    call: &Call,
+    part: Part,
+    body: Body,
+    options: &WriteOptions,
+) -> Result<Reply> {
+    let manager = options.manager.as_deref().ok_or_else(|| {
+        let why = "Required value: is required for apply patch";
+        Status::invalid_parameter("fieldManager", why)
+    })?;
+    let writer = call.writer(Some(manager), part);
+    let decoded = decode::decode(&decode::read(body).await?, YAML)?;
+    let mut config = decoded.object;
+    complete_head(call, &mut config)?;
+    let mut warnings = fields::check(call.target, &config, &decoded.repeated, options.validation)?;
+    warnings.extend(fields::in_vain(call.target, part, &config));
+    let config = stored_form(call, part, config);
+    let job = Job {
+        call,
+        part,
+        config,
+        writer,
+        options,
+    };
+    let (code, json) = job.run().await?;
+    Ok(fields::warn(call.answer(code, json)?, &warnings))
+}
+
+/// Checks what the configuration says about itself.
+fn complete_head(call: &Call, config: &mut Value) -> Result<()> {
+    for key in ["apiVersion", "kind"] {
+        if text(config, &format!("/{key}")).is_empty() {
+            return Err(Status::bad_request(format!(
+                "{key} must be set in an apply patch"
+            )));
+        }
+    }
+    agrees(call, config)?;
+    if managed::take(config).is_some_and(|list| list != json!([]) && !list.is_null()) {
+        let why = "metadata.managedFields must be nil";
+        return Err(Status::bad_request(why));
+    }
+    let said = name(config);
+    if !said.is_empty() && said != call.name() {
+        let why = "the name of the object does not match the name on the URL";
+        return Err(Status::bad_request(why));
+    }
+    let name = call.name().to_owned();
+    metadata(config).insert("name".into(), name.into());
+    if let Some(namespace) = &call.path.namespace {
+        metadata(config).insert("namespace".into(), namespace.as_str().into());
+    }
+    Ok(())
+}
+
+/// The configuration without what it may not say, in the version in which objects are kept.
+fn stored_form(call: &Call, part: Part, mut config: Value) -> Value {
+    let kind = call.target.kind;
+    crate::schema::canonicalize(kind.group, kind.version, kind.kind, &mut config);
+    call.target.to_stored(&mut config);
+    if let Some(members) = config.as_object_mut() {
+        match part {
+            Part::Status => {
+                members.retain(|key, _| {
+                    ["apiVersion", "kind", "metadata", "status"].contains(&key.as_str())
+                });
+            }
+            _ if kind.status => drop(members.remove("status")),
+            _ => {}
+        }
+    }
+    if part == Part::Status {
+        let kept = ["name", "namespace", "uid", "resourceVersion"];
+        object(&mut config, "metadata").retain(|key, _| kept.contains(&key.as_str()));
+    }
+    config
+}
+
+/// One apply, until it is settled.
+struct Job<'a> {
+    call: &'a Call,
+    part: Part,
+    config: Value,
+    writer: Writer,
+    options: &'a WriteOptions,
+}
+
+impl Job<'_> {
+    async fn run(&self) -> Result<(StatusCode, bytes::Bytes)> {
+        loop {
+            match self.change().await {
+                Err(status) if status.code == StatusCode::NOT_FOUND && self.part == Part::Whole => {
+                }
+                other => return other.map(|json| (StatusCode::OK, json)),
+            }
+            match self.create().await {
+                // Somebody else was faster.
+                Err(status) if status.reason == "AlreadyExists" => {}
+                other => return other.map(|json| (StatusCode::CREATED, json)),
+            }
+        }
+    }
+
+    async fn change(&self) -> Result<bytes::Bytes> {
+        let call = self.call;
+        let candidate = |old: &Value| {
+            let new = self.applied(old)?;
+            super::permitted(call, self.part, old, &new)?;
+            Ok(new)
+        };
+        let (target, key) = (call.target.stored(), call.key());
+        let dry = self.options.dry_run;
+        let server = &call.server;
+        server
+            .modify(target, &key, self.part, dry, Trace::Carried, &candidate)
+            .await
+    }
+
+    async fn create(&self) -> Result<bytes::Bytes> {
+        let call = self.call;
+        let wish = Attributes {
+            verb: "create",
+            path: "",
+            resource: Some(&call.path),
+        };
+        authz::authorize(&call.user, wish, call.server.as_ref())?;
+        if !text(&self.config, "/metadata/uid").is_empty() {
+            let why = "uid mismatch: the provided object specified a uid, and no object was found";
+            return Err(Status::conflict(call.target.kind, call.name(), why));
+        }
+        let target = call.target.stored();
+        let mut new = self.applied(&Value::Null)?;
+        admission::node::created(&call.user, target, &new)?;
+        let list = managed::take(&mut new);
+        meta::stamp(&mut new, call.path.namespace.as_deref(), Timestamp::now());
+        managed::put(&mut new, list);
+        let dry = self.options.dry_run;
+        call.server.insert(target, new, dry, Trace::Carried).await
+    }
+
+    fn applied(&self, old: &Value) -> Result<Value> {
+        let target = self.call.target.stored();
+        let applying = Applying {
+            config: &self.config,
+            writer: &self.writer,
+            version: &target.api_version(),
+            force: self.options.force == Some(true),
+            has_status: target.kind.status,
+            time: &timestamp(Timestamp::now()),
+        };
+        managed::apply(managed::node(target), old, &applying)
+    }
+}

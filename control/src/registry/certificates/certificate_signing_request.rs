@@ -1,0 +1,154 @@
+//! CertificateSigningRequest: a wish for a certificate, to be approved and signed.
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::{Value, json};
+
+use crate::registry::age::{age, duration};
+use crate::registry::column::{AGE, NAME, name, or_none, string};
+use crate::registry::kind::{FieldError, Kind, NameForm};
+use crate::registry::prepare;
+use crate::registry::rules::{At, Faults, immutable, range, required};
+use crate::registry::value::{child, default, int, list, put, text};
+
+/// CertificateSigningRequest of certificates.k8s.io/v1.
+pub(in crate::registry) static KIND: Kind = Kind {
+    group: "certificates.k8s.io",
+    kind: "CertificateSigningRequest",
+    plural: "certificatesigningrequests",
+    singular: "certificatesigningrequest",
+    short_names: &["csr"],
+    namespaced: false,
+    names: NameForm::PathSegment,
+    status: true,
+    inert: true,
+    columns: &[
+        NAME,
+        AGE,
+        string("SignerName"),
+        string("Requestor"),
+        string("RequestedDuration"),
+        string("Condition"),
+    ],
+    cells: |request, now| {
+        let asked = int(request, "/spec/expirationSeconds").map(duration);
+        vec![
+            name(request),
+            age(request, now),
+            text(request, "/spec/signerName").into(),
+            text(request, "/spec/username").into(),
+            or_none(asked.unwrap_or_default()),
+            condition(request).into(),
+        ]
+    },
+    default: |request| {
+        if let Some(spec) = child(request, "spec") {
+            default(
+                spec,
+                "usages",
+                json!(["digital signature", "key encipherment"]),
+            );
+        }
+    },
+    prepare: |new, old| {
+        prepare::status(new, old);
+        if old.is_none() {
+            put(new, "status", Some(json!({})));
+        }
+    },
+    validate,
+    fields: &[("spec.signerName", |request| {
+        text(request, "/spec/signerName").to_owned()
+    })],
+    ..Kind::PLAIN
+};
+
+fn condition(request: &Value) -> String {
+    let conditions = list(request, "/status/conditions").iter();
+    let types: Vec<_> = conditions.map(|one| text(one, "/type")).collect();
+    let mut words: Vec<&str> = ["Approved", "Denied", "Failed"]
+        .into_iter()
+        .filter(|word| types.contains(word))
+        .collect();
+    if words.is_empty() {
+        words.push("Pending");
+    }
+    if !text(request, "/status/certificate").is_empty() {
+        words.push("Issued");
+    }
+    words.join(",")
+}
+
+fn validate(new: &Value, old: Option<&Value>) -> Vec<FieldError> {
+    let mut faults = Faults::default();
+    let spec = At::root(new).get("spec");
+    if required(&spec.get("request"), &mut faults) && !is_request(spec.get("request").text()) {
+        let why = "unable to parse: PEM block type must be CERTIFICATE REQUEST";
+        faults.invalid_value(&spec.get("request"), &"".into(), why);
+    }
+    required(&spec.get("usages"), &mut faults);
+    let signer = spec.get("signerName");
+    if required(&signer, &mut faults)
+        && !signer
+            .text()
+            .split_once('/')
+            .is_some_and(|(domain, path)| domain.contains('.') && !path.is_empty())
+    {
+        faults.invalid(
+            &signer,
+            "must be a fully qualified domain and path of the form 'example.com/signer-name'",
+        );
+    }
+    range(
+        &spec.get("expirationSeconds"),
+        600..=i64::from(i32::MAX),
+        &mut faults,
+    );
+    let conditions = At::root(new).dig(&["status", "conditions"]);
+    let has = |wanted: &str| {
+        conditions
+            .each()
+            .any(|one| one.get("type").text() == wanted)
+    };
+    if has("Approved") && has("Denied") {
+        faults.invalid(
+            &conditions,
+            "Approved and Denied conditions are mutually exclusive",
+        );
+    }
+    if let Some(old) = old {
+        immutable(&spec, &At::root(old).get("spec"), &mut faults);
+    }
+    faults.into_list()
+}
+
+/// Whether it is base64 of a PEM block that holds a request.
+fn is_request(data: &str) -> bool {
+    let pem = BASE64_STANDARD.decode(data).unwrap_or_default();
+    let pem = String::from_utf8_lossy(&pem);
+    pem.contains("-----BEGIN CERTIFICATE REQUEST-----")
+        && pem.contains("-----END CERTIFICATE REQUEST-----")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_holds_one_and_names_its_signer() {
+        let pem = "-----BEGIN CERTIFICATE REQUEST-----\nAA==\n-----END CERTIFICATE REQUEST-----\n";
+        let request = |data: &str, signer: &str| {
+            let mut request = json!({"spec": {"request": data, "signerName": signer}});
+            (KIND.default)(&mut request);
+            request
+        };
+        let good = request(&BASE64_STANDARD.encode(pem), "example.com/a");
+        assert_eq!(validate(&good, None), []);
+        let bad = request("AA==", "example");
+        assert_eq!(
+            Faults::paths(&validate(&bad, None)),
+            ["spec.request", "spec.signerName"]
+        );
+        assert_eq!(condition(&good), "Pending");
+    }
+}

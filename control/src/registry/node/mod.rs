@@ -1,0 +1,3 @@
+//! The group node.k8s.io: what runs containers.
+
+pub(super) mod runtime_class;

@@ -1,0 +1,3 @@
+//! The group scheduling.k8s.io: who goes first.
+
+pub(super) mod priority_class;
