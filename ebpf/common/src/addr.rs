@@ -16,12 +16,22 @@ abi! {
 const MAPPED: u32 = 0x0000_ffff_u32.to_be();
 
 impl Addr {
-    /// `::`, no address at all.
+    /// `::`: no address at all; in a service key, *any IPv6 address of a node* (NodePort).
     pub const UNSPECIFIED: Self = Self { words: [0; 4] };
-    /// `::ffff:0.0.0.0`: in a service key, *any address of a node* (NodePort).
+    /// `::ffff:0.0.0.0`: in a service key, *any IPv4 address of a node* (NodePort).
     pub const ANY_V4: Self = Self {
         words: [0, 0, MAPPED, 0],
     };
+
+    /// Any address of a node in the family of this address: [`Self::ANY_V4`] or `::`.
+    #[inline(always)]
+    pub const fn any(&self) -> Self {
+        if self.is_v4() {
+            Self::ANY_V4
+        } else {
+            Self::UNSPECIFIED
+        }
+    }
 
     /// A mapped address from the four bytes of an IPv4 address.
     #[inline(always)]

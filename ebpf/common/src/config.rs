@@ -40,15 +40,13 @@ impl Timeouts {
 }
 
 abi! {
-    /// The node as the programs see it.
-    pub struct NodeConfig = 160 {
+    /// What the node is in one address family.
+    pub struct Family = 96 {
         /// Address of the node on its uplink; the source of masqueraded packets.
         pub node_addr: Addr,
-        /// IPv6 address of the node, `::` without one.
-        pub node_addr6: Addr,
-        /// Ingress address (`.1` of the node's pod CIDR), on `lo`.
+        /// Ingress address (the first of the node's pod CIDR), on `lo`.
         pub ingress_addr: Addr,
-        /// Pod gateway (169.254.1.1); the source of hairpin packets.
+        /// Pod gateway (169.254.1.1, fe80::1); the source of hairpin packets.
         pub gateway_addr: Addr,
         /// The node's pod CIDR.
         pub pod_net: Addr,
@@ -58,6 +56,50 @@ abi! {
         pub pod_prefix: u32,
         /// Prefix length of [`Self::service_net`], IPv4 counted from 96.
         pub service_prefix: u32,
+        /// Zero.
+        pub reserved: [u32; 2],
+    }
+}
+
+impl Family {
+    /// A family that the node does not have: no packet's address is in its networks.
+    pub const NONE: Self = Self {
+        node_addr: Addr::UNSPECIFIED,
+        ingress_addr: Addr::UNSPECIFIED,
+        gateway_addr: Addr::UNSPECIFIED,
+        pod_net: Addr::UNSPECIFIED,
+        service_net: Addr::UNSPECIFIED,
+        pod_prefix: 128,
+        service_prefix: 128,
+        reserved: [0; 2],
+    };
+
+    /// Whether the node has this family.
+    #[inline(always)]
+    pub fn exists(&self) -> bool {
+        self.node_addr != Addr::UNSPECIFIED
+    }
+
+    /// Whether an address belongs to the node's pod CIDR.
+    #[inline(always)]
+    pub const fn is_of_pods(&self, addr: &Addr) -> bool {
+        addr.within(&self.pod_net, self.pod_prefix)
+    }
+
+    /// Whether an address belongs to the service CIDR.
+    #[inline(always)]
+    pub const fn is_of_services(&self, addr: &Addr) -> bool {
+        addr.within(&self.service_net, self.service_prefix)
+    }
+}
+
+abi! {
+    /// The node as the programs see it.
+    pub struct NodeConfig = 248 {
+        /// Its IPv4 side.
+        pub v4: Family,
+        /// Its IPv6 side.
+        pub v6: Family,
         /// Interface index of the uplink; 0 means that the node is not configured yet.
         pub uplink_ifindex: u32,
         /// [`FLOW_EVENTS`], [`HOST_PORTS`].
@@ -85,6 +127,18 @@ abi! {
 }
 
 impl NodeConfig {
+    /// The node's side in the family of `addr`.
+    #[inline(always)]
+    pub const fn family(&self, addr: &Addr) -> &Family {
+        if addr.is_v4() { &self.v4 } else { &self.v6 }
+    }
+
+    /// Whether `addr` is the node's address on its uplink.
+    #[inline(always)]
+    pub fn is_node(&self, addr: &Addr) -> bool {
+        self.family(addr).node_addr == *addr
+    }
+
     /// The first node port of the default range.
     pub const NODE_PORT_FIRST: u16 = 30000;
     /// The last node port of the default range.

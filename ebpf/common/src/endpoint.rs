@@ -1,6 +1,6 @@
 //! Endpoints: the pods of this node. Map [`crate::names::ENDPOINTS`], key [`crate::Addr`].
 
-use crate::abi;
+use crate::{Addr, abi};
 
 /// Only traffic that a rule allows may enter (a NetworkPolicy selects the pod for ingress).
 pub const ISOLATED_INGRESS: u32 = 1 << 0;
@@ -27,5 +27,23 @@ abi! {
         pub host_mac: [u8; 6],
         /// Zero.
         pub reserved: [u32; 2],
+    }
+}
+
+abi! {
+    /// The addresses of a pod, `::` where it has none of the family.
+    pub struct PodAddrs = 32 {
+        /// IPv4.
+        pub v4: Addr,
+        /// IPv6.
+        pub v6: Addr,
+    }
+}
+
+impl PodAddrs {
+    /// The pod's address in the family of `other`.
+    #[inline(always)]
+    pub const fn like(&self, other: &Addr) -> Addr {
+        if other.is_v4() { self.v4 } else { self.v6 }
     }
 }

@@ -12,6 +12,10 @@ pub const HOST: u8 = 1 << 1;
 /// [`Conn::flags`]: opened in a rush ([`Pace`]), the flow is forgotten as soon as it is closed.
 pub const BRIEF: u8 = 1 << 2;
 
+/// [`Conn::next_hop`] of an IPv6 flow: the kernel asks the routes for each packet. No host has this
+/// address (255.255.255.255).
+pub const BY_ROUTES: u32 = u32::MAX;
+
 /// Bit of [`Conn::sides`]: a packet of this side was seen. Of the other bits, [`ANSWERED_FIN`]
 /// apart, each is one of the TCP flags FIN, SYN, RST and ACK that this side has sent so far.
 pub const SEEN: u8 = 0x80;
@@ -132,7 +136,7 @@ abi! {
         /// Host interface of the pod at each side; 0 for a side that is no pod of this node.
         pub ifindex: [u32; 2],
         /// IPv4 address of the next hop to the side that is not here, network order; 0 when it has
-        /// to be asked of the routes.
+        /// to be asked of the routes, [`BY_ROUTES`] when that is so for every packet.
         pub next_hop: u32,
         /// The acknowledgement that the last FIN asks for: of the second one once [`ANSWERED_FIN`]
         /// is set, else of the first.

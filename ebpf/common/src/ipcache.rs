@@ -1,7 +1,7 @@
 //! The ipcache: address → identity. Longest prefix match, map [`crate::names::IPCACHE`], key
 //! `LpmKey { prefix_len, Addr }` with prefix lengths of 0 to 128 (an IPv4 /24 is 120).
 
-use crate::{Addr, abi};
+use crate::{Addr, abi, flow};
 
 /// Never in the ipcache; in a policy key it matches every identity.
 pub const IDENTITY_ANY: u32 = 0;
@@ -44,14 +44,16 @@ impl IpInfo {
         node: Addr::UNSPECIFIED,
     };
 
-    /// The next hop to a pod of another node, IPv4, network order: that node, to which the daemon
-    /// keeps a route for its pods. 0 for whatever has to be asked of the routes.
+    /// The next hop to a pod of another node, as in [`crate::Conn::next_hop`]: that node, to which
+    /// the daemon keeps a route for its pods. 0 for whatever has to be asked of the routes.
     #[inline(always)]
-    pub const fn next_hop(&self) -> u32 {
-        if self.flags & POD != 0 && self.node.is_v4() {
+    pub fn next_hop(&self) -> u32 {
+        if self.flags & POD == 0 || self.node == Addr::UNSPECIFIED {
+            0
+        } else if self.node.is_v4() {
             self.node.word_v4()
         } else {
-            0
+            flow::BY_ROUTES
         }
     }
 }

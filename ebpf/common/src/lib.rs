@@ -30,9 +30,9 @@ pub mod socket;
 mod user;
 
 pub use addr::{Addr, Port};
-pub use config::NodeConfig;
+pub use config::{Family, NodeConfig};
 pub use counter::Counter;
-pub use endpoint::Endpoint;
+pub use endpoint::{Endpoint, PodAddrs};
 pub use event::{DropCount, DropKey, Event};
 pub use flow::{Conn, Pace, Tuple};
 pub use ipcache::IpInfo;

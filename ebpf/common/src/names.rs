@@ -17,7 +17,8 @@ pub const BACKENDS: &str = "BACKENDS";
 pub const AFFINITY: &str = "AFFINITY";
 /// Hash, [`crate::MemberKey`] → slot (`u32`).
 pub const MEMBERS: &str = "MEMBERS";
-/// Hash, cookie of a network namespace (`u64`) → [`crate::Addr`] of the pod of this node in it.
+/// Hash, cookie of a network namespace (`u64`) → [`crate::PodAddrs`] of the pod of
+/// this node in it.
 pub const NAMESPACES: &str = "NAMESPACES";
 /// LPM trie, prefix of [`crate::RangeKey`] → 1 (`u32`).
 pub const RANGES: &str = "RANGES";
@@ -50,13 +51,13 @@ pub const MAPS: [(&str, u32); 18] = [
     (BACKENDS, 1),
     (AFFINITY, 1),
     (MEMBERS, 1),
-    (NAMESPACES, 1),
+    (NAMESPACES, 2),
     (RANGES, 1),
     (CONNTRACK, 1),
     (NAT, 1),
     (SOCKETS, 1),
     (CONNECTED, 2),
-    (NODE_CONFIG, 1),
+    (NODE_CONFIG, 2),
     (DROPS, 1),
     (COUNTERS, 1),
     (PACE, 1),

@@ -39,8 +39,8 @@ reasons! {
     0 FORWARDED "forwarded" "Not dropped.";
     1 MALFORMED "malformed" "A header is cut short or contradicts itself.";
     2 NOT_IP "not-ip" "Neither IPv4 nor IPv6; pods need no ARP.";
-    3 IPV6_UNSUPPORTED "ipv6-unsupported" "IPv6 is not forwarded by this release.";
-    4 PROTOCOL_UNSUPPORTED "protocol-unsupported" "Neither TCP, UDP nor ICMP echo or error.";
+    3 IPV6_UNSUPPORTED "ipv6-unsupported" "The node has no IPv6 address: its pods speak IPv4 only.";
+    4 PROTOCOL_UNSUPPORTED "protocol-unsupported" "Neither TCP, UDP nor ICMP echo or error, or too many IPv6 extension headers.";
     5 FRAGMENT "fragment" "An IP fragment; only whole packets can be judged.";
     6 MULTICAST "multicast" "Multicast or broadcast from a pod.";
     7 SPOOFED_SOURCE "spoofed-source" "The source is not the address of the pod that sent it.";

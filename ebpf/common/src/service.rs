@@ -11,7 +11,7 @@
 
 use crate::{Addr, Port, abi};
 
-/// The entry is a node port: its key's address is [`Addr::ANY_V4`].
+/// The entry is a node port: its key's address is [`Addr::any`].
 pub const NODE_PORT: u32 = 1 << 0;
 /// The address is an external or load balancer address.
 pub const EXTERNAL: u32 = 1 << 1;
@@ -42,7 +42,7 @@ pub const BACKEND_LOCAL: u8 = 1 << 0;
 abi! {
     /// Where a service is reached.
     pub struct ServiceKey = 20 {
-        /// Cluster, external or load balancer address; [`Addr::ANY_V4`] for a node port.
+        /// Cluster, external or load balancer address; [`Addr::any`] for a node port.
         pub addr: Addr,
         /// Port of the service.
         pub port: Port,

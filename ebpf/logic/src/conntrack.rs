@@ -119,6 +119,7 @@ impl Ends {
 
 /// The way that a flow's packets take, in one register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
 pub struct Way(u64);
 
 impl Way {

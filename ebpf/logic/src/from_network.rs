@@ -9,10 +9,9 @@ use naru_ebpf_common::{Endpoint, NodeConfig, Reason, config, flow, protocol};
 
 use crate::admission::{self, admit, judge_again};
 use crate::conntrack;
+use crate::parse::{ECHO_REPLY, ECHO_REPLY_V6};
 use crate::service;
 use crate::{Maps, Packet, Step, Verdict, nat};
-
-const ICMP_ECHO_REPLY: u8 = 0;
 
 /// Decides about a packet that arrived on the uplink.
 #[inline(always)]
@@ -27,7 +26,8 @@ fn decide<M: Maps>(m: &M, p: &mut Packet) -> Verdict {
     let Some(config) = m.config().filter(|c| c.uplink_ifindex != 0) else {
         return Verdict::PASS;
     };
-    if p.src == config.node_addr || p.src.within(&config.pod_net, config.pod_prefix) {
+    let family = config.family(&p.src);
+    if p.src == family.node_addr || family.is_of_pods(&p.src) {
         return Verdict::drop(Reason::SPOOFED_NETWORK);
     }
     let Some(dst) = m.endpoint(&p.dst) else {
@@ -106,12 +106,13 @@ fn to_node<M: Maps>(m: &M, p: &mut Packet) -> bool {
     let Some(config) = m.config() else {
         return false;
     };
-    let own = p.dst == config.node_addr;
+    let family = config.family(&p.dst);
+    let own = p.dst == family.node_addr;
     if own && !may_be_translated(config, p) {
         return false;
     }
-    if !own && p.dst.within(&config.pod_net, config.pod_prefix) {
-        if p.dst != config.ingress_addr {
+    if !own && family.is_of_pods(&p.dst) {
+        if p.dst != family.ingress_addr {
             p.verdict = Verdict::drop(Reason::NO_ENDPOINT);
         }
         return false;
@@ -130,7 +131,7 @@ fn to_node<M: Maps>(m: &M, p: &mut Packet) -> bool {
 #[inline(always)]
 fn may_be_translated(config: &NodeConfig, p: &Packet) -> bool {
     if p.is_icmp() {
-        return p.related != 0 || p.icmp_type == ICMP_ECHO_REPLY;
+        return p.related != 0 || matches!(p.icmp_type, ECHO_REPLY | ECHO_REPLY_V6);
     }
     config.flags & config::HOST_PORTS != 0
         || service::is_node_port(config, p.dst_port)
@@ -157,7 +158,7 @@ fn open_service<M: Maps>(m: &M, p: &mut Packet) -> bool {
         nat::bind(m, p)
     } else {
         p.to.kind = NODE_PORT_REMOTE;
-        p.to.src = config.node_addr;
+        p.to.src = config.family(&p.to.dst).node_addr;
         nat::bind_source(m, p)
     };
     if reason != Reason::FORWARDED {

@@ -28,7 +28,11 @@ fn decide<M: Maps>(m: &M, p: &mut Packet, ifindex: u32) -> Verdict {
     };
     let Some(src) = m.endpoint(&p.src) else {
         m.step(|| Step::NotLocal(p.src));
-        return Verdict::drop(Reason::SPOOFED_SOURCE);
+        return Verdict::drop(if config.family(&p.src).exists() {
+            Reason::SPOOFED_SOURCE
+        } else {
+            Reason::IPV6_UNSUPPORTED
+        });
     };
     m.step(|| Step::Endpoint(p.src, *src));
     p.found.endpoint = src.id;
@@ -131,7 +135,7 @@ fn new_flow<M: Maps>(m: &M, p: &mut Packet, src: &Endpoint, dst: Option<&Endpoin
     }
     let has_host_ports = config.flags & config::HOST_PORTS != 0;
     let may_be_service = has_host_ports || service::is_node_port(config, p.dst_port);
-    if p.dst == config.node_addr && !may_be_service {
+    if config.is_node(&p.dst) && !may_be_service {
         m.step(|| Step::Exempt);
         return Verdict::PASS;
     }
@@ -178,7 +182,7 @@ fn bind_backend<M: Maps>(m: &M, config: &NodeConfig, p: &mut Packet) -> Outcome 
     let hairpin = p.to.dst == p.src;
     let reason = if hairpin {
         p.to.kind = HAIRPIN;
-        p.to.src = config.gateway_addr;
+        p.to.src = config.family(&p.src).gateway_addr;
         nat::bind_source(m, p)
     } else {
         nat::bind(m, p)
@@ -249,10 +253,11 @@ fn beyond<M: Maps>(
     p.found.dst_identity = info.identity;
     p.next_hop = info.next_hop();
     if info.flags & ipcache::HOST == 0 {
-        if p.dst.within(&config.service_net, config.service_prefix) {
+        let family = config.family(&p.dst);
+        if family.is_of_services(&p.dst) {
             return Verdict::drop(Reason::NO_SERVICE);
         }
-        if p.dst.within(&config.pod_net, config.pod_prefix) {
+        if family.is_of_pods(&p.dst) {
             return Verdict::drop(Reason::NO_ENDPOINT);
         }
     }
@@ -288,7 +293,7 @@ fn flags_for(info: u32) -> u8 {
 #[inline(always)]
 fn masquerade<M: Maps>(m: &M, config: &NodeConfig, p: &mut Packet) -> Verdict {
     nat::to_destination(p, MASQUERADE, p.dst, p.dst_port);
-    p.to.src = config.node_addr;
+    p.to.src = config.family(&p.dst).node_addr;
     match nat::bind_source(m, p) {
         Reason::FORWARDED => Verdict::uplink(config.uplink_ifindex).rewritten(),
         reason => Verdict::drop(reason),

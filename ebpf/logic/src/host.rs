@@ -8,8 +8,8 @@ use std::collections::HashMap;
 
 use naru_ebpf_common::{
     Addr, Affinity, AffinityKey, Backend, BackendKey, Conn, DropCount, DropKey, Endpoint, Event,
-    IpInfo, MemberKey, NatEntry, NatKey, NodeConfig, PolicyEntry, PolicyKey, RangeKey, Service,
-    ServiceKey, SocketKey, SocketPeer, Tuple,
+    IpInfo, MemberKey, NatEntry, NatKey, NodeConfig, PodAddrs, PolicyEntry, PolicyKey, RangeKey,
+    Service, ServiceKey, SocketKey, SocketPeer, Tuple,
 };
 
 use crate::{Maps, Step, Trace};
@@ -34,7 +34,7 @@ pub struct Snapshot {
     /// Slots of the backends of services with affinity.
     pub members: HashMap<MemberKey, u32>,
     /// Pods by the cookie of their network namespace.
-    pub namespaces: HashMap<u64, Addr>,
+    pub namespaces: HashMap<u64, PodAddrs>,
     /// Source ranges: service, network, prefix length (0 to 128).
     pub ranges: Vec<(u32, Addr, u32)>,
     /// Flows.
@@ -115,7 +115,7 @@ impl Maps for Snapshot {
         self.members.get(key).copied()
     }
 
-    fn pod_in(&self, netns: u64) -> Option<&Addr> {
+    fn pod_in(&self, netns: u64) -> Option<&PodAddrs> {
         self.namespaces.get(&netns)
     }
 

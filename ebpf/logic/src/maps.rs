@@ -2,8 +2,8 @@
 
 use naru_ebpf_common::{
     Addr, Affinity, AffinityKey, Backend, BackendKey, Conn, DropCount, DropKey, Endpoint, Event,
-    IpInfo, MemberKey, NatEntry, NatKey, NodeConfig, PolicyEntry, PolicyKey, RangeKey, Service,
-    ServiceKey, SocketKey, SocketPeer, Tuple,
+    IpInfo, MemberKey, NatEntry, NatKey, NodeConfig, PodAddrs, PolicyEntry, PolicyKey, RangeKey,
+    Service, ServiceKey, SocketKey, SocketPeer, Tuple,
 };
 
 use crate::Trace;
@@ -38,7 +38,7 @@ pub trait Maps: Trace {
     /// The slot of a backend of a service with affinity.
     fn member(&self, key: &MemberKey) -> Option<u32>;
     /// The pod of this node in the network namespace with this cookie.
-    fn pod_in(&self, netns: u64) -> Option<&Addr>;
+    fn pod_in(&self, netns: u64) -> Option<&PodAddrs>;
     /// Whether one of the service's source ranges holds the client.
     fn is_in_range(&self, key: &RangeKey) -> bool;
 

@@ -107,7 +107,7 @@ pub(crate) fn find<M: Maps>(
 ) -> Outcome {
     let outcome = search(m, config, p, kind, outside);
     // What the node's stack answers passes no program that could translate it back.
-    if outcome.is_backend() && p.to.dst == config.node_addr {
+    if outcome.is_backend() && config.is_node(&p.to.dst) {
         return Outcome::drop(Reason::HOST_BACKEND);
     }
     outcome
@@ -115,13 +115,13 @@ pub(crate) fn find<M: Maps>(
 
 #[inline(always)]
 fn search<M: Maps>(m: &M, config: &NodeConfig, p: &mut Packet, kind: u8, outside: bool) -> Outcome {
-    let own = p.dst == config.node_addr;
+    let own = config.is_node(&p.dst);
     let node_port = own && is_node_port(config, p.dst_port);
     let host_port = own && config.flags & config::HOST_PORTS != 0;
     if own && !node_port && !host_port {
         return Outcome::NONE;
     }
-    let addr = if node_port { Addr::ANY_V4 } else { p.dst };
+    let addr = if node_port { p.dst.any() } else { p.dst };
     if outside {
         let outcome = pick(m, p, &addr, kind, SCOPE_OUTSIDE);
         if !outcome.is_none() {
@@ -130,7 +130,8 @@ fn search<M: Maps>(m: &M, config: &NodeConfig, p: &mut Packet, kind: u8, outside
     }
     let outcome = pick(m, p, &addr, kind, SCOPE_ANY);
     if outcome.is_none() && node_port && host_port {
-        return pick(m, p, &config.node_addr, kind, SCOPE_ANY);
+        let node = p.dst;
+        return pick(m, p, &node, kind, SCOPE_ANY);
     }
     outcome
 }
@@ -244,7 +245,7 @@ impl Slot {
 #[inline(never)]
 fn slot_for<M: Maps>(m: &M, service: &Service, client: &Addr, number: u32) -> Slot {
     let flags = service.flags;
-    if flags & OWN_SOCKETS != 0 && m.config().is_none_or(|c| c.node_addr != *client) {
+    if flags & OWN_SOCKETS != 0 && !m.config().is_some_and(|c| c.is_node(client)) {
         return Slot::NONE;
     }
     if flags & RANGED != 0 {

@@ -33,7 +33,8 @@ pub enum Outcome {
 #[inline(always)]
 pub fn connect<M: Maps>(m: &M, target: &mut Target, netns: impl Fn() -> u64) -> Outcome {
     let number = m.random();
-    translate(m, target, number, || client(m, netns()))
+    let asked = target.addr;
+    translate(m, target, number, || client(m, netns(), &asked))
 }
 
 /// `sendmsg` on an unconnected socket: the socket keeps its backend as long as the service does not
@@ -46,7 +47,8 @@ pub fn sendmsg<M: Maps>(
     netns: impl Fn() -> u64,
 ) -> Outcome {
     let number = spread(cookie);
-    let outcome = translate(m, target, number, || client(m, netns()));
+    let asked = target.addr;
+    let outcome = translate(m, target, number, || client(m, netns(), &asked));
     if let Outcome::Translated(service) = &outcome {
         m.insert_socket(&key(target, cookie), service);
     }
@@ -62,10 +64,12 @@ const fn spread(cookie: u64) -> u32 {
 /// Who a service takes the socket's program for: its pod, the same address that its packets have;
 /// else the node.
 #[inline(always)]
-fn client<M: Maps>(m: &M, netns: u64) -> Addr {
+fn client<M: Maps>(m: &M, netns: u64, asked: &Addr) -> Addr {
     match m.pod_in(netns) {
-        Some(pod) => *pod,
-        None => m.config().map_or(Addr::UNSPECIFIED, |c| c.node_addr),
+        Some(pod) => pod.like(asked),
+        None => m
+            .config()
+            .map_or(Addr::UNSPECIFIED, |c| c.family(asked).node_addr),
     }
 }
 
@@ -108,7 +112,7 @@ fn node_port<'a, M: Maps>(
 ) -> Choice<'a> {
     match m.config() {
         Some(config) if is_node_port_of_a_node(m, config, target) => {
-            let key = service::key(Addr::ANY_V4, target.port, target.protocol);
+            let key = service::key(target.addr.any(), target.port, target.protocol);
             service::choose(m, &key, number, client)
         }
         _ => Choice::NoService,
@@ -118,7 +122,7 @@ fn node_port<'a, M: Maps>(
 #[inline(always)]
 fn is_node_port_of_a_node<M: Maps>(m: &M, config: &NodeConfig, target: &Target) -> bool {
     service::is_node_port(config, target.port)
-        && (target.addr == config.node_addr
+        && (config.is_node(&target.addr)
             || m.ip_info(&target.addr).is_some_and(|info| {
                 m.step(|| Step::Identity(target.addr, *info));
                 info.flags & ipcache::NODE != 0

@@ -31,7 +31,7 @@ fn decide<M: Maps>(m: &M, p: &mut Packet, ifindex: u32) -> Verdict {
     m.step(|| Step::Endpoint(p.dst, *dst));
     p.found.endpoint = dst.id;
     p.found.direction = INGRESS;
-    if p.src == config.node_addr {
+    if config.is_node(&p.src) {
         m.step(|| Step::Exempt);
         return Verdict::PASS;
     }

@@ -3,8 +3,8 @@
 use naru_ebpf_common::config::Timeouts;
 use naru_ebpf_common::endpoint::{ISOLATED_EGRESS, ISOLATED_INGRESS};
 use naru_ebpf_common::{
-    Addr, Backend, BackendKey, Endpoint, IpInfo, NodeConfig, Port, Reason, Service, ServiceKey,
-    Tuple, ipcache, policy, protocol,
+    Addr, Backend, BackendKey, Endpoint, Family, IpInfo, NodeConfig, Port, Reason, Service,
+    ServiceKey, Tuple, ipcache, policy, protocol,
 };
 use naru_ebpf_logic::host::Snapshot;
 use naru_ebpf_logic::parse::{self, Frame, Other};
@@ -19,11 +19,15 @@ const SERVICE: Addr = Addr::v4([10, 96, 0, 50]);
 
 fn snapshot() -> Snapshot {
     let config = NodeConfig {
-        node_addr: NODE,
-        pod_net: Addr::v4([10, 244, 1, 0]),
-        pod_prefix: 120,
-        service_net: Addr::v4([10, 96, 0, 0]),
-        service_prefix: 108,
+        v4: Family {
+            node_addr: NODE,
+            pod_net: Addr::v4([10, 244, 1, 0]),
+            pod_prefix: 120,
+            service_net: Addr::v4([10, 96, 0, 0]),
+            service_prefix: 108,
+            ..Family::NONE
+        },
+        v6: Family::NONE,
         uplink_ifindex: 2,
         node_port_first: 30000,
         node_port_last: 32767,

@@ -5,8 +5,8 @@ use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_ktime_get_coarse_ns};
 use aya_ebpf::maps::lpm_trie::Key;
 use naru_ebpf_common::{
     Addr, Affinity, AffinityKey, Backend, BackendKey, Conn, DropCount, DropKey, Endpoint, Event,
-    IpInfo, MemberKey, NatEntry, NatKey, NodeConfig, PolicyEntry, PolicyKey, RangeKey, Service,
-    ServiceKey, SocketKey, SocketPeer, Tuple,
+    IpInfo, MemberKey, NatEntry, NatKey, NodeConfig, PodAddrs, PolicyEntry, PolicyKey, RangeKey,
+    Service, ServiceKey, SocketKey, SocketPeer, Tuple,
 };
 use naru_ebpf_logic::{Maps, Trace};
 
@@ -84,7 +84,7 @@ impl Maps for Kernel {
     }
 
     #[inline(always)]
-    fn pod_in(&self, netns: u64) -> Option<&Addr> {
+    fn pod_in(&self, netns: u64) -> Option<&PodAddrs> {
         // SAFETY: see `Kernel`.
         unsafe { maps::NAMESPACES.get(&netns) }
     }

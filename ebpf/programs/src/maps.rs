@@ -5,8 +5,9 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
 use naru_ebpf_common::{
     Addr, Affinity, AffinityKey, Backend, BackendKey, Conn, ConnectedPeer, Counter, DropCount,
-    DropKey, Endpoint, IpInfo, MemberKey, NatEntry, NatKey, NodeConfig, Pace, PolicyEntry,
-    PolicyKey, RangeKey, Service, ServiceKey, SocketKey, SocketPeer, Tuple, counter, names,
+    DropKey, Endpoint, IpInfo, MemberKey, NatEntry, NatKey, NodeConfig, Pace, PodAddrs,
+    PolicyEntry, PolicyKey, RangeKey, Service, ServiceKey, SocketKey, SocketPeer, Tuple, counter,
+    names,
 };
 use naru_ebpf_logic::Packet;
 
@@ -37,7 +38,7 @@ pub static MEMBERS: HashMap<MemberKey, u32> =
     HashMap::pinned(names::MEMBERS_SIZE, BPF_F_NO_PREALLOC);
 
 #[map]
-pub static NAMESPACES: HashMap<u64, Addr> =
+pub static NAMESPACES: HashMap<u64, PodAddrs> =
     HashMap::pinned(names::NAMESPACES_SIZE, BPF_F_NO_PREALLOC);
 
 #[map]

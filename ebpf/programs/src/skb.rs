@@ -1,5 +1,7 @@
 //! Bytes of a packet by direct access.
 
+use core::ptr;
+
 use aya_ebpf::programs::TcContext;
 use naru_ebpf_logic::parse::Frame;
 
@@ -13,9 +15,19 @@ pub(crate) struct Skb {
 impl Skb {
     #[inline(always)]
     pub(crate) fn new(ctx: &TcContext) -> Self {
+        let skb = ctx.skb.skb;
+        // Volatile, or the compiler may load both in the caller of a function out of line and hand
+        // over 32 bits of each; to the verifier these are pointers no more.
+        // SAFETY: the context is valid while the program runs.
+        let (start, end) = unsafe {
+            (
+                ptr::read_volatile(&raw const (*skb).data),
+                ptr::read_volatile(&raw const (*skb).data_end),
+            )
+        };
         Self {
-            start: ctx.data(),
-            end: ctx.data_end(),
+            start: start as usize,
+            end: end as usize,
             len: ctx.len(),
         }
     }

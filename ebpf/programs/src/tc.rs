@@ -9,9 +9,10 @@ use aya_ebpf::bindings::{
 };
 use aya_ebpf::helpers::{bpf_fib_lookup, bpf_redirect_neigh, bpf_redirect_peer};
 use aya_ebpf::programs::TcContext;
-use naru_ebpf_common::{Reason, counter};
+use naru_ebpf_common::{Reason, counter, flow};
+use naru_ebpf_logic::conntrack::{self, Way};
 use naru_ebpf_logic::parse::{self, Other, Parsed};
-use naru_ebpf_logic::{Action, Maps, Packet, Verdict, conntrack, drops, quick};
+use naru_ebpf_logic::{Action, Maps, Packet, Verdict, drops, quick};
 
 use crate::skb::Skb;
 use crate::{Kernel, maps, refuse, rewrite};
@@ -32,7 +33,7 @@ pub fn run_quickly(
     from: u32,
     slowly: impl FnOnce(TcContext) -> i32,
 ) -> i32 {
-    let way = quick::way(&Kernel, &Skb::new(&ctx), from);
+    let way = known_way(&ctx, from);
     if !way.is_known() {
         return slowly(ctx);
     }
@@ -43,6 +44,12 @@ pub fn run_quickly(
         (0, Some(config)) => leave(config.uplink_ifindex, way.address()),
         (ifindex, _) => deliver(&ctx, ifindex),
     }
+}
+
+/// Out of line: the stack that it takes is free again for `slowly`.
+#[inline(never)]
+fn known_way(ctx: &TcContext, from: u32) -> Way {
+    quick::way(&Kernel, &Skb::new(ctx), from)
 }
 
 /// Runs a hook. `decide` gets the parsed packet and the interface; `other` says what becomes of
@@ -113,9 +120,13 @@ fn read_pulled(ctx: &TcContext, packet: &mut Packet) -> Result<(), Other> {
 }
 
 /// Asks the routes for the next hop, and lets the flow remember it. Without an answer the redirect
-/// asks again, which is slower but never wrong.
+/// asks again, which is slower but never wrong; an IPv6 flow remembers that it does so always.
 #[inline(never)]
 fn find_next_hop(ctx: &TcContext, packet: &mut Packet, ifindex: u32) {
+    if !packet.dst.is_v4() {
+        packet.next_hop = flow::BY_ROUTES;
+        return conntrack::remember_next_hop(&Kernel, packet);
+    }
     let mut route = MaybeUninit::<Route>::zeroed();
     let found = route.as_mut_ptr();
     // SAFETY: all bits zero is a value of the kernel's struct; the helper writes within the size
@@ -179,7 +190,7 @@ fn send(ctx: &TcContext, packet: &Packet) -> i32 {
 /// Out of the uplink: to the next hop, or to whatever the routes of the uplink's namespace say.
 #[inline(always)]
 fn leave(ifindex: u32, next_hop: u32) -> i32 {
-    if next_hop == 0 {
+    if next_hop == 0 || next_hop == flow::BY_ROUTES {
         // SAFETY: without parameters the helper asks the routes.
         return unsafe { bpf_redirect_neigh(ifindex, ptr::null_mut(), 0, 0) as i32 };
     }

@@ -25,8 +25,8 @@ use std::path::Path;
 
 use naru_ebpf_common::{
     Addr, Affinity, AffinityKey, Backend, BackendKey, Conn, ConnectedPeer, Counter, DropCount,
-    DropKey, Endpoint, IpInfo, MemberKey, NatEntry, NatKey, NodeConfig, PolicyEntry, PolicyKey,
-    Service, ServiceKey, SocketKey, SocketPeer, Tuple, names,
+    DropKey, Endpoint, IpInfo, MemberKey, NatEntry, NatKey, NodeConfig, PodAddrs, PolicyEntry,
+    PolicyKey, Service, ServiceKey, SocketKey, SocketPeer, Tuple, names,
 };
 use parking_lot::Mutex;
 
@@ -65,7 +65,7 @@ pub struct Datapath {
     /// Source ranges of load balancers.
     pub ranges: RangeTable,
     /// Cookies of network namespaces → their pods.
-    pub namespaces: Table<u64, Addr>,
+    pub namespaces: Table<u64, PodAddrs>,
     /// Flows.
     pub conntrack: Table<Tuple, Conn>,
     /// Translations.

@@ -296,7 +296,7 @@ fn refusal(reason: Reason) -> &'static str {
 /// The cookie of a pod's network namespace; 0, which is nobody's, when there is none.
 fn namespace_of(snapshot: &Snapshot, pod: Addr) -> u64 {
     let mut all = snapshot.namespaces.iter();
-    all.find_map(|(cookie, addr)| (*addr == pod).then_some(*cookie))
+    all.find_map(|(cookie, addr)| (addr.like(&pod) == pod).then_some(*cookie))
         .unwrap_or(0)
 }
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
 use k8s_openapi::api::core::v1::Node;
-use naru_ebpf_common::config::{FLOW_EVENTS, HOST_PORTS, NodeConfig, Timeouts};
-use naru_ebpf_common::{Addr, names};
+use naru_ebpf_common::config::{FLOW_EVENTS, Family, HOST_PORTS, NodeConfig, Timeouts};
+use naru_ebpf_common::names;
 
 use super::trigger::Trigger;
 use super::{Network, chain};
@@ -83,14 +83,17 @@ impl Network {
     fn facts(&self, range: Ipv4Net, ingress: Ipv4Addr) -> NodeConfig {
         let services = self.config.service_cidr;
         NodeConfig {
-            node_addr: self.node_ip.into(),
-            node_addr6: Addr::UNSPECIFIED,
-            ingress_addr: ingress.into(),
-            gateway_addr: GATEWAY.into(),
-            pod_net: range.network().into(),
-            service_net: services.network().into(),
-            pod_prefix: 96 + u32::from(range.prefix_len()),
-            service_prefix: 96 + u32::from(services.prefix_len()),
+            v4: Family {
+                node_addr: self.node_ip.into(),
+                ingress_addr: ingress.into(),
+                gateway_addr: GATEWAY.into(),
+                pod_net: range.network().into(),
+                service_net: services.network().into(),
+                pod_prefix: 96 + u32::from(range.prefix_len()),
+                service_prefix: 96 + u32::from(services.prefix_len()),
+                reserved: [0; 2],
+            },
+            v6: Family::NONE,
             uplink_ifindex: self.uplink.index,
             flags: self.flags(),
             uplink_mac: self.uplink.mac.0,

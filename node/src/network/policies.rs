@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use ipnet::IpNet;
 use naru_ebpf_common::endpoint::{ISOLATED_EGRESS, ISOLATED_INGRESS};
 use naru_ebpf_common::policy::{EGRESS, INGRESS};
-use naru_ebpf_common::{Addr, Endpoint, IpInfo, PolicyEntry, PolicyKey};
+use naru_ebpf_common::{Addr, Endpoint, IpInfo, PodAddrs, PolicyEntry, PolicyKey};
 
 use super::names::{Names, Who};
 use super::trigger::Trigger;
@@ -64,7 +64,7 @@ struct State {
     endpoints: HashMap<Addr, Endpoint>,
     ipcache: HashMap<Prefix, IpInfo>,
     policy: HashMap<PolicyKey, PolicyEntry>,
-    namespaces: HashMap<u64, Addr>,
+    namespaces: HashMap<u64, PodAddrs>,
     identities: Option<Identities>,
     last_endpoint: u32,
     last_revision: u32,
@@ -123,6 +123,13 @@ struct Local {
 impl Local {
     fn address(&self) -> Addr {
         self.attachment.lease.address.into()
+    }
+
+    fn addresses(&self) -> PodAddrs {
+        PodAddrs {
+            v4: self.address(),
+            v6: Addr::UNSPECIFIED,
+        }
     }
 
     fn labels(&self) -> Labels {
@@ -230,9 +237,9 @@ impl Network {
                 "policy programmed"
             );
         }
-        let namespaces: HashMap<u64, Addr> = locals
+        let namespaces: HashMap<u64, PodAddrs> = locals
             .iter()
-            .map(|local| (local.attachment.netns, local.address()))
+            .map(|local| (local.attachment.netns, local.addresses()))
             .collect();
         let entered = changes(&state.namespaces, &namespaces);
         datapath

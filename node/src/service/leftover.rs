@@ -49,7 +49,7 @@ fn is_backend(programmed: &Programmed, key: &NatKey, entry: &NatEntry, node: Add
         scope,
     };
     let any = if key.dst == node {
-        Addr::ANY_V4
+        key.dst.any()
     } else {
         key.dst
     };
@@ -77,7 +77,7 @@ pub fn stranded(
             protocol: key.protocol,
             scope: SCOPE_ANY,
         };
-        let entries = [at(asked.addr), at(Addr::ANY_V4)];
+        let entries = [at(asked.addr), at(asked.addr.any())];
         let mut backends = entries.iter().filter_map(|key| programmed.backends(key));
         key.protocol == protocol::UDP
             && !backends.any(|all| {

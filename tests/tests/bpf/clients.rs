@@ -5,13 +5,12 @@ use naru_ebpf_common::protocol::{ACK, RST, SYN, TCP, UDP};
 use naru_ebpf_common::service::{ELSEWHERE, EXTERNAL, LOCAL_ONLY, RANGED, SCOPE_OUTSIDE};
 use naru_ebpf_common::{Addr, Reason, config, counter, names};
 
-use crate::addresses::*;
+use super::addresses::*;
+use super::node::{self, Node, PASS, REDIRECT};
+use super::services::Entry;
 use crate::frames::{self, Ends, ends};
-use crate::node::{self, Node, PASS, REDIRECT};
-use crate::services::Entry;
 
 const BACKENDS: [(Addr, u16); 4] = [(API, 8001), (API, 8002), (API, 8003), (API, 8004)];
-const VIP: Addr = Addr::v4([192, 0, 2, 7]);
 
 /// Ports of the backends that `flows` new flows of WEB to the service meet.
 fn met(node: &mut Node, flows: std::ops::Range<u16>) -> Vec<u16> {
@@ -75,7 +74,7 @@ fn affinity_ends_when_the_client_was_idle_for_too_long() {
 #[test]
 fn clients_of_a_node_port_keep_their_backends_too() {
     let Some(mut node) = Node::new() else { return };
-    node.affine_service((Addr::ANY_V4, 30080, TCP), 60, 0, &BACKENDS);
+    node.affine_service((NODE.any(), 30080, TCP), 60, 0, &BACKENDS);
     let one = |node: &mut Node, port| {
         let frame = frames::tcp(ends(OUTSIDE, port, NODE, 30080), SYN);
         node.from_network(&frame).ends().dst_port
@@ -132,7 +131,7 @@ fn only_source_ranges_reach_a_load_balancer_that_has_some() {
     external(&mut node, 0, RANGED, &[(WEB, 8080)]);
     let frame = frames::tcp(ends(OUTSIDE, 40000, VIP, 80), SYN);
     node.drops(names::FROM_NETWORK, &frame, Reason::SOURCE_RANGE);
-    node.range(Addr::v4([192, 168, 77, 0]), 24);
+    node.range(NODE_NET);
     assert_eq!(node.from_network(&frame).action, REDIRECT);
     let pod = frames::tcp(ends(API, 40000, VIP, 80), SYN);
     node.drops(names::FROM_NETWORK, &pod, Reason::SPOOFED_NETWORK);
@@ -146,7 +145,7 @@ fn an_endpoint_on_the_nodes_own_network_is_a_drop_with_its_reason() {
     node.service(SERVICE, 80, TCP, &[(NODE, 6443)]);
     let frame = frames::tcp(ends(WEB, 40000, SERVICE, 80), SYN);
     node.drops(names::FROM_POD, &frame, Reason::HOST_BACKEND);
-    node.service(Addr::ANY_V4, 30080, TCP, &[(NODE, 6443)]);
+    node.service(NODE.any(), 30080, TCP, &[(NODE, 6443)]);
     let frame = frames::tcp(ends(OUTSIDE, 40000, NODE, 30080), SYN);
     node.drops(names::FROM_NETWORK, &frame, Reason::HOST_BACKEND);
 }

@@ -3,7 +3,12 @@
 use naru_ebpf_common::{Addr, protocol};
 
 const ETH: usize = 14;
-const IP: usize = 20;
+/// Bytes of an IPv4 header without options.
+const IPV4: usize = 20;
+/// Bytes of an IPv6 header without extensions.
+const IPV6: usize = 40;
+/// Ethertype of IPv6.
+const ETHERTYPE_V6: [u8; 2] = [0x86, 0xdd];
 
 /// What a frame says, in one comparable value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +43,7 @@ pub(crate) fn tcp(e: Ends, flags: u8) -> Vec<u8> {
     l4[12] = 5 << 4;
     l4[13] = flags;
     l4.extend_from_slice(b"naru");
-    ipv4(e, protocol::TCP, checked(e, protocol::TCP, l4, 16))
+    ip(e, protocol::TCP, checked(e, protocol::TCP, l4, 16))
 }
 
 /// A segment of these numbers, without data.
@@ -50,17 +55,17 @@ pub(crate) fn segment(e: Ends, flags: u8, seq: u32, ack: u32) -> Vec<u8> {
     l4[8..12].copy_from_slice(&ack.to_be_bytes());
     l4[12] = 5 << 4;
     l4[13] = flags;
-    ipv4(e, protocol::TCP, checked(e, protocol::TCP, l4, 16))
+    ip(e, protocol::TCP, checked(e, protocol::TCP, l4, 16))
 }
 
 pub(crate) fn udp(e: Ends) -> Vec<u8> {
     let l4 = udp_header(e);
-    ipv4(e, protocol::UDP, checked(e, protocol::UDP, l4, 6))
+    ip(e, protocol::UDP, checked(e, protocol::UDP, l4, 6))
 }
 
 /// UDP without a checksum (allowed in IPv4, RFC 768).
 pub(crate) fn udp_unchecked(e: Ends) -> Vec<u8> {
-    ipv4(e, protocol::UDP, udp_header(e))
+    ip(e, protocol::UDP, udp_header(e))
 }
 
 fn udp_header(e: Ends) -> Vec<u8> {
@@ -74,40 +79,99 @@ fn udp_header(e: Ends) -> Vec<u8> {
 
 /// ICMP echo: both ports of `e` are the identifier.
 pub(crate) fn echo(e: Ends, reply: bool) -> Vec<u8> {
-    let mut l4 = vec![if reply { 0 } else { 8 }, 0, 0, 0];
+    let kind = match (e.src.is_v4(), reply) {
+        (true, false) => 8,
+        (true, true) => 0,
+        (false, false) => 128,
+        (false, true) => 129,
+    };
+    let mut l4 = vec![kind, 0, 0, 0];
     l4.extend_from_slice(&e.src_port.to_be_bytes());
     l4.extend_from_slice(&[0, 1]);
     l4.extend_from_slice(b"naru");
+    icmp(e, l4)
+}
+
+/// An ICMP or ICMPv6 message, its checksum to be filled in.
+pub(crate) fn icmp(e: Ends, mut l4: Vec<u8>) -> Vec<u8> {
+    if !e.src.is_v4() {
+        let l4 = checked(e, protocol::ICMPV6, l4, 2);
+        return ip(e, protocol::ICMPV6, l4);
+    }
     let sum = checksum(&l4);
     l4[2..4].copy_from_slice(&sum.to_be_bytes());
-    ipv4(e, protocol::ICMP, l4)
+    ip(e, protocol::ICMP, l4)
 }
 
 /// `sender` tells the source of `about` that its destination is unreachable.
 pub(crate) fn unreachable(sender: Addr, about: &[u8]) -> Vec<u8> {
-    let mut l4 = vec![3, 1, 0, 0, 0, 0, 0, 0];
-    l4.extend_from_slice(&about[ETH..ETH + IP + 8]);
-    let sum = checksum(&l4);
-    l4[2..4].copy_from_slice(&sum.to_be_bytes());
-    ipv4(
-        ends(sender, 0, read_addr(about, ETH + 12), 0),
-        protocol::ICMP,
-        l4,
-    )
+    let kind = if sender.is_v4() { [3, 1] } else { [1, 0] };
+    error(sender, kind, 0, about)
 }
 
-pub(crate) fn ipv4(e: Ends, protocol: u8, l4: Vec<u8>) -> Vec<u8> {
-    let mut frame = vec![0x02, 0, 0, 0, 0, 1, 0x02, 0, 0, 0, 0, 2, 0x08, 0x00];
-    let mut header = vec![0x45, 0];
-    header.extend_from_slice(&((IP + l4.len()) as u16).to_be_bytes());
-    header.extend_from_slice(&[0, 1, 0x40, 0, 64, protocol, 0, 0]);
-    header.extend_from_slice(&e.src.word_v4().to_ne_bytes());
-    header.extend_from_slice(&e.dst.word_v4().to_ne_bytes());
-    let sum = checksum(&header);
-    header[10..12].copy_from_slice(&sum.to_be_bytes());
-    frame.extend(header);
+/// `sender` tells the source of `about` something of this type and code, with a number.
+pub(crate) fn error(sender: Addr, [kind, code]: [u8; 2], number: u32, about: &[u8]) -> Vec<u8> {
+    let mut l4 = vec![kind, code, 0, 0];
+    l4.extend_from_slice(&number.to_be_bytes());
+    l4.extend_from_slice(&about[ETH..l4_of(about) + 8]);
+    icmp(ends(sender, 0, source(about), 0), l4)
+}
+
+/// A packet of either family.
+pub(crate) fn ip(e: Ends, protocol: u8, l4: Vec<u8>) -> Vec<u8> {
+    let mut frame = vec![0x02, 0, 0, 0, 0, 1, 0x02, 0, 0, 0, 0, 2];
+    if e.src.is_v4() {
+        frame.extend_from_slice(&[0x08, 0x00]);
+        frame.extend(ipv4_header(e, protocol, l4.len()));
+    } else {
+        frame.extend_from_slice(&ETHERTYPE_V6);
+        frame.extend(ipv6_header(e, protocol, l4.len()));
+    }
     frame.extend(l4);
     frame
+}
+
+fn ipv4_header(e: Ends, protocol: u8, len: usize) -> Vec<u8> {
+    let mut header = vec![0x45, 0];
+    header.extend_from_slice(&((IPV4 + len) as u16).to_be_bytes());
+    header.extend_from_slice(&[0, 1, 0x40, 0, 64, protocol, 0, 0]);
+    header.extend_from_slice(address(&e.src.bytes()));
+    header.extend_from_slice(address(&e.dst.bytes()));
+    let sum = checksum(&header);
+    header[10..12].copy_from_slice(&sum.to_be_bytes());
+    header
+}
+
+fn ipv6_header(e: Ends, protocol: u8, len: usize) -> Vec<u8> {
+    let mut header = vec![0x60, 0, 0, 0];
+    header.extend_from_slice(&(len as u16).to_be_bytes());
+    header.extend_from_slice(&[protocol, 64]);
+    header.extend_from_slice(&e.src.bytes());
+    header.extend_from_slice(&e.dst.bytes());
+    header
+}
+
+/// The bytes of an address as its family writes it.
+fn address(bytes: &[u8; 16]) -> &[u8] {
+    if Addr::from_bytes(*bytes).is_v4() {
+        &bytes[12..]
+    } else {
+        bytes
+    }
+}
+
+/// The first part of a packet: it says that more of it follows.
+pub(crate) fn in_part(frame: &[u8]) -> Vec<u8> {
+    let mut part = frame.to_vec();
+    if is_v6(frame) {
+        // A fragment header (RFC 8200, section 4.5).
+        let header = [frame[ETH + 6], 0, 0, 1, 0, 0, 0, 9];
+        part.splice(ETH + IPV6..ETH + IPV6, header);
+        part[ETH + 6] = 44;
+    } else {
+        part[ETH + 6] = 0x20;
+    }
+    part
 }
 
 fn checked(e: Ends, protocol: u8, mut l4: Vec<u8>, at: usize) -> Vec<u8> {
@@ -121,8 +185,9 @@ fn checked(e: Ends, protocol: u8, mut l4: Vec<u8>, at: usize) -> Vec<u8> {
 
 fn pseudo(src: Addr, dst: Addr, protocol: u8, l4: &[u8]) -> Vec<u8> {
     let mut all = Vec::new();
-    all.extend_from_slice(&src.word_v4().to_ne_bytes());
-    all.extend_from_slice(&dst.word_v4().to_ne_bytes());
+    all.extend_from_slice(address(&src.bytes()));
+    all.extend_from_slice(address(&dst.bytes()));
+    // The same sum in both families, whatever the order of these.
     all.extend_from_slice(&[0, protocol]);
     all.extend_from_slice(&(l4.len() as u16).to_be_bytes());
     all.extend_from_slice(l4);
@@ -141,8 +206,28 @@ fn checksum(bytes: &[u8]) -> u16 {
     !(sum as u16)
 }
 
-fn read_addr(frame: &[u8], at: usize) -> Addr {
-    Addr::v4(frame[at..at + 4].try_into().expect("four bytes"))
+fn is_v6(frame: &[u8]) -> bool {
+    frame[12..14] == ETHERTYPE_V6
+}
+
+/// Where the header of layer 4 begins, without options or extensions before it.
+fn l4_of(frame: &[u8]) -> usize {
+    ETH + if is_v6(frame) { IPV6 } else { IPV4 }
+}
+
+/// Source and destination of the IP header at `header`.
+fn addresses(frame: &[u8], header: usize) -> [Addr; 2] {
+    let v4 = |at: usize| Addr::v4(frame[at..at + 4].try_into().expect("four bytes"));
+    let v6 = |at: usize| Addr::from_bytes(frame[at..at + 16].try_into().expect("sixteen bytes"));
+    if is_v6(frame) {
+        [v6(header + 8), v6(header + 24)]
+    } else {
+        [v4(header + 12), v4(header + 16)]
+    }
+}
+
+fn source(frame: &[u8]) -> Addr {
+    addresses(frame, ETH)[0]
 }
 
 fn read_port(frame: &[u8], at: usize) -> u16 {
@@ -151,79 +236,100 @@ fn read_port(frame: &[u8], at: usize) -> u16 {
 
 /// What a frame says; panics when one of its checksums is wrong.
 pub(crate) fn parse(frame: &[u8]) -> Ends {
-    assert_eq!(
-        checksum(&frame[ETH..ETH + IP]),
-        0,
-        "checksum of the IP header"
-    );
-    let (src, dst) = (read_addr(frame, ETH + 12), read_addr(frame, ETH + 16));
-    let l4 = &frame[ETH + IP..];
-    let protocol = frame[ETH + 9];
-    if protocol == protocol::ICMP {
-        assert_eq!(checksum(l4), 0, "ICMP checksum");
+    let protocol = if is_v6(frame) {
+        frame[ETH + 6]
+    } else {
+        let sum = checksum(&frame[ETH..ETH + IPV4]);
+        assert_eq!(sum, 0, "checksum of the IP header");
+        frame[ETH + 9]
+    };
+    let [src, dst] = addresses(frame, ETH);
+    let l4 = &frame[l4_of(frame)..];
+    let sum = || checksum(&pseudo(src, dst, protocol, l4));
+    match protocol {
+        protocol::ICMP => assert_eq!(checksum(l4), 0, "ICMP checksum"),
+        protocol::ICMPV6 => assert_eq!(sum(), 0, "ICMPv6 checksum"),
+        protocol::UDP if l4[6..8] == [0, 0] => assert!(!is_v6(frame), "no checksum in IPv6"),
+        _ => assert_eq!(sum(), 0, "layer 4 checksum"),
+    }
+    if protocol == protocol::ICMP || protocol == protocol::ICMPV6 {
         let id = read_port(l4, 4);
         return ends(src, id, dst, id);
     }
-    let without = protocol == protocol::UDP && l4[6..8] == [0, 0];
-    assert!(
-        without || checksum(&pseudo(src, dst, protocol, l4)) == 0,
-        "layer 4 checksum"
-    );
     ends(src, read_port(l4, 0), dst, read_port(l4, 2))
 }
 
 /// Sequence and acknowledgement numbers and the flags of a TCP frame without data.
 pub(crate) fn segment_of(frame: &[u8]) -> (u32, u32, u8) {
-    assert_eq!(frame.len(), ETH + IP + 20, "a bare header");
-    let word = |at| u32::from_be_bytes(frame[at..at + 4].try_into().expect("four bytes"));
-    (word(ETH + IP + 4), word(ETH + IP + 8), frame[ETH + IP + 13])
+    let l4 = &frame[l4_of(frame)..];
+    assert_eq!(l4.len(), 20, "a bare header");
+    let word = |at: usize| u32::from_be_bytes(l4[at..at + 4].try_into().expect("four bytes"));
+    (word(4), word(8), l4[13])
 }
 
 /// Type and code of an ICMP frame.
 pub(crate) fn icmp_of(frame: &[u8]) -> (u8, u8) {
-    (frame[ETH + IP], frame[ETH + IP + 1])
+    let l4 = l4_of(frame);
+    (frame[l4], frame[l4 + 1])
 }
 
-/// The same frame with four bytes of options in its IP header.
-pub(crate) fn with_options(frame: &[u8]) -> Vec<u8> {
-    let mut long = frame.to_vec();
-    long.splice(ETH + IP..ETH + IP, [1, 1, 1, 0]);
+/// The number in an ICMP error.
+pub(crate) fn number_of(frame: &[u8]) -> u32 {
+    let at = l4_of(frame) + 4;
+    u32::from_be_bytes(frame[at..at + 4].try_into().expect("four bytes"))
+}
+
+/// The same frame with what its family has to prolong a header: four bytes of IPv4 options, or
+/// eight of IPv6 options for the destination.
+pub(crate) fn prolonged(frame: &[u8]) -> Vec<u8> {
+    let (mut long, l4) = (frame.to_vec(), l4_of(frame));
+    if is_v6(frame) {
+        long.splice(l4..l4, [frame[ETH + 6], 0, 1, 4, 0, 0, 0, 0]);
+        long[ETH + 6] = 60;
+        let len = (long.len() - ETH - IPV6) as u16;
+        long[ETH + 4..ETH + 6].copy_from_slice(&len.to_be_bytes());
+        return long;
+    }
+    long.splice(l4..l4, [1, 1, 1, 0]);
     long[ETH] = 0x46;
     let len = (long.len() - ETH) as u16;
     long[ETH + 2..ETH + 4].copy_from_slice(&len.to_be_bytes());
     long[ETH + 10..ETH + 12].fill(0);
-    let sum = checksum(&long[ETH..ETH + IP + 4]);
+    let sum = checksum(&long[ETH..l4 + 4]);
     long[ETH + 10..ETH + 12].copy_from_slice(&sum.to_be_bytes());
     long
 }
 
-/// The packet that an ICMP error is about; its IP header's checksum is checked.
+/// The packet that an ICMP error is about; an IPv4 header's checksum is checked.
 pub(crate) fn embedded(frame: &[u8]) -> Ends {
-    let inner = &frame[ETH + IP + 8..];
-    assert_eq!(
-        checksum(&inner[..IP]),
-        0,
-        "checksum of the embedded IP header"
-    );
-    ends(
-        read_addr(inner, 12),
-        read_port(inner, IP),
-        read_addr(inner, 16),
-        read_port(inner, IP + 2),
-    )
+    let inner = l4_of(frame) + 8;
+    let l4 = inner + l4_of(frame) - ETH;
+    if !is_v6(frame) {
+        let sum = checksum(&frame[inner..l4]);
+        assert_eq!(sum, 0, "checksum of the embedded IP header");
+    }
+    let [src, dst] = addresses(frame, inner);
+    ends(src, read_port(frame, l4), dst, read_port(frame, l4 + 2))
 }
 
 /// Whether a UDP frame says that it has no checksum.
 pub(crate) fn has_no_udp_checksum(frame: &[u8]) -> bool {
-    frame[ETH + IP + 6..ETH + IP + 8] == [0, 0]
+    let l4 = l4_of(frame);
+    frame[l4 + 6..l4 + 8] == [0, 0]
 }
 
 #[test]
 fn made_frames_have_right_checksums() {
-    use crate::addresses::{API, WEB};
-    let e = ends(WEB, 40000, API, 80);
-    assert_eq!(parse(&tcp(e, protocol::SYN)), e);
-    assert_eq!(parse(&udp(e)), e);
-    let id = ends(WEB, 7, API, 7);
-    assert_eq!(parse(&echo(id, false)), id);
+    let v4 = [Addr::v4([10, 244, 1, 2]), Addr::v4([10, 244, 1, 3])];
+    let v6 = [1, 2].map(|last| Addr {
+        words: [0xfd, 0, 0, last],
+    });
+    for [one, other] in [v4, v6] {
+        let e = ends(one, 40000, other, 80);
+        assert_eq!(parse(&tcp(e, protocol::SYN)), e);
+        assert_eq!(parse(&udp(e)), e);
+        let id = ends(one, 7, other, 7);
+        assert_eq!(parse(&echo(id, false)), id);
+        assert_eq!(embedded(&unreachable(other, &udp(e))), e);
+    }
 }

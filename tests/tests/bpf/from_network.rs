@@ -1,11 +1,12 @@
 //! Packets that arrive on the uplink.
 
 use naru_ebpf_common::protocol::{ACK, SYN, TCP, UDP};
-use naru_ebpf_common::{Addr, NodeConfig, Reason, names, policy};
+use naru_ebpf_common::{NodeConfig, Reason, names, policy};
 
-use crate::addresses::*;
+use super::addresses::*;
+use super::node::{Node, PASS, REDIRECT};
 use crate::frames::{self, ends};
-use crate::node::{Node, PASS, REDIRECT};
+use crate::numbers::*;
 
 #[test]
 fn a_remote_pod_reaches_a_local_one_as_its_policy_says() {
@@ -47,14 +48,14 @@ fn the_nodes_own_traffic_passes_untouched() {
 #[test]
 fn a_pod_address_that_no_pod_has_is_a_drop_with_its_reason() {
     let Some(mut node) = Node::new() else { return };
-    let frame = frames::udp(ends(OUTSIDE, 1, Addr::v4([10, 244, 1, 99]), 53));
+    let frame = frames::udp(ends(OUTSIDE, 1, NOBODY, 53));
     node.drops(names::FROM_NETWORK, &frame, Reason::NO_ENDPOINT);
 }
 
 #[test]
 fn a_node_port_with_a_local_backend_keeps_the_clients_address() {
     let Some(mut node) = Node::new() else { return };
-    node.service(Addr::ANY_V4, 30080, TCP, &[(WEB, 8080)]);
+    node.service(NODE.any(), 30080, TCP, &[(WEB, 8080)]);
     let there = node.from_network(&frames::tcp(ends(OUTSIDE, 40000, NODE, 30080), SYN));
     assert_eq!(
         (there.action, there.ends()),
@@ -70,7 +71,7 @@ fn a_node_port_with_a_local_backend_keeps_the_clients_address() {
 #[test]
 fn the_answer_of_a_local_backend_comes_from_the_node_port() {
     let Some(mut node) = Node::new() else { return };
-    node.service(Addr::ANY_V4, 30053, UDP, &[(WEB, 53)]);
+    node.service(NODE.any(), 30053, UDP, &[(WEB, 53)]);
     let there = node.from_network(&frames::udp(ends(OUTSIDE, 40000, NODE, 30053)));
     let back = node.from_pod(&frames::udp(there.ends().back()));
     assert_eq!(
@@ -82,7 +83,7 @@ fn the_answer_of_a_local_backend_comes_from_the_node_port() {
 #[test]
 fn a_node_port_with_a_remote_backend_goes_out_under_the_nodes_address() {
     let Some(mut node) = Node::new() else { return };
-    node.service(Addr::ANY_V4, 30080, TCP, &[(REMOTE, 8080)]);
+    node.service(NODE.any(), 30080, TCP, &[(REMOTE, 8080)]);
     let there = node.from_network(&frames::tcp(ends(OUTSIDE, 40000, NODE, 30080), SYN));
     let sent = there.ends();
     assert_eq!(
@@ -100,7 +101,7 @@ fn a_node_port_with_a_remote_backend_goes_out_under_the_nodes_address() {
 #[test]
 fn policy_applies_to_a_node_ports_client() {
     let Some(mut node) = Node::new() else { return };
-    node.service(Addr::ANY_V4, 30080, TCP, &[(WEB, 8080)]);
+    node.service(NODE.any(), 30080, TCP, &[(WEB, 8080)]);
     node.isolate(WEB, 2);
     let frame = frames::tcp(ends(OUTSIDE, 40000, NODE, 30080), SYN);
     node.drops(names::FROM_NETWORK, &frame, Reason::POLICY_INGRESS);
@@ -124,10 +125,9 @@ fn an_error_about_a_masqueraded_packet_reaches_its_pod_with_the_original_inside(
     let Some(mut node) = Node::new() else { return };
     let flow = ends(WEB, 40000, OUTSIDE, 80);
     let sent = node.from_pod(&frames::tcp(flow, SYN));
-    let router = Addr::v4([192, 168, 77, 1]);
-    let out = node.from_network(&frames::unreachable(router, &sent.frame));
+    let out = node.from_network(&frames::unreachable(ROUTER, &sent.frame));
     assert_eq!(out.action, REDIRECT);
     let outer = out.ends();
-    assert_eq!((outer.src, outer.dst), (router, WEB));
+    assert_eq!((outer.src, outer.dst), (ROUTER, WEB));
     assert_eq!(frames::embedded(&out.frame), flow);
 }

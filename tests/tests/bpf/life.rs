@@ -4,9 +4,10 @@ use naru_ebpf_common::event::{DROP, FLOW_END, FLOW_START, VERDICT};
 use naru_ebpf_common::protocol::{ACK, FIN, SYN, TCP};
 use naru_ebpf_common::{Reason, config, flow, names, policy};
 
-use crate::addresses::*;
+use super::addresses::*;
+use super::node::{self, Node, REDIRECT};
 use crate::frames::{self, ends};
-use crate::node::{self, Node, REDIRECT};
+use crate::numbers::*;
 
 #[test]
 fn a_watched_connection_to_another_node_starts_and_ends() {

@@ -13,8 +13,9 @@ use naru_ebpf_common::{Addr, names};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::gettid;
 
-use crate::addresses::*;
-use crate::node::{self, Node};
+use super::addresses::*;
+use super::node::{self, Node};
+use crate::numbers::*;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -120,8 +121,9 @@ impl Fabric {
         pod(&mut node, &web, "web", WEB, 1, ID_WEB);
         pod(&mut node, &api, "api", API, 2, ID_API);
         veth("uplink", &outside);
-        ip(&format!("addr add {NODE}/24 dev uplink"));
-        outside.ip(&format!("addr add {OUTSIDE}/24 dev eth0"));
+        let length = NODE_NET.1 - NOT_COUNTED;
+        ip(&format!("addr add {NODE}/{length} dev uplink nodad"));
+        outside.ip(&format!("addr add {OUTSIDE}/{length} dev eth0 nodad"));
         let mut config = node::config();
         config.uplink_ifindex = ifindex("uplink");
         node.configure(config);
@@ -154,14 +156,15 @@ fn veth(name: &str, to: &Place) {
 fn pod(node: &mut Node, place: &Place, name: &str, addr: Addr, id: u32, identity: u32) {
     veth(name, place);
     let host_mac = read_mac(name);
-    place.ip(&format!("addr add {addr}/32 dev eth0"));
-    place.ip(&format!("route add {GATEWAY} dev eth0 scope link"));
+    let length = 128 - NOT_COUNTED;
+    place.ip(&format!("addr add {addr}/{length} dev eth0 nodad"));
+    place.ip(&format!("route add {GATEWAY}/{length} dev eth0 scope link"));
     place.ip(&format!("route add default via {GATEWAY} dev eth0"));
     place.ip(&format!(
         "neigh add {GATEWAY} lladdr {host_mac} dev eth0 nud permanent"
     ));
     let pod_mac = place.run(mac_of_eth0);
-    ip(&format!("route add {addr} dev {name}"));
+    ip(&format!("route add {addr}/{length} dev {name}"));
     ip(&format!(
         "neigh add {addr} lladdr {pod_mac} dev {name} nud permanent"
     ));
@@ -258,9 +261,7 @@ fn a_pod_behind_a_node_port_sees_the_client() {
     let Some(mut fabric) = Fabric::new() else {
         return;
     };
-    fabric
-        .node
-        .service(Addr::ANY_V4, 30080, TCP, &[(WEB, 8080)]);
+    fabric.node.service(NODE.any(), 30080, TCP, &[(WEB, 8080)]);
     let server = fabric.web.listen(at(WEB, 8080));
     assert_eq!(
         exchange(fabric.outside.connect(at(NODE, 30080)), &server),
@@ -277,7 +278,7 @@ fn refusal(addr: SocketAddr) -> ErrorKind {
 
 /// The error that a datagram to `addr` is answered with.
 fn datagram_refusal(addr: SocketAddr) -> ErrorKind {
-    let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
+    let socket = UdpSocket::bind(at(NONE, 0)).expect("a socket");
     socket.connect(addr).expect("connected");
     let wait = Some(Duration::from_secs(5));
     socket.set_read_timeout(wait).expect("timeout");
@@ -306,7 +307,7 @@ fn a_node_port_without_endpoints_refuses_the_outside() {
         return;
     };
     for protocol in [TCP, UDP] {
-        fabric.node.service(Addr::ANY_V4, 30081, protocol, &[]);
+        fabric.node.service(NODE.any(), 30081, protocol, &[]);
     }
     let refused = fabric.outside.run(|| refusal(at(NODE, 30081)));
     assert_eq!(refused, ErrorKind::ConnectionRefused);

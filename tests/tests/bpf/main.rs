@@ -4,21 +4,71 @@
 //! that nobody else sees; all of it ends with the test's thread. Programs run under
 //! BPF_PROG_TEST_RUN, sockets under programs that are really attached.
 //!
+//! The tables exist once and run twice: each of their files is a module of [`v4`] and of [`v6`],
+//! and differs by the addresses beside it. What one family has and the other has not is in `only`.
+//!
 //! On a kernel or for a user that may not load eBPF the tests print a line that begins with `SKIP`
 //! and the reason, and only then.
 
-mod addresses;
-mod clients;
 mod frames;
-mod from_network;
-mod from_pod;
-mod life;
-mod live;
-mod node;
+mod numbers;
 mod objects;
-mod programs;
-mod refused;
-mod remembered;
-mod services;
-mod sockets;
-mod to_pod;
+
+/// A process is in one cgroup: tests of sockets take turns.
+static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
+mod v4 {
+    mod addresses;
+    #[path = "../clients.rs"]
+    mod clients;
+    #[path = "../from_network.rs"]
+    mod from_network;
+    #[path = "../from_pod.rs"]
+    mod from_pod;
+    #[path = "../life.rs"]
+    mod life;
+    #[path = "../live.rs"]
+    mod live;
+    #[path = "../node.rs"]
+    mod node;
+    mod only;
+    #[path = "../programs.rs"]
+    mod programs;
+    #[path = "../refused.rs"]
+    mod refused;
+    #[path = "../remembered.rs"]
+    mod remembered;
+    #[path = "../services.rs"]
+    mod services;
+    #[path = "../sockets.rs"]
+    mod sockets;
+    #[path = "../to_pod.rs"]
+    mod to_pod;
+}
+
+mod v6 {
+    mod addresses;
+    #[path = "../clients.rs"]
+    mod clients;
+    #[path = "../from_network.rs"]
+    mod from_network;
+    #[path = "../from_pod.rs"]
+    mod from_pod;
+    #[path = "../life.rs"]
+    mod life;
+    #[path = "../live.rs"]
+    mod live;
+    #[path = "../node.rs"]
+    mod node;
+    mod only;
+    #[path = "../refused.rs"]
+    mod refused;
+    #[path = "../remembered.rs"]
+    mod remembered;
+    #[path = "../services.rs"]
+    mod services;
+    #[path = "../sockets.rs"]
+    mod sockets;
+    #[path = "../to_pod.rs"]
+    mod to_pod;
+}

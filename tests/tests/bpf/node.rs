@@ -10,14 +10,16 @@ use aya::{Ebpf, EbpfLoader};
 use naru_ebpf_common::config::Timeouts;
 use naru_ebpf_common::endpoint::{ISOLATED_EGRESS, ISOLATED_INGRESS};
 use naru_ebpf_common::{
-    Addr, Conn, Counter, DropCount, DropKey, Endpoint, Event, IpInfo, NatEntry, NatKey, NodeConfig,
-    Pace, PolicyEntry, PolicyKey, Port, Reason, Tuple, counter, event, ipcache, names, policy,
+    Addr, Conn, Counter, DropCount, DropKey, Endpoint, Event, Family, IpInfo, NatEntry, NatKey,
+    NodeConfig, Pace, PolicyEntry, PolicyKey, Port, Reason, Tuple, counter, event, ipcache, names,
+    policy,
 };
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
-use crate::addresses::*;
+use super::addresses::*;
 use crate::frames::{self, Ends};
+use crate::numbers::*;
 use crate::objects;
 
 /// What a program did with a frame.
@@ -318,14 +320,19 @@ fn tuple(e: Ends, protocol: u8) -> (Tuple, usize) {
 
 /// The node's facts.
 pub(crate) fn config() -> NodeConfig {
-    NodeConfig {
+    let side = Family {
         node_addr: NODE,
         ingress_addr: INGRESS,
         gateway_addr: GATEWAY,
-        pod_net: Addr::v4([10, 244, 1, 0]),
-        pod_prefix: 96 + 24,
-        service_net: Addr::v4([10, 96, 0, 0]),
-        service_prefix: 96 + 12,
+        pod_net: POD_NET.0,
+        pod_prefix: POD_NET.1,
+        service_net: SERVICE_NET.0,
+        service_prefix: SERVICE_NET.1,
+        reserved: [0; 2],
+    };
+    NodeConfig {
+        v4: if NODE.is_v4() { side } else { Family::NONE },
+        v6: if NODE.is_v4() { Family::NONE } else { side },
         uplink_ifindex: UPLINK,
         node_port_first: NodeConfig::NODE_PORT_FIRST,
         node_port_last: NodeConfig::NODE_PORT_LAST,

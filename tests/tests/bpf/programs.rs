@@ -2,7 +2,7 @@
 
 use naru_ebpf_common::names;
 
-use crate::node::{load, namespaces};
+use super::node::{load, namespaces};
 use crate::objects;
 
 #[test]

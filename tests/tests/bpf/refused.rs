@@ -1,11 +1,11 @@
 //! Packets to a service without endpoints: answered at once.
 
 use naru_ebpf_common::protocol::{ACK, RST, SYN, TCP, UDP};
-use naru_ebpf_common::{Addr, Reason, counter, names};
+use naru_ebpf_common::{Reason, counter, names};
 
-use crate::addresses::*;
+use super::addresses::*;
+use super::node::Node;
 use crate::frames::{self, Ends, ends};
-use crate::node::Node;
 
 /// A program and the number of its hook.
 type Hook = (&'static str, u8);
@@ -18,7 +18,7 @@ fn nobody() -> Option<(Node, [(Hook, Ends); 2])> {
     let mut node = Node::new()?;
     for protocol in [TCP, UDP] {
         node.service(SERVICE, 80, protocol, &[]);
-        node.service(Addr::ANY_V4, 30080, protocol, &[]);
+        node.service(NODE.any(), 30080, protocol, &[]);
     }
     let asking = [
         (FROM_POD, ends(WEB, 40000, SERVICE, 80)),
@@ -63,19 +63,19 @@ fn a_datagram_is_answered_by_an_error_that_embeds_it() {
         let answer = node.refuses(program, hook, &frames::udp(e));
         let outer = frames::parse(&answer);
         assert_eq!((outer.src, outer.dst), (e.dst, e.src));
-        assert_eq!(frames::icmp_of(&answer), (3, 3), "port unreachable");
+        assert_eq!(frames::icmp_of(&answer), PORT_UNREACHABLE);
         assert_eq!(frames::embedded(&answer), e);
     }
 }
 
 #[test]
-fn resets_and_packets_with_options_are_dropped_in_silence() {
+fn resets_and_packets_with_options_or_extensions_are_dropped_in_silence() {
     let Some((mut node, asking)) = nobody() else {
         return;
     };
     for ((program, _), e) in asking {
         node.drops(program, &frames::tcp(e, RST), Reason::NO_BACKEND);
-        let long = frames::with_options(&frames::tcp(e, SYN));
+        let long = frames::prolonged(&frames::tcp(e, SYN));
         node.drops(program, &long, Reason::NO_BACKEND);
     }
 }

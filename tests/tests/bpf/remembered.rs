@@ -3,12 +3,10 @@
 use naru_ebpf_common::protocol::{ACK, FIN, RST, SYN, TCP};
 use naru_ebpf_common::{NodeConfig, Pace, Reason, flow, names};
 
-use crate::addresses::*;
+use super::addresses::*;
+use super::node::{self, Node, REDIRECT};
 use crate::frames::{self, Ends, ends};
-use crate::node::{self, Node, REDIRECT};
-
-/// Offset of the byte that holds an IPv4 header's flags.
-const MORE_FRAGMENTS: usize = 14 + 6;
+use crate::numbers::*;
 
 #[test]
 fn a_known_flow_needs_no_other_lookup_until_the_epoch_ends() {
@@ -73,9 +71,9 @@ fn a_fragment_is_no_packet_of_a_remembered_flow() {
     let Some(mut node) = Node::new() else { return };
     let e = ends(WEB, 40000, API, 80);
     node.from_pod(&frames::tcp(e, SYN));
-    let mut first = frames::tcp(e, ACK);
-    assert_eq!(node.from_pod(&first).action, REDIRECT);
-    first[MORE_FRAGMENTS] |= 0x20;
+    let known = frames::tcp(e, ACK);
+    assert_eq!(node.from_pod(&known).action, REDIRECT);
+    let first = frames::in_part(&known);
     node.drops(names::FROM_POD, &first, Reason::FRAGMENT);
 }
 
@@ -208,13 +206,13 @@ fn the_next_hop_to_another_nodes_pod_is_that_node() {
     let hop = |node: &mut Node, e: Ends| node.conn(e, TCP).expect("a flow").next_hop;
     let leaving = ends(WEB, 40000, REMOTE, 80);
     node.from_pod(&frames::tcp(leaving, SYN));
-    assert_eq!(hop(&mut node, leaving), NODE2.word_v4());
+    assert_eq!(hop(&mut node, leaving), HOP_TO_NODE2);
     let arriving = ends(REMOTE, 40001, WEB, 80);
     node.from_network(&frames::tcp(arriving, SYN));
-    assert_eq!(hop(&mut node, arriving), NODE2.word_v4());
+    assert_eq!(hop(&mut node, arriving), HOP_TO_NODE2);
     let to_node = ends(WEB, 40002, NODE2, 80);
     node.from_pod(&frames::tcp(to_node, SYN));
-    assert_eq!(hop(&mut node, to_node), 0, "the routes know");
+    assert_eq!(hop(&mut node, to_node), HOP_UNKNOWN, "the routes know");
 }
 
 #[test]

@@ -3,11 +3,12 @@
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use naru_ebpf_common::service::{AFFINITY_SHIFT, NODE_PORT};
 use naru_ebpf_common::{
-    Addr, Affinity, AffinityKey, Backend, BackendKey, MemberKey, Port, RangeKey, Service,
+    Addr, Affinity, AffinityKey, Backend, BackendKey, MemberKey, PodAddrs, Port, RangeKey, Service,
     ServiceKey, names,
 };
 
-use crate::node::Node;
+use super::addresses::NODE;
+use super::node::Node;
 
 /// The number of every service port here.
 pub(crate) const ID: u32 = 9;
@@ -58,7 +59,7 @@ impl Node {
             protocol: entry.protocol,
             scope: entry.scope,
         };
-        let node_port = if entry.addr == Addr::ANY_V4 {
+        let node_port = if entry.addr == NODE.any() {
             NODE_PORT
         } else {
             0
@@ -137,20 +138,21 @@ impl Node {
 
     /// Says which pod a network namespace is.
     pub(crate) fn pod_in(&mut self, netns: u64, pod: Addr) {
+        let pod = PodAddrs { v4: pod, v6: pod };
         self.hash(names::NAMESPACES)
             .insert(netns, pod, 0)
             .expect("namespace");
     }
 
-    /// Allows clients of a network, IPv4 prefix length, to the service with ranges.
-    pub(crate) fn range(&mut self, net: Addr, length: u32) {
+    /// Allows clients of a network (its prefix counted from the first of 128 bits) to the service with ranges.
+    pub(crate) fn range(&mut self, (net, length): (Addr, u32)) {
         let key = RangeKey {
             service: ID.to_be(),
             client: net,
         };
         let map = self.map(names::RANGES);
         let mut map: LpmTrie<_, RangeKey, u32> = map.try_into().expect("LPM trie");
-        map.insert(&Key::new(32 + 96 + length, key), 1, 0)
+        map.insert(&Key::new(32 + length, key), 1, 0)
             .expect("range");
     }
 }

@@ -2,10 +2,10 @@
 
 use std::fs::File;
 use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::MutexGuard;
 use std::time::Duration;
 
 use aya::programs::{CgroupAttachMode, Program};
@@ -15,27 +15,22 @@ use naru_ebpf_common::{Addr, ConnectedPeer, SocketKey, SocketPeer, names};
 use nix::sys::socket::getsockopt;
 use nix::{getsockopt_impl, libc, sockopt_impl};
 
-use crate::addresses::{NODE, SERVICE, WEB};
+use super::addresses::*;
+use super::node::{self, Node};
+use super::services::Entry;
 use crate::frames;
-use crate::node::{self, Node};
-use crate::services::Entry;
-
-const LOOPBACK: Addr = Addr::v4([127, 0, 0, 1]);
-
-/// A process is in one cgroup: these tests take turns.
-static TURN: Mutex<()> = Mutex::new(());
 
 /// A node whose cgroup programs see this process.
-struct Sockets {
-    node: Node,
+pub(crate) struct Sockets {
+    pub(crate) node: Node,
     cgroup: PathBuf,
     home: PathBuf,
     _turn: MutexGuard<'static, ()>,
 }
 
 impl Sockets {
-    fn new() -> Option<Self> {
-        let turn = TURN.lock().unwrap_or_else(|e| e.into_inner());
+    pub(crate) fn new() -> Option<Self> {
+        let turn = crate::TURN.lock().unwrap_or_else(|e| e.into_inner());
         let mut node = Node::new()?;
         let (root, home) = cgroup2();
         let cgroup = root.join(format!("naru-test-bpf-{}", std::process::id()));
@@ -106,19 +101,23 @@ fn cgroup2() -> (PathBuf, PathBuf) {
     (root.clone(), root.join(own))
 }
 
-fn service(port: u16) -> SocketAddr {
-    SocketAddr::new(IpAddr::from(SERVICE), port)
+pub(crate) fn at(addr: Addr, port: u16) -> SocketAddr {
+    SocketAddr::new(addr.into(), port)
+}
+
+pub(crate) fn service(port: u16) -> SocketAddr {
+    at(SERVICE, port)
 }
 
 fn udp_server() -> UdpSocket {
-    let server = UdpSocket::bind("127.0.0.1:0").expect("a server");
+    let server = UdpSocket::bind(at(LOOPBACK, 0)).expect("a server");
     server
         .set_read_timeout(Some(Duration::from_secs(2)))
         .expect("timeout");
     server
 }
 
-fn port(addr: std::io::Result<SocketAddr>) -> u16 {
+pub(crate) fn port(addr: std::io::Result<SocketAddr>) -> u16 {
     addr.expect("bound").port()
 }
 
@@ -127,7 +126,7 @@ fn a_connection_to_a_service_meets_its_backend_and_sees_the_service() {
     let Some(mut sockets) = Sockets::new() else {
         return;
     };
-    let server = TcpListener::bind("127.0.0.1:0").expect("a server");
+    let server = TcpListener::bind(at(LOOPBACK, 0)).expect("a server");
     sockets
         .node
         .service(SERVICE, 80, TCP, &[(LOOPBACK, port(server.local_addr()))]);
@@ -146,7 +145,7 @@ fn what_is_remembered_of_a_socket_ends_with_its_last_descriptor() {
     let Some(mut sockets) = Sockets::new() else {
         return;
     };
-    let server = TcpListener::bind("127.0.0.1:0").expect("a server");
+    let server = TcpListener::bind(at(LOOPBACK, 0)).expect("a server");
     let backend = (LOOPBACK, port(server.local_addr()));
     sockets.node.service(SERVICE, 80, TCP, &[backend]);
     let client = TcpStream::connect(service(80)).expect("connected");
@@ -164,12 +163,12 @@ fn a_connection_beyond_what_can_be_remembered_works_and_sees_the_backend() {
     let Some(mut sockets) = Sockets::new() else {
         return;
     };
-    let server = UdpSocket::bind("127.0.0.1:0").expect("a server");
+    let server = UdpSocket::bind(at(LOOPBACK, 0)).expect("a server");
     let backend = server.local_addr().expect("bound");
     let backends = [(LOOPBACK, backend.port())];
     sockets.node.service(SERVICE, 80, UDP, &backends);
     let connect = || {
-        let client = UdpSocket::bind("0.0.0.0:0").expect("a client");
+        let client = UdpSocket::bind(at(NONE, 0)).expect("a client");
         client.connect(service(80)).expect("connected");
         client
     };
@@ -190,13 +189,13 @@ fn a_datagram_socket_connected_anew_to_the_backend_sees_the_backend() {
     let Some(mut sockets) = Sockets::new() else {
         return;
     };
-    let server = UdpSocket::bind("127.0.0.1:0").expect("a server");
+    let server = UdpSocket::bind(at(LOOPBACK, 0)).expect("a server");
     let backend = server.local_addr();
     let number = port(server.local_addr());
     sockets
         .node
         .service(SERVICE, 80, UDP, &[(LOOPBACK, number)]);
-    let client = UdpSocket::bind("0.0.0.0:0").expect("a client");
+    let client = UdpSocket::bind(at(NONE, 0)).expect("a client");
     client.connect(service(80)).expect("connected");
     assert_eq!(client.peer_addr().expect("a peer"), service(80));
     let backend = backend.expect("its address");
@@ -210,7 +209,7 @@ fn a_connected_datagram_socket_is_noted_for_the_daemon() {
         return;
     };
     sockets.node.service(SERVICE, 83, UDP, &[(LOOPBACK, 5353)]);
-    let client = UdpSocket::bind("0.0.0.0:0").expect("a client");
+    let client = UdpSocket::bind(at(NONE, 0)).expect("a client");
     client.connect(service(83)).expect("connected");
     let noted: Vec<_> = {
         let map = sockets.node.hash::<SocketKey, SocketPeer>(names::SOCKETS);
@@ -219,23 +218,6 @@ fn a_connected_datagram_socket_is_noted_for_the_daemon() {
     let (key, asked) = noted.first().expect("an entry");
     assert_eq!((key.addr, key.port.get()), (LOOPBACK, 5353));
     assert_eq!((asked.addr, asked.port.get()), (SERVICE, 83));
-}
-
-#[test]
-fn a_v6_socket_reaches_a_v4_service_by_its_mapped_address() {
-    let Some(mut sockets) = Sockets::new() else {
-        return;
-    };
-    let server = TcpListener::bind("127.0.0.1:0").expect("a server");
-    sockets
-        .node
-        .service(SERVICE, 80, TCP, &[(LOOPBACK, port(server.local_addr()))]);
-    let mapped = match service(80) {
-        SocketAddr::V4(v4) => SocketAddr::new(v4.ip().to_ipv6_mapped().into(), 80),
-        v6 => v6,
-    };
-    let client = TcpStream::connect(mapped).expect("connected");
-    assert_eq!(client.peer_addr().expect("a peer"), mapped);
 }
 
 #[test]
@@ -253,9 +235,9 @@ fn a_node_port_is_reached_at_the_nodes_address() {
     let Some(mut sockets) = Sockets::new() else {
         return;
     };
-    let server = TcpListener::bind("127.0.0.1:0").expect("a server");
+    let server = TcpListener::bind(at(LOOPBACK, 0)).expect("a server");
     sockets.node.service(
-        Addr::ANY_V4,
+        NODE.any(),
         30080,
         TCP,
         &[(LOOPBACK, port(server.local_addr()))],
@@ -291,7 +273,7 @@ fn an_unconnected_socket_keeps_its_backend() {
     let servers = [udp_server(), udp_server()];
     let backends = [0, 1].map(|i: usize| (LOOPBACK, port(servers[i].local_addr())));
     sockets.node.service(SERVICE, 53, UDP, &backends);
-    let client = UdpSocket::bind("127.0.0.1:0").expect("a client");
+    let client = UdpSocket::bind(at(LOOPBACK, 0)).expect("a client");
     for _ in 0..8 {
         client.send_to(b"who", service(53)).expect("sent");
     }
@@ -305,7 +287,7 @@ fn an_unconnected_socket_keeps_its_backend() {
 
 /// Two servers behind a service whose clients keep theirs.
 fn affine(sockets: &mut Sockets, flags: u32) -> [TcpListener; 2] {
-    let servers = [0, 1].map(|_| TcpListener::bind("127.0.0.1:0").expect("a server"));
+    let servers = [0, 1].map(|_| TcpListener::bind(at(LOOPBACK, 0)).expect("a server"));
     let backends = [0, 1].map(|i: usize| (LOOPBACK, port(servers[i].local_addr())));
     sockets.node.entry(&Entry {
         addr: SERVICE,
@@ -333,7 +315,7 @@ sockopt_impl!(
 
 /// The number of this thread's network namespace.
 fn netns_cookie() -> u64 {
-    let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    let socket = UdpSocket::bind(at(LOOPBACK, 0)).expect("a socket");
     getsockopt(&socket, NetnsCookie).expect("a cookie")
 }
 
@@ -393,7 +375,7 @@ fn who_is_in_no_source_range_is_refused_at_the_socket() {
     let _servers = affine(&mut sockets, RANGED);
     let error = TcpStream::connect(service(82)).expect_err("refused");
     assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
-    sockets.node.range(NODE, 32);
+    sockets.node.range((NODE, 128));
     TcpStream::connect(service(82)).expect("connected");
 }
 
@@ -402,9 +384,9 @@ fn other_addresses_are_left_alone() {
     let Some(_sockets) = Sockets::new() else {
         return;
     };
-    let server = TcpListener::bind("127.0.0.1:0").expect("a server");
+    let server = TcpListener::bind(at(LOOPBACK, 0)).expect("a server");
     let addr = server.local_addr().expect("bound");
     let client = TcpStream::connect(addr).expect("connected");
     assert_eq!(client.peer_addr().expect("a peer"), addr);
-    assert_eq!(addr.ip(), Ipv4Addr::LOCALHOST);
+    assert_eq!(addr.ip(), IpAddr::from(LOOPBACK));
 }

@@ -3,9 +3,10 @@
 use naru_ebpf_common::protocol::{ACK, SYN};
 use naru_ebpf_common::{Reason, names, policy};
 
-use crate::addresses::*;
+use super::addresses::*;
+use super::node::{Node, PASS};
 use crate::frames::{self, ends};
-use crate::node::{Node, PASS};
+use crate::numbers::*;
 
 #[test]
 fn the_node_always_reaches_its_pods() {

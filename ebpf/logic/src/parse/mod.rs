@@ -1,10 +1,14 @@
-//! Headers: from bytes to a [`Packet`], IPv4 (RFC 791), TCP (RFC 9293), UDP (RFC 768), ICMP (RFC 792).
+//! Headers: from bytes to a [`Packet`]. Here what both families share: Ethernet, TCP (RFC 9293), UDP
+//! (RFC 768).
 //!
 //! Generic over how bytes are read, because the kernel checks bounds against the packet's end and
 //! the host against a slice. Fragments are refused: without its ports a fragment can't be judged,
 //! and pods and uplink share one MTU, so none is made inside the cluster.
 
-use naru_ebpf_common::{Addr, Port, Reason, protocol};
+mod ipv4;
+mod ipv6;
+
+use naru_ebpf_common::{Port, Reason, protocol};
 
 use crate::{Packet, Segment};
 
@@ -19,18 +23,21 @@ pub const IPV6: u16 = 0x86dd;
 /// Ethertype of ARP.
 pub const ARP: u16 = 0x0806;
 
-/// More fragments follow, or an offset.
-const FRAGMENT_BITS: u16 = 0x3fff;
-const ICMP_ECHO_REPLY: u8 = 0;
-const ICMP_UNREACHABLE: u8 = 3;
-const ICMP_ECHO: u8 = 8;
-const ICMP_TIME_EXCEEDED: u8 = 11;
-const ICMP_PARAMETER: u8 = 12;
-/// Bytes of an ICMP header; the embedded packet follows.
+/// Bytes of an ICMP header, of either family; the embedded packet follows.
 pub const ICMP_LEN: usize = 8;
 /// Bytes of an IPv4 header without options.
 pub const IPV4_LEN: usize = 20;
 pub(crate) const IPV4_WORDS: usize = 5;
+/// Bytes of an IPv6 header without extensions.
+pub const IPV6_LEN: usize = 40;
+/// Words of an IPv6 address.
+pub(crate) const IPV6_ADDR_WORDS: usize = 4;
+/// Offset of the source in an IPv6 header; the destination follows.
+pub(crate) const IPV6_SRC: usize = 8;
+/// ICMP type of an answered echo (RFC 792).
+pub(crate) const ECHO_REPLY: u8 = 0;
+/// ICMPv6 type of an answered echo (RFC 4443).
+pub(crate) const ECHO_REPLY_V6: u8 = 129;
 /// Words of a TCP header without options.
 pub(crate) const TCP_WORDS: usize = 5;
 
@@ -50,7 +57,8 @@ pub trait Frame {
 pub enum Other {
     /// ARP.
     Arp,
-    /// Neighbour discovery (RFC 4861).
+    /// Neighbour discovery (RFC 4861) or multicast listener discovery (RFC 3810): matters of the
+    /// link.
     NeighbourDiscovery,
     /// To be dropped for this reason.
     Drop(Reason),
@@ -104,49 +112,10 @@ fn malformed<T>(value: Option<T>) -> Result<T, Other> {
 pub fn ethernet<F: Frame>(frame: &F, p: &mut Packet) -> Result<(), Other> {
     p.len = frame.bytes().saturating_sub(ETH_LEN as u32);
     match u16::from_be(malformed(frame.half(ETHERTYPE))?) {
-        IPV4 => ipv4(frame, p),
-        IPV6 => Err(ipv6(frame)),
+        IPV4 => ipv4::packet(frame, p),
+        IPV6 => ipv6::packet(frame, p),
         ARP => Err(Other::Arp),
         _ => Err(Other::Drop(Reason::NOT_IP)),
-    }
-}
-
-/// IPv6 is not forwarded yet; neighbour discovery has to work all the same.
-#[inline(always)]
-fn ipv6<F: Frame>(frame: &F) -> Other {
-    let next = frame.half(ETH_LEN + 6).map(|h| h.to_ne_bytes()[0]);
-    let kind = frame.half(ETH_LEN + 40).map(|h| h.to_ne_bytes()[0]);
-    match (next, kind) {
-        (Some(protocol::ICMPV6), Some(133..=137)) => Other::NeighbourDiscovery,
-        _ => Other::Drop(Reason::IPV6_UNSUPPORTED),
-    }
-}
-
-#[inline(always)]
-fn ipv4<F: Frame>(frame: &F, p: &mut Packet) -> Result<(), Other> {
-    let header: [u32; IPV4_WORDS] = malformed(frame.words(ETH_LEN))?;
-    let [version_and_len, _, len_high, len_low] = header[0].to_ne_bytes();
-    let [.., fragment_high, fragment_low] = header[1].to_ne_bytes();
-    let header_len = usize::from(version_and_len & 0x0f) * 4;
-    p.src = Addr::v4_word(header[3]);
-    p.dst = Addr::v4_word(header[4]);
-    p.protocol = header[2].to_ne_bytes()[1];
-    if version_and_len >> 4 != 4 || header_len < IPV4_LEN {
-        return Err(Other::Drop(Reason::MALFORMED));
-    }
-    if u16::from_be_bytes([fragment_high, fragment_low]) & FRAGMENT_BITS != 0 {
-        return Err(Other::Drop(Reason::FRAGMENT));
-    }
-    let l4 = ETH_LEN + header_len;
-    p.l4_offset = l4 as u16;
-    match p.protocol {
-        protocol::TCP => {
-            let len = usize::from(u16::from_be_bytes([len_high, len_low]));
-            tcp(frame, p, l4, len.wrapping_sub(header_len) as u32)
-        }
-        protocol::UDP => udp(frame, p, l4),
-        protocol::ICMP => icmp(frame, p, l4),
-        _ => Err(Other::Drop(Reason::PROTOCOL_UNSUPPORTED)),
     }
 }
 
@@ -164,6 +133,25 @@ pub(crate) fn ports(word: u32) -> (Port, Port) {
 #[inline(always)]
 fn identifier(word: u32) -> Port {
     ports(word).0
+}
+
+/// The header of TCP, UDP or ICMP (of either family) at `l4`; `len` are its bytes with all that
+/// follows, as the IP header tells them.
+#[inline(always)]
+fn transport<F: Frame>(
+    frame: &F,
+    p: &mut Packet,
+    l4: usize,
+    len: u32,
+    icmp: impl FnOnce(&F, &mut Packet, usize) -> Result<(), Other>,
+) -> Result<(), Other> {
+    p.l4_offset = l4 as u16;
+    match p.protocol {
+        protocol::TCP => tcp(frame, p, l4, len),
+        protocol::UDP => udp(frame, p, l4),
+        protocol::ICMP | protocol::ICMPV6 => icmp(frame, p, l4),
+        _ => Err(Other::Drop(Reason::PROTOCOL_UNSUPPORTED)),
+    }
 }
 
 #[inline(always)]
@@ -202,42 +190,22 @@ pub(crate) fn segment(header: &[u32; TCP_WORDS], segment_len: u32) -> Segment {
     segment
 }
 
+/// An echo, whose identifier stands for both ports.
 #[inline(always)]
-fn icmp<F: Frame>(frame: &F, p: &mut Packet, l4: usize) -> Result<(), Other> {
-    let header: [u32; 2] = malformed(frame.words(l4))?;
-    p.icmp_type = header[0].to_ne_bytes()[0];
-    match p.icmp_type {
-        ICMP_ECHO | ICMP_ECHO_REPLY => {
-            p.src_port = identifier(header[1]);
-            p.dst_port = p.src_port;
-            Ok(())
-        }
-        ICMP_UNREACHABLE | ICMP_TIME_EXCEEDED | ICMP_PARAMETER => embedded(frame, p, l4 + ICMP_LEN),
-        _ => Err(Other::Drop(Reason::PROTOCOL_UNSUPPORTED)),
-    }
+fn echo(p: &mut Packet, second_word: u32) {
+    p.src_port = identifier(second_word);
+    p.dst_port = p.src_port;
 }
 
-/// An ICMP error stands for an answer to the packet that it embeds.
+/// The first two words after the IP header that an ICMP error embeds: the ports of the packet that
+/// it is about, seen from who answers.
 #[inline(always)]
-fn embedded<F: Frame>(frame: &F, p: &mut Packet, inner: usize) -> Result<(), Other> {
-    let header: [u32; IPV4_WORDS] = malformed(frame.words(inner))?;
-    let ends: [u32; 2] = malformed(frame.words(inner + IPV4_LEN))?;
-    let (receiver, sent_to) = (Addr::v4_word(header[3]), Addr::v4_word(header[4]));
-    // Options in the embedded header would move its ports; nobody here sends any.
-    if header[0].to_ne_bytes()[0] != 0x45 || receiver != p.dst {
-        return Err(Other::Drop(Reason::ICMP_UNRELATED));
-    }
-    p.foreign_sender = u8::from(p.src != sent_to);
-    p.related = 1;
-    p.src = sent_to;
-    p.protocol = header[2].to_ne_bytes()[1];
+fn embedded_ends(p: &mut Packet, words: [u32; 2]) {
     if p.is_icmp() {
-        p.src_port = identifier(ends[1]);
-        p.dst_port = p.src_port;
+        echo(p, words[1]);
     } else {
-        (p.dst_port, p.src_port) = ports(ends[0]);
+        (p.dst_port, p.src_port) = ports(words[0]);
     }
-    Ok(())
 }
 
 #[cfg(test)]
