@@ -10,6 +10,8 @@
 //! On a kernel or for a user that may not load eBPF the tests print a line that begins with `SKIP`
 //! and the reason, and only then.
 
+#![allow(clippy::duplicate_mod, reason = "tables that run in both families")]
+
 mod frames;
 mod numbers;
 mod objects;
