@@ -39,6 +39,11 @@ pub mod defaults {
     pub const SCHEDULER: &str = "default-scheduler";
     /// Name of the IngressClass that the nodes serve.
     pub const INGRESS_CLASS: &str = "naru";
+    /// The `loadBalancerClass` of Services that get their address from an AddressPool; those that
+    /// name none do, too.
+    pub const LOAD_BALANCER_CLASS: &str = "naru.dev/address-pool";
+    /// UDP port on which nodes tell each other which load balancer addresses they announce.
+    pub const ANNOUNCE_PORT: u16 = 10254;
 }
 
 /// Namespaces that exist from the start.
@@ -93,6 +98,8 @@ pub mod labels {
     pub const K8S_APP: &str = "k8s-app";
     /// Value of [`K8S_APP`] of the cluster DNS.
     pub const KUBE_DNS: &str = "kube-dns";
+    /// Keeps a node from announcing addresses of load balancers.
+    pub const NO_LOAD_BALANCERS: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
     /// Value of [`APP_NAME`] of the ingress proxy in policies.
     pub const NARU_INGRESS: &str = "naru-ingress";
 }
@@ -115,6 +122,10 @@ pub mod annotations {
     pub const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
     /// Marks the IngressClass of Ingresses that name none.
     pub const DEFAULT_INGRESS_CLASS: &str = "ingressclass.kubernetes.io/is-default-class";
+    /// Addresses that a load balancer should have, separated by commas.
+    pub const LOAD_BALANCER_ADDRESSES: &str = "naru.dev/load-balancer-addresses";
+    /// The AddressPool that a load balancer's addresses should come from.
+    pub const ADDRESS_POOL: &str = "naru.dev/address-pool";
     /// Time of the last change that led to Endpoints.
     pub const LAST_CHANGE: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 }

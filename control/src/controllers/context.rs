@@ -1,5 +1,6 @@
 //! What every controller is given: settings, caches, a writer and a recorder.
 
+use super::balancers::pool::AddressPool;
 use super::range::Ipv4Range;
 use super::runtime::{Recorder, Start, Store, Writer};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
@@ -50,6 +51,8 @@ pub struct Caches {
     pub replicasets: Arc<Store<ReplicaSet>>,
     /// Deployments.
     pub deployments: Arc<Store<Deployment>>,
+    /// Pools of addresses for load balancers.
+    pub pools: Arc<Store<AddressPool>>,
 }
 
 impl Caches {
@@ -66,6 +69,7 @@ impl Caches {
             slices: Arc::default(),
             replicasets: Arc::default(),
             deployments: Arc::default(),
+            pools: Arc::default(),
         }
     }
 
@@ -86,6 +90,7 @@ impl Caches {
         start.follow(&self.slices, all());
         start.follow(&self.replicasets, all());
         start.follow(&self.deployments, all());
+        start.follow(&self.pools, all());
     }
 }
 

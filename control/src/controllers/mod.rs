@@ -7,6 +7,7 @@
 
 pub mod runtime;
 
+pub mod balancers;
 pub mod context;
 pub mod deployment;
 pub mod endpoints;
@@ -39,6 +40,7 @@ pub async fn run(client: Client, config: Config, shutdown: CancellationToken) {
     let terminator = namespaces::Terminator::new(context.clone());
     let collector = gc::Collector::new(context.clone());
     let deployments = deployment::Controller::new(context.clone());
+    let balancers = balancers::Controller::new(context.clone());
 
     collector.follow(start.watches());
     context.caches.follow(&mut start);
@@ -53,6 +55,7 @@ pub async fn run(client: Client, config: Config, shutdown: CancellationToken) {
     running.spawn(furnisher);
     running.spawn(terminator);
     running.spawn(collector);
+    running.spawn(balancers);
     tracing::info!("controllers running");
     running.finish().await;
 }

@@ -19,6 +19,7 @@ mod discovery;
 mod events;
 mod flowcontrol;
 pub mod kind;
+mod naru;
 mod networking;
 mod node;
 mod pod_spec;
@@ -98,6 +99,7 @@ pub static KINDS: &[&Kind] = &[
     &admissionregistration::validating_webhook_configuration::KIND,
     &apiextensions::custom_resource_definition::KIND,
     &apiregistration::api_service::KIND,
+    &naru::address_pool::KIND,
 ];
 
 /// The kind of that group, version and name.

@@ -22,7 +22,8 @@ use std::sync::LazyLock;
 pub(super) const PREFIX: &str = "io.k8s.";
 
 /// The text of the table.
-pub(super) const SOURCE: &str = include_str!("kubernetes.table");
+pub(super) const SOURCE: &str =
+    concat!(include_str!("kubernetes.table"), include_str!("naru.table"));
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| parse(SOURCE));
 
