@@ -54,6 +54,7 @@ fn run(input: &[u8]) -> Result<Option<Value>, CniError> {
     }
     let config = NetworkConfig::parse(input)?;
     supported(command, config.version)?;
+    complete(command, &config)?;
     let invocation = Invocation::from_env(command, |name| std::env::var(name).ok())?;
     let request = Request {
         command,
@@ -90,6 +91,24 @@ fn supported(command: Command, version: Version) -> Result<(), CniError> {
         since.as_str()
     );
     Err(CniError::new(code::INCOMPATIBLE_VERSION, msg))
+}
+
+/// What a command needs beside its environment, and what it can't be given.
+fn complete(command: Command, config: &NetworkConfig) -> Result<(), CniError> {
+    let fault = match command {
+        Command::Add if config.previous.is_some() => {
+            "field \"prevResult\": this plugin makes the pod's interface, and stands first in a list"
+        }
+        Command::Check if config.previous.is_none() => {
+            "field \"prevResult\" is missing: there is nothing to compare with"
+        }
+        // To take an absent list for an empty one would detach everything.
+        Command::Gc if config.valid_attachments.is_none() => {
+            "field \"cni.dev/valid-attachments\" is missing"
+        }
+        _ => return Ok(()),
+    };
+    Err(CniError::new(code::INVALID_CONFIG, fault))
 }
 
 fn versions(input: &[u8]) -> Value {

@@ -7,6 +7,7 @@ use ipnet::{IpNet, Ipv4Net};
 use naru_node_api::cni::{
     AddResult, Attachment, CniError, Command, Interface, IpConfig, Reply, Request, Route, code,
 };
+use serde_json::Value;
 
 use crate::Shared;
 use crate::ipam::{IpamError, Lease, LeaseKey, PodRef};
@@ -114,18 +115,11 @@ async fn check(
     };
     let mut faults = network.check(key).await;
     let previous = request.config.previous.as_ref();
-    let listed = previous
-        .and_then(|result| result["ips"].as_array())
-        .into_iter()
-        .flatten();
-    let addresses: Vec<_> = listed.filter_map(|ip| ip["address"].as_str()).collect();
-    let own = format!("{}/32", lease.address);
-    if !addresses.is_empty() && !addresses.contains(&own.as_str()) {
-        faults.push(format!(
-            "the result of the ADD names {}, the lease {own}",
-            addresses.join(", ")
-        ));
-    }
+    faults.extend(
+        previous
+            .into_iter()
+            .flat_map(|previous| differences(previous, &lease)),
+    );
     if faults.is_empty() {
         return Ok(Reply::Done);
     }
@@ -133,6 +127,40 @@ async fn check(
         CniError::new(code::ATTACHMENT_CHANGED, "the attachment has changed")
             .with_details(faults.join("; ")),
     )
+}
+
+/// Where the result that the runtime kept says something else about the pod's interface than the
+/// lease does. What other plugins of the list have added is theirs to check.
+fn differences(previous: &Value, lease: &Lease) -> Vec<String> {
+    let list = |field: &str| previous[field].as_array().into_iter().flatten();
+    let mut faults = Vec::new();
+    let addresses: Vec<_> = list("ips")
+        .filter_map(|ip| ip["address"].as_str())
+        .collect();
+    let own = format!("{}/32", lease.address);
+    if !addresses.contains(&own.as_str()) {
+        let listed = addresses.join(", ");
+        faults.push(format!(
+            "the result of the ADD names [{listed}], the lease {own}"
+        ));
+    }
+    let inside = |link: &&Value| !link["sandbox"].as_str().unwrap_or_default().is_empty();
+    let mut links = list("interfaces").filter(inside);
+    let mac = lease.pod_mac.to_string();
+    match links.find(|link| link["name"] == lease.key.ifname.as_str()) {
+        None => faults.push(format!(
+            "the result of the ADD names no {}",
+            lease.key.ifname
+        )),
+        Some(link) if link["mac"].as_str() != Some(&mac) => {
+            faults.push(format!(
+                "the result of the ADD names {}, the lease {mac}",
+                link["mac"]
+            ));
+        }
+        Some(_) => {}
+    }
+    faults
 }
 
 async fn gc(network: &Arc<Network>, valid: &[Attachment]) -> Result<Reply, CniError> {
@@ -186,5 +214,34 @@ fn failed(error: AttachError) -> CniError {
         error
     } else {
         error.with_details(details)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_result_of_an_add_agrees_with_its_lease_and_no_other() {
+        let key = LeaseKey {
+            sandbox: "a".to_owned(),
+            ifname: "eth0".to_owned(),
+        };
+        let lease = Lease::for_test(&key, [10, 244, 0, 2].into());
+        let good = result(&lease, 1500).render(naru_node_api::cni::Version::NEWEST);
+        assert!(differences(&good, &lease).is_empty());
+        for (pointer, odd) in [
+            ("/ips/0/address", json!("10.244.0.3/32")),
+            ("/ips", json!([])),
+            ("/interfaces/1/mac", json!("02:00:00:00:00:09")),
+            ("/interfaces/1/name", json!("eth1")),
+            ("/interfaces", json!(null)),
+        ] {
+            let mut bad = good.clone();
+            *bad.pointer_mut(pointer).expect(pointer) = odd;
+            assert_eq!(differences(&bad, &lease).len(), 1, "{pointer}");
+        }
     }
 }

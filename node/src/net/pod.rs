@@ -119,28 +119,37 @@ impl PodLink {
             Ok(_) => {}
             Err(error) => faults.push(error.to_string()),
         }
-        match self.pod_addresses().await {
-            Ok(addresses) if !addresses.contains(&self.address) => {
-                faults.push(format!(
-                    "{} has lost the address {}",
-                    self.ifname, self.address
-                ));
-            }
-            Ok(_) => {}
+        match self.faults_inside().await {
+            Ok(inside) => faults.extend(inside),
             Err(error) => faults.push(error.to_string()),
         }
         faults
     }
 
-    async fn pod_addresses(&self) -> Result<Vec<Ipv4Addr>, NetError> {
+    async fn faults_inside(&self) -> Result<Vec<String>, NetError> {
         let (pod, ()) = Netlink::inside(&self.netns, || Ok(())).await?;
-        let link = pod.link(&self.ifname).await?.index;
-        let all = pod.addresses().await?;
-        Ok(all
-            .into_iter()
-            .filter(|(index, _)| *index == link)
-            .map(|(_, address)| address)
-            .collect())
+        let link = pod.link(&self.ifname).await?;
+        let addresses = pod.addresses().await?;
+        let routes = pod.gateway_routes(link.index).await?;
+        let has_route = |route: &Route| route.to.prefix_len() == 0 && route.via == Some(GATEWAY);
+        let name = &self.ifname;
+        let looks = [
+            (link.up, format!("{name} is down")),
+            (
+                link.mac == self.pod_mac,
+                format!("{name} has the MAC address {}", link.mac),
+            ),
+            (
+                addresses.contains(&(link.index, self.address)),
+                format!("{name} has lost the address {}", self.address),
+            ),
+            (
+                !link.up || routes.iter().any(has_route),
+                format!("{name} has lost the default route"),
+            ),
+        ];
+        let wrong = looks.into_iter().filter(|(good, _)| !good);
+        Ok(wrong.map(|(_, fault)| fault).collect())
     }
 }
 

@@ -108,6 +108,8 @@ pub struct Node {
     pub dir: PathBuf,
     /// Its cgroup2 directory.
     pub cgroup: PathBuf,
+    /// More of its command line.
+    pub flags: Vec<String>,
     daemon: Option<Child>,
 }
 
@@ -135,12 +137,20 @@ impl Node {
             netns,
             dir,
             cgroup,
+            flags: Vec::new(),
             daemon: None,
         }
     }
 
     /// Starts the daemon and waits until the CNI plugin says that it is ready.
     pub fn start(&mut self, plugin: &Path) {
+        self.launch();
+        let ready = || pod::call(plugin, &self.socket(), "STATUS", "", None).0;
+        wait_for("the daemon's network", Duration::from_secs(60), ready);
+    }
+
+    /// Starts the daemon.
+    pub fn launch(&mut self) {
         let log = File::options()
             .create(true)
             .append(true)
@@ -164,14 +174,13 @@ impl Node {
         daemon.args(["--run-dir", &path("run"), "--bpffs", &path("bpffs")]);
         daemon
             .args(["--cri-socket", &path("none.sock"), "--cgroup"])
-            .arg(&self.cgroup);
+            .arg(&self.cgroup)
+            .args(&self.flags);
         daemon
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a log"))
             .stderr(log);
         self.daemon = Some(daemon.spawn().expect("the daemon starts"));
-        let ready = || pod::call(plugin, &self.socket(), "STATUS", "", None).0;
-        wait_for("the daemon's network", Duration::from_secs(60), ready);
     }
 
     /// Ends the daemon as a crash would.

@@ -18,6 +18,8 @@ pub struct Pod {
     pub netns: Netns,
     /// Its address.
     pub address: String,
+    /// What the ADD printed.
+    pub result: Value,
     sandbox: String,
     socket: PathBuf,
     plugin: PathBuf,
@@ -31,12 +33,16 @@ pub fn call(
     sandbox: &str,
     pod: Option<(&str, &Path)>,
 ) -> (bool, Value) {
-    let config =
-        json!({"cniVersion": "1.1.0", "name": "naru", "type": "naru-cni", "socket": socket});
-    call_with(plugin, &config, command, sandbox, pod)
+    call_with(plugin, &config(socket), command, sandbox, pod)
 }
 
-/// Calls the plugin with a configuration.
+/// The configuration of a node.
+pub fn config(socket: &Path) -> Value {
+    json!({"cniVersion": "1.1.0", "name": "naru", "type": "naru-cni", "socket": socket})
+}
+
+/// Calls the plugin with a configuration. A pod is of the namespace `shop` unless its name is
+/// written `NAMESPACE/NAME`.
 pub fn call_with(
     plugin: &Path,
     config: &Value,
@@ -51,7 +57,8 @@ pub fn call_with(
         .env("CNI_CONTAINERID", sandbox);
     process.env("CNI_IFNAME", if sandbox.is_empty() { "" } else { "eth0" });
     if let Some((name, netns)) = pod {
-        let args = format!("IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME={name}");
+        let (space, name) = name.split_once('/').unwrap_or(("shop", name));
+        let args = format!("IgnoreUnknown=1;K8S_POD_NAMESPACE={space};K8S_POD_NAME={name}");
         process.env("CNI_NETNS", netns).env("CNI_ARGS", args);
     }
     let mut process = process
@@ -76,6 +83,11 @@ pub fn call_with(
 impl Pod {
     /// Attaches a pod of the API to a node.
     pub fn add(plugin: &Path, node: &Node, fixture: &str, name: &str) -> Self {
+        Self::add_in(plugin, node, fixture, "shop", name)
+    }
+
+    /// Attaches a pod of any namespace of the API to a node.
+    pub fn add_in(plugin: &Path, node: &Node, fixture: &str, space: &str, name: &str) -> Self {
         let netns = Netns::new(&format!("nt-{fixture}-p-{name}"));
         let sandbox = format!("{fixture}{name}");
         let (added, result) = call(
@@ -83,7 +95,7 @@ impl Pod {
             &node.socket(),
             "ADD",
             &sandbox,
-            Some((name, &netns.path())),
+            Some((&format!("{space}/{name}"), &netns.path())),
         );
         assert!(added, "ADD {name}: {result}");
         let address = result["ips"][0]["address"].as_str().expect("an address");
@@ -92,22 +104,23 @@ impl Pod {
             name: name.into(),
             netns,
             address,
+            result,
             sandbox,
             socket: node.socket(),
             plugin: plugin.into(),
         }
     }
 
-    /// Calls the plugin about this pod.
+    /// Calls the plugin about this pod as a runtime does, with the result of the ADD where the
+    /// specification wants it.
     pub fn cni(&self, command: &str) -> (bool, Value) {
-        let pod = Some((self.name.as_str(), self.netns.path()));
-        call(
-            &self.plugin,
-            &self.socket,
-            command,
-            &self.sandbox,
-            pod.as_ref().map(|(n, p)| (*n, p.as_path())),
-        )
+        let mut config = config(&self.socket);
+        if command != "ADD" {
+            config["prevResult"] = self.result.clone();
+        }
+        let path = self.netns.path();
+        let pod = Some((self.name.as_str(), path.as_path()));
+        call_with(&self.plugin, &config, command, &self.sandbox, pod)
     }
 
     /// Answers every connection to a port: echoes each byte, after the pod's name and a newline.
