@@ -18,7 +18,7 @@ use super::kubectl::Kubectl;
 use super::layout::{Layout, node_name};
 use super::ledger::Ledger;
 use super::process::{Launch, Process, enter};
-use super::{mounts, network, outside, wait};
+use super::{mounts, network, outside, readiness, wait};
 
 const CONTROL_LIMIT: Duration = Duration::from_secs(20);
 const READY_LIMIT: Duration = Duration::from_secs(60);
@@ -321,16 +321,19 @@ impl Cluster {
     /// Waits until every node is Ready.
     ///
     /// # Errors
-    /// When one is not in time, or its daemon ends.
+    /// When one is not in time, or its daemon ends; at once when one takes no pods.
     pub fn wait_ready(&self) -> Result<()> {
         let kubectl = self.kubectl();
-        let path = r#".items[*].status.conditions[?(@.type=="Ready")].status"#;
         let wanted = self.nodes().count();
         wait::until("every node to be Ready", READY_LIMIT, || {
             self.all_daemons_run()?;
-            let states = kubectl.field(&["nodes"], path)?;
-            Ok((states.split(' ').filter(|s| *s == "True").count() == wanted).then_some(()))
+            let ready = readiness::ready(&kubectl.json(&["get", "nodes"])?);
+            Ok(match ready {
+                Ok(ready) => (ready == wanted).then_some(Ok(())),
+                Err(error) => Some(Err(error)),
+            })
         })
+        .and_then(|settled| settled)
         .map_err(|e| self.with_logs(e, &self.nodes().map(node_process).collect::<Vec<_>>()))?;
         self.say(&format!("{wanted} nodes are Ready"));
         Ok(())

@@ -25,6 +25,7 @@ pub mod mounts;
 pub mod network;
 pub mod outside;
 pub mod process;
+pub mod readiness;
 pub mod run;
 pub mod wait;
 
