@@ -1,0 +1,299 @@
+//! What NetworkPolicies mean, read off their JSON in the plainest way: no classes, no tables, no
+//! order of evaluation. The daemon's compiler and this file share nothing but the specification.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use serde_json::Value;
+
+/// The namespaces; each is labelled `ns=NAME`.
+pub(crate) const NAMESPACES: [&str; 3] = ["x", "y", "z"];
+/// The ports on which every pod serves, by TCP and by UDP.
+pub(crate) const PORTS: [u16; 2] = [80, 81];
+
+/// A pod.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    pub(crate) name: String,
+    pub(crate) namespace: String,
+    pub(crate) address: Ipv4Addr,
+    labels: Value,
+    ports: Value,
+}
+
+impl Target {
+    /// Reads a pod of the API.
+    pub(crate) fn read(pod: &Value) -> Self {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        Self {
+            name: text(&pod["metadata"]["name"]),
+            namespace: text(&pod["metadata"]["namespace"]),
+            address: text(&pod["status"]["podIPs"][0]["ip"])
+                .parse()
+                .expect("an address"),
+            labels: pod["metadata"]["labels"].clone(),
+            ports: pod["spec"]["containers"][0]["ports"].clone(),
+        }
+    }
+
+    /// The number that the pod gives to a port's name.
+    fn named(&self, name: &str, udp: bool) -> Option<u16> {
+        let mut ports = self.ports.as_array()?.iter();
+        let found = ports.find(|port| port["name"] == name && is_udp(port) == udp)?;
+        u16::try_from(found["containerPort"].as_u64()?).ok()
+    }
+}
+
+/// One question of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Row {
+    pub(crate) from: usize,
+    pub(crate) to: usize,
+    pub(crate) port: u16,
+    pub(crate) udp: bool,
+}
+
+impl Row {
+    pub(crate) fn protocol(&self) -> &'static str {
+        if self.udp { "UDP" } else { "TCP" }
+    }
+}
+
+/// All pods.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct World {
+    pub(crate) pods: Vec<Target>,
+}
+
+impl World {
+    /// Every row and whether it is allowed.
+    pub(crate) fn table(&self, policies: &[Value]) -> BTreeMap<Row, bool> {
+        let mut table = BTreeMap::new();
+        let count = self.pods.len();
+        for (from, to) in (0..count).flat_map(|from| (0..count).map(move |to| (from, to))) {
+            for (port, udp) in PORTS
+                .into_iter()
+                .flat_map(|port| [(port, false), (port, true)])
+            {
+                let row = Row {
+                    from,
+                    to,
+                    port,
+                    udp,
+                };
+                if from != to {
+                    table.insert(row, self.allows(policies, row));
+                }
+            }
+        }
+        table
+    }
+
+    fn allows(&self, policies: &[Value], row: Row) -> bool {
+        let (from, to) = (&self.pods[row.from], &self.pods[row.to]);
+        direction(policies, "Egress", from, to, to, row)
+            && direction(policies, "Ingress", to, from, to, row)
+    }
+}
+
+/// Whether the policies of one direction let `pod` talk with `peer`; `server` is who is called.
+fn direction(
+    policies: &[Value],
+    kind: &str,
+    pod: &Target,
+    peer: &Target,
+    server: &Target,
+    row: Row,
+) -> bool {
+    let isolating: Vec<_> = policies
+        .iter()
+        .filter(|policy| isolates(policy, kind, pod))
+        .collect();
+    let (rules, peers) = if kind == "Egress" {
+        ("egress", "to")
+    } else {
+        ("ingress", "from")
+    };
+    isolating.is_empty()
+        || isolating.iter().any(|policy| {
+            each(&policy["spec"][rules]).any(|rule| {
+                let peer_fits = is_empty(&rule[peers])
+                    || each(&rule[peers]).any(|one| is_peer(one, policy, peer));
+                let port_fits = is_empty(&rule["ports"])
+                    || each(&rule["ports"]).any(|one| is_port(one, server, row));
+                peer_fits && port_fits
+            })
+        })
+}
+
+fn each(list: &Value) -> impl Iterator<Item = &Value> {
+    list.as_array().into_iter().flatten()
+}
+
+fn is_empty(list: &Value) -> bool {
+    list.as_array().is_none_or(Vec::is_empty)
+}
+
+fn isolates(policy: &Value, kind: &str, pod: &Target) -> bool {
+    let types = &policy["spec"]["policyTypes"];
+    let of_kind = match kind {
+        _ if !is_empty(types) => each(types).any(|one| one == kind),
+        "Ingress" => true,
+        _ => !is_empty(&policy["spec"]["egress"]),
+    };
+    of_kind
+        && policy["metadata"]["namespace"] == pod.namespace.as_str()
+        && selects(&policy["spec"]["podSelector"], &pod.labels)
+}
+
+fn is_peer(peer: &Value, policy: &Value, pod: &Target) -> bool {
+    if let Some(block) = peer.get("ipBlock") {
+        let within = |cidr: &Value| in_network(cidr.as_str().unwrap_or_default(), pod.address);
+        return within(&block["cidr"]) && !each(&block["except"]).any(within);
+    }
+    let namespace = match peer.get("namespaceSelector") {
+        None => policy["metadata"]["namespace"] == pod.namespace.as_str(),
+        Some(selector) => {
+            let labels = serde_json::json!({"ns": pod.namespace, "kubernetes.io/metadata.name": pod.namespace});
+            selects(selector, &labels)
+        }
+    };
+    namespace
+        && peer
+            .get("podSelector")
+            .is_none_or(|selector| selects(selector, &pod.labels))
+}
+
+fn in_network(cidr: &str, address: Ipv4Addr) -> bool {
+    let (network, length) = cidr.split_once('/').expect("a CIDR");
+    let network = u32::from(network.parse::<Ipv4Addr>().expect("an address"));
+    let host_bits = 32 - length.parse::<u32>().expect("a length");
+    (u64::from(network) >> host_bits) == (u64::from(u32::from(address)) >> host_bits)
+}
+
+fn is_udp(port: &Value) -> bool {
+    port["protocol"] == "UDP"
+}
+
+fn is_port(port: &Value, server: &Target, row: Row) -> bool {
+    if is_udp(port) != row.udp {
+        return false;
+    }
+    match &port["port"] {
+        Value::Null => true,
+        Value::String(name) => server.named(name, row.udp) == Some(row.port),
+        number => {
+            let first = number.as_u64().expect("a number");
+            let last = port["endPort"].as_u64().unwrap_or(first);
+            (first..=last).contains(&u64::from(row.port))
+        }
+    }
+}
+
+fn selects(selector: &Value, labels: &Value) -> bool {
+    let pairs = selector["matchLabels"].as_object().into_iter().flatten();
+    let mut expressions = each(&selector["matchExpressions"]);
+    pairs
+        .into_iter()
+        .all(|(key, value)| labels.get(key) == Some(value))
+        && expressions.all(|expression| {
+            let found = labels.get(expression["key"].as_str().unwrap_or_default());
+            let listed = || each(&expression["values"]).any(|value| Some(value) == found);
+            match expression["operator"].as_str() {
+                Some("In") => listed(),
+                Some("NotIn") => !listed(),
+                Some("Exists") => found.is_some(),
+                Some("DoesNotExist") => found.is_none(),
+                other => panic!("operator {other:?}"),
+            }
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn world() -> World {
+        let pod = |name: &str, namespace: &str, host: u8| {
+            Target::read(
+                &json!({"metadata": {"name": name, "namespace": namespace, "labels": {"pod": name}},
+                "spec": {"containers": [{"ports": [{"name": "http", "containerPort": 80}]}]},
+                "status": {"podIPs": [{"ip": format!("10.0.0.{host}")}]}}),
+            )
+        };
+        World {
+            pods: vec![pod("a", "x", 1), pod("b", "x", 2), pod("a", "y", 3)],
+        }
+    }
+
+    /// The rows to the first pod that are allowed, as `FROM PORT/PROTOCOL`.
+    fn allowed(spec: Value) -> Vec<String> {
+        let world = world();
+        let policy = json!({"metadata": {"namespace": "x"}, "spec": spec});
+        let table = world.table(&[policy]);
+        let open = table
+            .iter()
+            .filter(|(row, allowed)| row.to == 0 && **allowed);
+        open.map(|(row, _)| format!("{} {}/{}", row.from, row.port, row.protocol()))
+            .collect()
+    }
+
+    #[test]
+    fn the_evaluator_reads_what_the_specification_says_by_hand() {
+        let all = [
+            "1 80/TCP", "1 80/UDP", "1 81/TCP", "1 81/UDP", "2 80/TCP", "2 80/UDP", "2 81/TCP",
+            "2 81/UDP",
+        ];
+        let a = json!({"matchLabels": {"pod": "a"}});
+        assert_eq!(
+            allowed(json!({"podSelector": {"matchLabels": {"pod": "none"}}})),
+            all
+        );
+        assert_eq!(
+            allowed(json!({"podSelector": a})).len(),
+            0,
+            "no rule allows nothing"
+        );
+        assert_eq!(allowed(json!({"podSelector": a, "ingress": [{}]})), all);
+        let peers = |from: Value| allowed(json!({"podSelector": a, "ingress": [{"from": from}]}));
+        assert_eq!(
+            peers(json!([{"podSelector": {}}])),
+            &all[..4],
+            "the policy's own namespace"
+        );
+        assert_eq!(
+            peers(json!([{"namespaceSelector": {"matchLabels": {"ns": "y"}}}])),
+            &all[4..]
+        );
+        let both = json!([{"namespaceSelector": {}, "podSelector": a}]);
+        assert_eq!(peers(both), &all[4..]);
+        let block = json!([{"ipBlock": {"cidr": "10.0.0.0/24", "except": ["10.0.0.3/32"]}}]);
+        assert_eq!(peers(block), &all[..4]);
+        let ports =
+            |ports: Value| allowed(json!({"podSelector": a, "ingress": [{"ports": ports}]}));
+        assert_eq!(ports(json!([{"port": "http"}])), ["1 80/TCP", "2 80/TCP"]);
+        assert_eq!(
+            ports(json!([{"port": 79, "endPort": 81, "protocol": "UDP"}])).len(),
+            4
+        );
+        assert_eq!(ports(json!([{"protocol": "UDP"}])).len(), 4);
+    }
+
+    #[test]
+    fn egress_isolates_only_where_it_is_said() {
+        let to_a = |spec: Value| allowed(spec).len();
+        assert_eq!(
+            to_a(json!({"podSelector": {"matchLabels": {"pod": "b"}}, "policyTypes": ["Egress"]})),
+            4
+        );
+        assert_eq!(
+            to_a(json!({"podSelector": {"matchLabels": {"pod": "b"}}, "ingress": [{}]})),
+            8
+        );
+        let egress = json!({"podSelector": {"matchLabels": {"pod": "b"}},
+            "egress": [{"ports": [{"port": 80}]}]});
+        assert_eq!(to_a(egress), 5, "the port to a, and y's pod");
+    }
+}
