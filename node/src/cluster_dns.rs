@@ -32,7 +32,10 @@ const RETRY: Duration = Duration::from_secs(1);
 /// When the cluster's domain is no DNS name.
 pub async fn run(shared: Shared, shutdown: CancellationToken) -> PartResult {
     let domain = Domain::parse(&shared.config.cluster_domain)?;
-    let address = shared.config.cluster_dns;
+    let Some(address) = shared.config.dns() else {
+        shutdown.cancelled().await;
+        return Ok(());
+    };
     let zone = Arc::new(ArcSwap::from_pointee(Zone::empty(domain, address)));
     let resolver = Arc::new(Resolver::new(Arc::clone(&zone), config(&shared)));
     let serve = async {
@@ -113,7 +116,7 @@ fn rebuild_pods(zone: &ArcSwap<Zone>, watches: &Watches) {
 fn config(shared: &Shared) -> ResolverConfig {
     let mut upstream = shared.config.upstream_dns.clone();
     if upstream.is_empty() {
-        upstream = servers_of(Path::new(RESOLV_CONF), shared.config.cluster_dns);
+        upstream = servers_of(Path::new(RESOLV_CONF), shared.config.pod_dns());
     }
     tracing::info!(?upstream, "servers for names outside the cluster");
     ResolverConfig {

@@ -17,11 +17,29 @@ pub struct Config {
     /// Directory with `kubeconfig`, `serving.crt`, `serving.key` and `ca.crt`.
     #[arg(long, default_value = "/etc/naru-node")]
     pub credentials: PathBuf,
-    /// Address by which other nodes and the control plane reach this node.
+    /// Only the network: pods are a kubelet's and the Node object is, too. Runs against any
+    /// Kubernetes API, with a kubeconfig or the service account of the pod that it runs in.
     #[arg(long)]
+    pub network_only: bool,
+    /// URL of the API server for a service account. The address that a pod's environment names is
+    /// a service address, which nobody serves before this daemon does.
+    #[arg(long, env = "NARU_API_SERVER")]
+    pub api_server: Option<String>,
+    /// Directory with `token` and `ca.crt` of a service account, used where there is no kubeconfig.
+    #[arg(long, default_value = "/var/run/secrets/kubernetes.io/serviceaccount")]
+    pub service_account: PathBuf,
+    /// Directory of the container runtime's network configurations; one for this network is kept
+    /// in it once pods can be attached.
+    #[arg(long)]
+    pub cni_conf_dir: Option<PathBuf>,
+    /// Directory of the runtime's CNI plugins; the one beside this program is kept in it.
+    #[arg(long)]
+    pub cni_bin_dir: Option<PathBuf>,
+    /// Address by which other nodes and the control plane reach this node.
+    #[arg(long, env = "NARU_NODE_IP")]
     pub node_ip: IpAddr,
     /// Link that carries traffic to other nodes.
-    #[arg(long, default_value = "eth0")]
+    #[arg(long, env = "NARU_UPLINK", default_value = "eth0")]
     pub uplink: String,
     /// containerd's CRI socket.
     #[arg(long, default_value = "/run/containerd/containerd.sock")]
@@ -47,9 +65,10 @@ pub struct Config {
     /// Range that Services get their addresses from.
     #[arg(long, default_value = "10.96.0.0/12")]
     pub service_cidr: Ipv4Net,
-    /// Address of the cluster DNS.
-    #[arg(long, default_value = "10.96.0.10")]
-    pub cluster_dns: IpAddr,
+    /// Address of the cluster DNS, which every node serves: 10.96.0.10 unless given. With
+    /// `--network-only` names are somebody else's business unless it is given.
+    #[arg(long)]
+    pub cluster_dns: Option<IpAddr>,
     /// The cluster's DNS domain.
     #[arg(long, default_value = "cluster.local")]
     pub cluster_domain: String,
@@ -62,4 +81,39 @@ pub struct Config {
     /// Port of the ingress proxy on every address of the node.
     #[arg(long, default_value_t = 80)]
     pub ingress_port: u16,
+}
+
+/// The cluster DNS of a Naru cluster.
+const CLUSTER_DNS: IpAddr = IpAddr::V4(naru_core::names::defaults::CLUSTER_DNS);
+
+impl Config {
+    /// The address of the cluster DNS that this node serves, if it serves one.
+    #[must_use]
+    pub fn dns(&self) -> Option<IpAddr> {
+        self.cluster_dns
+            .or((!self.network_only).then_some(CLUSTER_DNS))
+    }
+
+    /// The name server of pods that this daemon runs.
+    #[must_use]
+    pub fn pod_dns(&self) -> IpAddr {
+        self.dns().unwrap_or(CLUSTER_DNS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_served_unless_only_the_network_is() {
+        let parse = |more: &[&str]| {
+            let words = ["naru-node", "--node-name", "n", "--node-ip", "192.0.2.1"];
+            Config::parse_from(words.iter().chain(more)).dns()
+        };
+        assert_eq!(parse(&[]), Some(CLUSTER_DNS));
+        assert_eq!(parse(&["--network-only"]), None);
+        let given = ["--network-only", "--cluster-dns", "10.96.0.7"];
+        assert_eq!(parse(&given), "10.96.0.7".parse().ok());
+    }
 }

@@ -36,12 +36,16 @@ pub async fn run(shared: Shared, shutdown: CancellationToken) {
     }
     // One line per part: `parts.start("name", with(&shared, part::run));`
     parts.start("network", with(&shared, crate::network::run));
+    parts.start("announce", with(&shared, crate::announce::run));
     parts.start("cni", with(&shared, crate::cni::run));
     parts.start("cluster-dns", with(&shared, crate::cluster_dns::run));
-    parts.start("ingress", with(&shared, crate::ingress::run));
-    parts.start("pods", with(&shared, crate::pods::run));
-    parts.start("kubelet", with(&shared, crate::kubelet::serve));
-    parts.start("status", with(&shared, crate::status::run));
+    parts.start("cni-install", with(&shared, crate::cni::install::run));
+    if !shared.config.network_only {
+        parts.start("ingress", with(&shared, crate::ingress::run));
+        parts.start("pods", with(&shared, crate::pods::run));
+        parts.start("kubelet", with(&shared, crate::kubelet::serve));
+        parts.start("status", with(&shared, crate::status::run));
+    }
     parts.tasks.join_all().await;
 }
 

@@ -4,6 +4,8 @@
 //! configuration, handed to each part's `run` in a [`Shared`]. Only `datapath` calls aya, only
 //! `net` calls netlink.
 
+pub mod access;
+pub mod announce;
 pub mod cluster_dns;
 pub mod cni;
 pub mod config;

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use naru_node::{Config, Health, Shared, Watches, daemon, network};
+use naru_node::{Config, Health, Shared, Watches, access, daemon, network};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -25,7 +24,9 @@ fn main() -> anyhow::Result<()> {
 }
 
 async fn serve(config: Config) -> anyhow::Result<()> {
-    let client = client(&config).await.context("no usable kubeconfig")?;
+    let client = access::client(&config)
+        .await
+        .context("no way to the API server")?;
     let shared = Shared {
         config: Arc::new(config),
         client,
@@ -37,14 +38,6 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     tokio::spawn(cancel_on_signal(shutdown.clone())?);
     daemon::run(shared, shutdown).await;
     Ok(())
-}
-
-async fn client(config: &Config) -> anyhow::Result<kube::Client> {
-    let path = config.credentials.join("kubeconfig");
-    let kubeconfig = Kubeconfig::read_from(&path).with_context(|| path.display().to_string())?;
-    let config =
-        kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-    Ok(kube::Client::try_from(config)?)
 }
 
 fn cancel_on_signal(shutdown: CancellationToken) -> std::io::Result<impl Future<Output = ()>> {

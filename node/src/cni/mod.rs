@@ -5,6 +5,7 @@
 //! network is not open yet, every verb but DEL of something unknown is told to try again.
 
 mod answer;
+pub mod install;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

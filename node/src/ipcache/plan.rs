@@ -52,8 +52,8 @@ pub struct View<'a> {
     pub node_name: &'a str,
     /// Addresses of this node's own stack, besides those of its Node object.
     pub own_addresses: &'a [IpAddr],
-    /// Address of the cluster DNS, on every node's `lo`.
-    pub cluster_dns: IpAddr,
+    /// Address of the cluster DNS, on every node's `lo`, if nodes serve it.
+    pub cluster_dns: Option<IpAddr>,
     /// Every node.
     pub nodes: &'a [NodeView],
     /// Every pod.
@@ -217,7 +217,9 @@ impl View<'_> {
                 self.add_own(entries, &node.addresses);
             }
         }
-        entries.insert(IpNet::from(self.cluster_dns), self.dns());
+        if let Some(dns) = self.cluster_dns {
+            entries.insert(IpNet::from(dns), self.dns(dns));
+        }
     }
 
     fn add_own(&self, entries: &mut BTreeMap<IpNet, Entry>, addresses: &[IpAddr]) {
@@ -242,9 +244,9 @@ impl View<'_> {
     }
 
     /// The same page: how policies name the cluster DNS.
-    fn dns(&self) -> Entry {
+    fn dns(&self, address: IpAddr) -> Entry {
         let labels = label("k8s-app", "kube-dns");
-        let entry = self.pod(self.cluster_dns, "kube-system".into(), labels, None);
+        let entry = self.pod(address, "kube-system".into(), labels, None);
         Entry {
             flags: HOST | NO_MASQUERADE,
             ..entry
@@ -309,7 +311,7 @@ mod tests {
         classify(&View {
             node_name: "node1",
             own_addresses: &[],
-            cluster_dns: ip("10.96.0.10"),
+            cluster_dns: Some(ip("10.96.0.10")),
             nodes: &nodes,
             pods,
             local: &[],

@@ -2,12 +2,14 @@
 //!
 //! Every operation states an end ("this route exists") and is harmless when repeated. Nothing
 //! here knows of pods' policies or of eBPF; what is made here is the plain part of the network
-//! that the kernel needs to find its own way: the veth of a pod and the routes of a node.
+//! that the kernel needs to find its own way: the veth of a pod and the routes of a node. Frames of
+//! one link that the kernel has no business with are sent and received here, too ([`LinkSocket`]).
 
 mod cookie;
 mod mac;
 mod netlink;
 mod node;
+mod packet;
 mod pod;
 mod sockdiag;
 mod sysctl;
@@ -16,5 +18,6 @@ pub use cookie::namespace_cookie;
 pub use mac::Mac;
 pub use netlink::{Link, NetError, Netlink};
 pub use node::{NodeRoutes, local_addresses, prepare_node};
+pub use packet::LinkSocket;
 pub use pod::{GATEWAY, PodLink, host_link_name, link_macs};
 pub use sockdiag::{Peer, can_end_sockets, end_sockets};

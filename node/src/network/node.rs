@@ -44,7 +44,7 @@ impl Network {
         self.ipam.set_range(range);
         let ingress = ingress_address(range);
         let mut local = vec![ingress];
-        local.extend(as_ipv4(self.config.cluster_dns));
+        local.extend(self.config.dns().and_then(as_ipv4));
         local_addresses(&self.netlink, &local).await?;
         self.routes(&nodes).apply(&self.netlink).await?;
         self.datapath.set_node_config(self.facts(range, ingress))?;

@@ -305,7 +305,7 @@ impl Network {
         classify(&View {
             node_name: &self.config.node_name,
             own_addresses: &[IpAddr::V4(self.node_ip)],
-            cluster_dns: self.config.cluster_dns,
+            cluster_dns: self.config.dns(),
             nodes,
             pods,
             local: &local,
@@ -350,7 +350,8 @@ impl Network {
                     .map(|ip| (*ip, Who::Node(node.name.clone()))),
             );
         }
-        names.addresses.insert(self.config.cluster_dns, Who::Dns);
+        let dns = self.config.dns().map(|address| (address, Who::Dns));
+        names.addresses.extend(dns);
         for pod in pods.iter().filter(|pod| pod.owns_addresses()) {
             names
                 .addresses

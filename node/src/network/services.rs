@@ -70,7 +70,7 @@ impl Network {
             self.watches.services.sorted(),
             self.watches.endpoint_slices.sorted(),
         );
-        let own = [self.config.cluster_dns];
+        let own: Vec<IpAddr> = self.config.dns().into_iter().collect();
         let zone = self.zone();
         let here = Here {
             node: &self.config.node_name,

@@ -72,9 +72,9 @@ pub fn desired(
 }
 
 /// Slices by the Service that they belong to.
-pub(super) type Groups<'a> = HashMap<(&'a str, &'a str), Vec<&'a EndpointSlice>>;
+pub(crate) type Groups<'a> = HashMap<(&'a str, &'a str), Vec<&'a EndpointSlice>>;
 
-pub(super) fn group(slices: &BTreeMap<Key, Arc<EndpointSlice>>) -> Groups<'_> {
+pub(crate) fn group(slices: &BTreeMap<Key, Arc<EndpointSlice>>) -> Groups<'_> {
     let mut groups: HashMap<_, Vec<_>> = HashMap::new();
     for (key, slice) in slices {
         let labels = slice.metadata.labels.as_ref();
@@ -88,7 +88,7 @@ pub(super) fn group(slices: &BTreeMap<Key, Arc<EndpointSlice>>) -> Groups<'_> {
     groups
 }
 
-pub(super) fn slices_of<'a, 'b>(groups: &'b Groups<'a>, key: &'a Key) -> &'b [&'a EndpointSlice] {
+pub(crate) fn slices_of<'a, 'b>(groups: &'b Groups<'a>, key: &'a Key) -> &'b [&'a EndpointSlice] {
     let slices = groups.get(&(key.namespace.as_str(), key.name.as_str()));
     slices.map_or(&[], Vec::as_slice)
 }
@@ -194,7 +194,7 @@ fn add_port(
     }
 }
 
-pub(super) fn is_local(policy: Option<&str>) -> bool {
+pub(crate) fn is_local(policy: Option<&str>) -> bool {
     policy == Some("Local")
 }
 

@@ -82,6 +82,13 @@ pub(super) fn ready_here(slices: &[&EndpointSlice], node: &str) -> usize {
     addresses.collect::<BTreeSet<_>>().len()
 }
 
+/// The nodes that have a ready endpoint.
+pub(crate) fn nodes_with_ready(slices: &[&EndpointSlice]) -> BTreeSet<String> {
+    let endpoints = slices.iter().flat_map(|slice| &slice.endpoints).flatten();
+    let ready = endpoints.filter(|end| is_ready(end));
+    ready.filter_map(|end| end.node_name.clone()).collect()
+}
+
 fn chosen(ends: &Ends, wanted: impl Fn(&End) -> bool) -> Vec<Backend> {
     ends.iter()
         .filter(|(_, end)| wanted(end))

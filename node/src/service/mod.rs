@@ -14,7 +14,9 @@ mod leftover;
 mod program;
 
 pub use desired::{Desired, DesiredService, ServicePortName, desired};
+pub(crate) use desired::{group, is_local, slices_of};
 pub use ends::Here;
+pub(crate) use ends::nodes_with_ready;
 pub use health::{HealthCheck, health_checks};
 pub use host_ports::add_host_ports;
 pub use leftover::{Leftover, leftovers, stranded};

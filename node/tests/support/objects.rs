@@ -5,7 +5,11 @@ use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, Query, Request, State};
+use axum::http::StatusCode;
+use axum::http::header::AUTHORIZATION;
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
 use axum::routing::get;
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
@@ -14,6 +18,9 @@ use tokio_stream::wrappers::BroadcastStream;
 
 use super::netns::Netns;
 
+/// In the place of a resource's name: the end of all watches.
+const HANG_UP: &str = "-";
+
 /// The objects of a test.
 #[derive(Clone)]
 pub struct Objects(Arc<Inner>);
@@ -21,7 +28,22 @@ pub struct Objects(Arc<Inner>);
 /// The last resource version, and every object by resource and name.
 type Held = (u64, BTreeMap<(String, String), Value>);
 
+/// A request as the server saw it: method, path with query, `Authorization`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Seen {
+    /// The method.
+    pub method: String,
+    /// Path and query.
+    pub uri: String,
+    /// The header, empty if there was none.
+    pub authorization: String,
+}
+
 struct Inner {
+    /// Every request that came.
+    seen: Mutex<Vec<Seen>>,
+    /// The only value of `Authorization` that is let in, if one is demanded.
+    demanded: Mutex<Option<String>>,
     objects: Mutex<Held>,
     events: broadcast::Sender<(String, Bytes)>,
 }
@@ -31,12 +53,15 @@ impl Objects {
     pub fn serve(netns: &Netns) -> Self {
         let objects = Mutex::new((1, BTreeMap::new()));
         let served = Self(Arc::new(Inner {
+            seen: Mutex::default(),
+            demanded: Mutex::default(),
             objects,
             events: broadcast::Sender::new(4096),
         }));
         let router = Router::new()
             .route("/api/v1/{plural}", get(answer))
             .route("/apis/{group}/{version}/{plural}", get(answer_group))
+            .layer(from_fn_with_state(served.clone(), admit))
             .with_state(served.clone());
         netns.spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -59,6 +84,21 @@ impl Objects {
             })
         });
         served
+    }
+
+    /// Lets in nobody but who sends this token, from now on.
+    pub fn demand(&self, token: &str) {
+        *self.0.demanded.lock().expect("no panic") = Some(format!("Bearer {token}"));
+    }
+
+    /// Ends every watch, as a server does that is started again.
+    pub fn hang_up(&self) {
+        let _ = self.0.events.send((HANG_UP.to_owned(), Bytes::new()));
+    }
+
+    /// Every request that came so far.
+    pub fn seen(&self) -> Vec<Seen> {
+        self.0.seen.lock().expect("no panic").clone()
     }
 
     /// Adds or replaces objects of a resource, such as `pods`.
@@ -103,6 +143,30 @@ fn name(object: &Value) -> String {
             .to_owned()
     };
     format!("{}/{}", text("namespace"), text("name"))
+}
+
+async fn admit(
+    State(objects): State<Objects>,
+    request: Request,
+    next: Next,
+) -> Result<Response, StatusCode> {
+    let header = request.headers().get(AUTHORIZATION);
+    let seen = Seen {
+        method: request.method().to_string(),
+        uri: request.uri().to_string(),
+        authorization: header
+            .and_then(|h| h.to_str().ok())
+            .unwrap_or_default()
+            .to_owned(),
+    };
+    let demanded = objects.0.demanded.lock().expect("no panic").clone();
+    let admitted = demanded.is_none_or(|demanded| demanded == seen.authorization);
+    objects.0.seen.lock().expect("no panic").push(seen);
+    if admitted {
+        Ok(next.run(request).await)
+    } else {
+        Err(StatusCode::UNAUTHORIZED)
+    }
 }
 
 type Parameters = Query<BTreeMap<String, String>>;
@@ -161,6 +225,7 @@ async fn answer(
         })
         .collect();
     let coming = BroadcastStream::new(objects.0.events.subscribe());
+    let coming = coming.take_while(|event| !matches!(event, Ok((kind, _)) if kind == HANG_UP));
     let coming = coming.filter_map(move |event| {
         event
             .ok()
