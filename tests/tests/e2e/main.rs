@@ -5,6 +5,7 @@
 //!
 //! `NARU_E2E_KEEP=1` leaves the cluster running, for a look into it and for a quick next run.
 
+mod balancers;
 mod faults;
 mod faults_disk;
 mod faults_node;
@@ -28,7 +29,7 @@ use std::process::ExitCode;
 use harness::Case;
 
 fn main() -> ExitCode {
-    let groups: [&[Case]; 15] = [
+    let groups: [&[Case]; 16] = [
         first_light::CASES,
         kubectl::CASES,
         workloads::CASES,
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         runtime::CASES,
         network::CASES,
         services::CASES,
+        balancers::CASES,
         names::CASES,
         policy::CASES,
         ingress::CASES,
