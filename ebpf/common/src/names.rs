@@ -26,6 +26,8 @@ pub const RANGES: &str = "RANGES";
 pub const CONNTRACK: &str = "CONNTRACK";
 /// LRU hash, [`crate::NatKey`] → [`crate::NatEntry`].
 pub const NAT: &str = "NAT";
+/// LRU hash, [`crate::FragmentKey`] → [`crate::Fragmented`].
+pub const FRAGMENTS: &str = "FRAGMENTS";
 /// LRU hash, [`crate::SocketKey`] → [`crate::SocketPeer`].
 pub const SOCKETS: &str = "SOCKETS";
 /// Hash, kernel address of a socket (`u64`) → [`crate::ConnectedPeer`].
@@ -43,7 +45,7 @@ pub const EVENTS: &str = "EVENTS";
 
 /// Every map with the version of its layout, which grows with each change of the map's key, value,
 /// kind or size. The pin carries it, so that an upgrade keeps every map that it can read.
-pub const MAPS: [(&str, u32); 18] = [
+pub const MAPS: [(&str, u32); 19] = [
     (ENDPOINTS, 1),
     (IPCACHE, 1),
     (POLICY, 1),
@@ -55,6 +57,7 @@ pub const MAPS: [(&str, u32); 18] = [
     (RANGES, 1),
     (CONNTRACK, 1),
     (NAT, 1),
+    (FRAGMENTS, 1),
     (SOCKETS, 1),
     (CONNECTED, 2),
     (NODE_CONFIG, 2),
@@ -86,6 +89,8 @@ pub const RANGES_SIZE: u32 = 65_536;
 pub const CONNTRACK_SIZE: u32 = 131_072;
 /// Entries of [`NAT`].
 pub const NAT_SIZE: u32 = 65_536;
+/// Entries of [`FRAGMENTS`].
+pub const FRAGMENTS_SIZE: u32 = 4096;
 /// Entries of [`SOCKETS`].
 pub const SOCKETS_SIZE: u32 = 65_536;
 /// Entries of [`CONNECTED`].

@@ -6,9 +6,9 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::{
     Addr, Affinity, AffinityKey, Backend, BackendKey, Conn, ConnectedPeer, Counter, DropCount,
-    DropKey, Endpoint, Event, Family, IpInfo, MemberKey, NatEntry, NatKey, NodeConfig, Pace,
-    PodAddrs, PolicyEntry, PolicyKey, Port, RangeKey, Reason, Service, ServiceKey, SocketKey,
-    SocketPeer, Tuple,
+    DropKey, Endpoint, Event, Family, FragmentKey, Fragmented, IpInfo, MemberKey, NatEntry, NatKey,
+    NodeConfig, Pace, PodAddrs, PolicyEntry, PolicyKey, Port, RangeKey, Reason, Service,
+    ServiceKey, SocketKey, SocketPeer, Tuple,
 };
 
 /// Compiles only for types without padding whose every bit pattern is valid.
@@ -26,7 +26,7 @@ macro_rules! pods {
 
 pods! {
     Addr Affinity AffinityKey Backend BackendKey Conn ConnectedPeer Counter DropCount DropKey Endpoint Event IpInfo
-    Family MemberKey NatEntry NatKey NodeConfig Pace PodAddrs PolicyEntry PolicyKey RangeKey Service ServiceKey
+    Family FragmentKey Fragmented MemberKey NatEntry NatKey NodeConfig Pace PodAddrs PolicyEntry PolicyKey RangeKey Service ServiceKey
     SocketKey SocketPeer Tuple
 }
 

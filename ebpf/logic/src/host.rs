@@ -8,8 +8,8 @@ use std::collections::HashMap;
 
 use naru_ebpf_common::{
     Addr, Affinity, AffinityKey, Backend, BackendKey, Conn, DropCount, DropKey, Endpoint, Event,
-    IpInfo, MemberKey, NatEntry, NatKey, NodeConfig, PodAddrs, PolicyEntry, PolicyKey, RangeKey,
-    Service, ServiceKey, SocketKey, SocketPeer, Tuple,
+    FragmentKey, Fragmented, IpInfo, MemberKey, NatEntry, NatKey, NodeConfig, PodAddrs,
+    PolicyEntry, PolicyKey, RangeKey, Service, ServiceKey, SocketKey, SocketPeer, Tuple,
 };
 
 use crate::{Maps, Step, Trace};
@@ -41,6 +41,8 @@ pub struct Snapshot {
     pub conntrack: RefCell<HashMap<Tuple, Conn>>,
     /// Translations.
     pub nat: RefCell<HashMap<NatKey, NatEntry>>,
+    /// Packets that come in fragments.
+    pub fragments: RefCell<HashMap<FragmentKey, Fragmented>>,
     /// Translated sockets.
     pub sockets: RefCell<HashMap<SocketKey, SocketPeer>>,
     /// Drops.
@@ -154,6 +156,14 @@ impl Maps for Snapshot {
         }
         nat.insert(*key, *entry);
         true
+    }
+
+    fn fragmented(&self, key: &FragmentKey) -> Option<Fragmented> {
+        self.fragments.borrow().get(key).copied()
+    }
+
+    fn insert_fragmented(&self, key: &FragmentKey, first: &Fragmented) {
+        self.fragments.borrow_mut().insert(*key, *first);
     }
 
     fn insert_socket(&self, key: &SocketKey, peer: &SocketPeer) {

@@ -16,6 +16,7 @@
 mod admission;
 pub mod conntrack;
 pub mod drops;
+pub mod fragment;
 mod from_network;
 mod from_pod;
 #[cfg(feature = "host")]

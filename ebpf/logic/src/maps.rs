@@ -2,8 +2,8 @@
 
 use naru_ebpf_common::{
     Addr, Affinity, AffinityKey, Backend, BackendKey, Conn, DropCount, DropKey, Endpoint, Event,
-    IpInfo, MemberKey, NatEntry, NatKey, NodeConfig, PodAddrs, PolicyEntry, PolicyKey, RangeKey,
-    Service, ServiceKey, SocketKey, SocketPeer, Tuple,
+    FragmentKey, Fragmented, IpInfo, MemberKey, NatEntry, NatKey, NodeConfig, PodAddrs,
+    PolicyEntry, PolicyKey, RangeKey, Service, ServiceKey, SocketKey, SocketPeer, Tuple,
 };
 
 use crate::Trace;
@@ -58,6 +58,10 @@ pub trait Maps: Trace {
     /// Writes a NAT entry; with `only_new` it fails when the key exists. False when it failed.
     fn insert_nat(&self, key: &NatKey, entry: &NatEntry, only_new: bool) -> bool;
 
+    /// What the first fragment of a packet said.
+    fn fragmented(&self, key: &FragmentKey) -> Option<Fragmented>;
+    /// Notes what the first fragment of a packet says.
+    fn insert_fragmented(&self, key: &FragmentKey, first: &Fragmented);
     /// Remembers which service a socket asked for. A full map loses the name only.
     fn insert_socket(&self, key: &SocketKey, peer: &SocketPeer);
     /// The service that a socket asked for.

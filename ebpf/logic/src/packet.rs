@@ -4,6 +4,7 @@ use naru_ebpf_common::{Addr, Conn, Event, NatEntry, NatKey, Port, Tuple, protoco
 
 use crate::Verdict;
 use crate::conntrack::Seen;
+use crate::fragment::Part;
 
 /// What was found out about a packet on its way, for events and drops.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,6 +67,8 @@ pub struct Packet {
     pub foreign_sender: u8,
     /// The hook that sees the packet (`counter::FROM_POD` and so on).
     pub hook: u8,
+    /// Which part of a packet this is.
+    pub part: Part,
     /// Bytes of the layer 4 header's distance from the start of the frame.
     pub l4_offset: u16,
     /// Bytes of the packet from the IP header on.
@@ -107,6 +110,7 @@ impl Packet {
         self.related = 0;
         self.foreign_sender = 0;
         self.hook = hook;
+        self.part.which = Part::WHOLE;
         self.l4_offset = 0;
         self.next_hop = 0;
         self.found = Found::default();

@@ -85,10 +85,15 @@ impl Outcome {
 }
 
 /// What becomes of a packet for which the services have no use: `reason`. Who opens a flow to a
-/// service without endpoints is told so at once; a reset and an error are never answered.
+/// service without endpoints is told so at once; a reset, an error and the rest of a packet in
+/// fragments are never answered.
 #[inline(always)]
 pub(crate) fn turn_away(p: &Packet, reason: Reason) -> Verdict {
-    if reason == Reason::NO_BACKEND && p.related == 0 && p.tcp.flags & protocol::RST == 0 {
+    if reason == Reason::NO_BACKEND
+        && p.related == 0
+        && !p.part.is_later()
+        && p.tcp.flags & protocol::RST == 0
+    {
         Verdict::refuse(reason)
     } else {
         Verdict::drop(reason)

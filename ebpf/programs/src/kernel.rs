@@ -5,8 +5,8 @@ use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_ktime_get_coarse_ns};
 use aya_ebpf::maps::lpm_trie::Key;
 use naru_ebpf_common::{
     Addr, Affinity, AffinityKey, Backend, BackendKey, Conn, DropCount, DropKey, Endpoint, Event,
-    IpInfo, MemberKey, NatEntry, NatKey, NodeConfig, PodAddrs, PolicyEntry, PolicyKey, RangeKey,
-    Service, ServiceKey, SocketKey, SocketPeer, Tuple,
+    FragmentKey, Fragmented, IpInfo, MemberKey, NatEntry, NatKey, NodeConfig, PodAddrs,
+    PolicyEntry, PolicyKey, RangeKey, Service, ServiceKey, SocketKey, SocketPeer, Tuple,
 };
 use naru_ebpf_logic::{Maps, Trace};
 
@@ -132,6 +132,18 @@ impl Maps for Kernel {
     fn insert_nat(&self, key: &NatKey, entry: &NatEntry, only_new: bool) -> bool {
         let flags = if only_new { BPF_NOEXIST } else { BPF_ANY };
         maps::NAT.insert(key, entry, flags.into()).is_ok()
+    }
+
+    #[inline(always)]
+    fn fragmented(&self, key: &FragmentKey) -> Option<Fragmented> {
+        // SAFETY: see `Kernel`.
+        unsafe { maps::FRAGMENTS.get(key).copied() }
+    }
+
+    #[inline(always)]
+    fn insert_fragmented(&self, key: &FragmentKey, first: &Fragmented) {
+        // A full map costs the rest of the packet, which is dropped with its reason.
+        let _ = maps::FRAGMENTS.insert(key, first, BPF_ANY.into());
     }
 
     #[inline(always)]

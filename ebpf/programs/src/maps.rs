@@ -5,9 +5,9 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
 use naru_ebpf_common::{
     Addr, Affinity, AffinityKey, Backend, BackendKey, Conn, ConnectedPeer, Counter, DropCount,
-    DropKey, Endpoint, IpInfo, MemberKey, NatEntry, NatKey, NodeConfig, Pace, PodAddrs,
-    PolicyEntry, PolicyKey, RangeKey, Service, ServiceKey, SocketKey, SocketPeer, Tuple, counter,
-    names,
+    DropKey, Endpoint, FragmentKey, Fragmented, IpInfo, MemberKey, NatEntry, NatKey, NodeConfig,
+    Pace, PodAddrs, PolicyEntry, PolicyKey, RangeKey, Service, ServiceKey, SocketKey, SocketPeer,
+    Tuple, counter, names,
 };
 use naru_ebpf_logic::Packet;
 
@@ -49,6 +49,10 @@ pub static CONNTRACK: LruHashMap<Tuple, Conn> = LruHashMap::pinned(names::CONNTR
 
 #[map]
 pub static NAT: LruHashMap<NatKey, NatEntry> = LruHashMap::pinned(names::NAT_SIZE, 0);
+
+#[map]
+pub static FRAGMENTS: LruHashMap<FragmentKey, Fragmented> =
+    LruHashMap::pinned(names::FRAGMENTS_SIZE, 0);
 
 #[map]
 pub static SOCKETS: LruHashMap<SocketKey, SocketPeer> = LruHashMap::pinned(names::SOCKETS_SIZE, 0);

@@ -11,6 +11,7 @@ use aya_ebpf::helpers::{bpf_fib_lookup, bpf_redirect_neigh, bpf_redirect_peer};
 use aya_ebpf::programs::TcContext;
 use naru_ebpf_common::{Reason, counter, flow};
 use naru_ebpf_logic::conntrack::{self, Way};
+use naru_ebpf_logic::fragment::{self, Part};
 use naru_ebpf_logic::parse::{self, Other, Parsed};
 use naru_ebpf_logic::{Action, Maps, Packet, Verdict, drops, quick};
 
@@ -68,12 +69,24 @@ pub fn run(
     let packet = unsafe { &mut *packet };
     packet.reset(hook);
     let verdict = match read(ctx, packet).get() {
-        Ok(()) => decide(packet, ifindex(ctx)),
+        Ok(()) => match whole(packet) {
+            Reason::FORWARDED => decide(packet, ifindex(ctx)),
+            reason => other(Other::Drop(reason)),
+        },
         Err(what) => other(what),
     };
     packet.verdict = verdict;
     finish(ctx, packet);
     send(ctx, packet)
+}
+
+#[inline(always)]
+fn whole(packet: &mut Packet) -> Reason {
+    if packet.part.which == Part::WHOLE {
+        Reason::FORWARDED
+    } else {
+        fragment::resolve(&Kernel, packet)
+    }
 }
 
 /// Writes the packet, finds its next hop, counts it, records its drop, and makes an answer of one

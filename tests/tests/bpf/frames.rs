@@ -7,6 +7,8 @@ const ETH: usize = 14;
 const IPV4: usize = 20;
 /// Bytes of an IPv6 header without extensions.
 const IPV6: usize = 40;
+/// The number of a fragment header.
+const FRAGMENT: u8 = 44;
 /// Ethertype of IPv6.
 const ETHERTYPE_V6: [u8; 2] = [0x86, 0xdd];
 
@@ -160,18 +162,54 @@ fn address(bytes: &[u8; 16]) -> &[u8] {
     }
 }
 
-/// The first part of a packet: it says that more of it follows.
-pub(crate) fn in_part(frame: &[u8]) -> Vec<u8> {
-    let mut part = frame.to_vec();
-    if is_v6(frame) {
-        // A fragment header (RFC 8200, section 4.5).
-        let header = [frame[ETH + 6], 0, 0, 1, 0, 0, 0, 9];
-        part.splice(ETH + IPV6..ETH + IPV6, header);
-        part[ETH + 6] = 44;
+/// A packet in two fragments (RFC 791, section 3.2; RFC 8200, section 4.5): the first has the first
+/// eight bytes behind the IP header.
+pub(crate) fn parts(frame: &[u8]) -> [Vec<u8>; 2] {
+    let l4 = l4_of(frame);
+    [(0, &frame[l4..l4 + 8]), (1, &frame[l4 + 8..])].map(|(offset, bytes): (u8, _)| {
+        let more = 1 - offset;
+        let mut part = frame[..l4].to_vec();
+        if is_v6(frame) {
+            part.extend([frame[ETH + 6], 0, 0, offset << 3 | more, 0, 0, 0, 9]);
+            part[ETH + 6] = FRAGMENT;
+            let len = (bytes.len() + 8) as u16;
+            part[ETH + 4..ETH + 6].copy_from_slice(&len.to_be_bytes());
+        } else {
+            part[ETH + 6..ETH + 8].copy_from_slice(&[more << 5, offset]);
+            let len = (bytes.len() + IPV4) as u16;
+            part[ETH + 2..ETH + 4].copy_from_slice(&len.to_be_bytes());
+            part[ETH + 10..ETH + 12].fill(0);
+            let sum = checksum(&part[ETH..]);
+            part[ETH + 10..ETH + 12].copy_from_slice(&sum.to_be_bytes());
+        }
+        part.extend_from_slice(bytes);
+        part
+    })
+}
+
+/// The packet that two fragments are of, as the receiver puts it together.
+pub(crate) fn joined(first: &[u8], later: &[u8]) -> Vec<u8> {
+    let [one, other] = [first, later].map(|part| addresses(part, ETH));
+    assert_eq!(one, other, "parts of one packet");
+    let l4 = l4_of(first);
+    let mut whole = first.to_vec();
+    if is_v6(first) {
+        whole[ETH + 6] = first[l4];
+        whole.splice(l4..l4 + 8, []);
+        whole.extend_from_slice(&later[l4 + 8..]);
+        let len = (whole.len() - l4) as u16;
+        whole[ETH + 4..ETH + 6].copy_from_slice(&len.to_be_bytes());
     } else {
-        part[ETH + 6] = 0x20;
+        assert_eq!(checksum(&later[ETH..l4]), 0, "checksum of the later part");
+        whole.extend_from_slice(&later[l4..]);
+        let len = (whole.len() - ETH) as u16;
+        whole[ETH + 2..ETH + 4].copy_from_slice(&len.to_be_bytes());
+        whole[ETH + 6..ETH + 8].fill(0);
+        whole[ETH + 10..ETH + 12].fill(0);
+        let sum = checksum(&whole[ETH..l4]);
+        whole[ETH + 10..ETH + 12].copy_from_slice(&sum.to_be_bytes());
     }
-    part
+    whole
 }
 
 fn checked(e: Ends, protocol: u8, mut l4: Vec<u8>, at: usize) -> Vec<u8> {

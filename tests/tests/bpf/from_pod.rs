@@ -43,7 +43,7 @@ fn what_is_neither_a_packet_nor_judgeable_is_dropped_for_its_own_reason() {
     let sctp = frames::ip(e, 132, vec![0; 20]);
     let cases = [
         (arp, Reason::NOT_IP),
-        (frames::in_part(&frames::udp(e)), Reason::FRAGMENT),
+        (frames::parts(&frames::udp(e))[1].clone(), Reason::FRAGMENT),
         (short, Reason::MALFORMED),
         (sctp, Reason::PROTOCOL_UNSUPPORTED),
         (frames::udp(ends(WEB, 1, GROUP, 5353)), Reason::MULTICAST),

@@ -45,10 +45,18 @@ impl Place {
 
     /// Runs `job` here.
     fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
+        self.after(job).recv().expect("the job ends")
+    }
+
+    /// Runs `job` here, while the caller goes on.
+    fn after<T: Send + 'static>(
+        &self,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> mpsc::Receiver<T> {
         let (tell, told) = mpsc::channel();
         let job: Job = Box::new(move || drop(tell.send(job())));
         self.jobs.send(job).expect("the thread lives");
-        told.recv().expect("the job ends")
+        told
     }
 
     fn ip(&self, line: &str) {
@@ -313,6 +321,57 @@ fn a_node_port_without_endpoints_refuses_the_outside() {
     assert_eq!(refused, ErrorKind::ConnectionRefused);
     let refused = fabric.outside.run(|| datagram_refusal(at(NODE, 30081)));
     assert_eq!(refused, ErrorKind::ConnectionRefused);
+}
+
+/// Bytes of a datagram that no frame holds.
+const LARGE: usize = 5000;
+
+/// Sends a large datagram from here to `addr` and gets it back; the address that `server` saw.
+fn echoed(client: &Place, addr: SocketAddr, server: &Place, listener: UdpSocket) -> IpAddr {
+    let asked = server.after(move || {
+        let mut bytes = vec![0; 2 * LARGE];
+        let wait = Some(Duration::from_secs(10));
+        listener.set_read_timeout(wait).expect("timeout");
+        let (len, from) = listener.recv_from(&mut bytes).expect("the request");
+        listener.send_to(&bytes[..len], from).expect("the answer");
+        from.ip()
+    });
+    let sent: Vec<u8> = (0..LARGE).map(|i| (i * 7 >> 2) as u8).collect();
+    let question = sent.clone();
+    let answer = client.run(move || {
+        let socket = UdpSocket::bind(at(NONE, 0)).expect("a socket");
+        let wait = Some(Duration::from_secs(10));
+        socket.set_read_timeout(wait).expect("timeout");
+        socket.send_to(&question, addr).expect("sent");
+        let mut bytes = vec![0; 2 * LARGE];
+        let (len, from) = socket.recv_from(&mut bytes).expect("the answer");
+        assert_eq!(from, addr);
+        bytes.truncate(len);
+        bytes
+    });
+    assert!(answer == sent, "bytes changed on their way");
+    asked.recv().expect("the server ends")
+}
+
+#[test]
+fn large_datagrams_go_in_fragments_wherever_small_ones_go() {
+    let Some(mut fabric) = Fabric::new() else {
+        return;
+    };
+    fabric.node.service(SERVICE, 53, UDP, &[(API, 5353)]);
+    fabric.node.service(NODE.any(), 30053, UDP, &[(API, 5353)]);
+    let (web, api, outside) = (&fabric.web, &fabric.api, &fabric.outside);
+    let cases = [
+        (web, at(API, 5353), api, at(API, 5353), WEB),
+        (web, at(SERVICE, 53), api, at(API, 5353), WEB),
+        (web, at(OUTSIDE, 53), outside, at(OUTSIDE, 53), NODE),
+        (outside, at(NODE, 30053), api, at(API, 5353), OUTSIDE),
+    ];
+    for (client, addr, server, own, seen) in cases {
+        let listener = server.run(move || UdpSocket::bind(own)).expect("bound");
+        let from = echoed(client, addr, server, listener);
+        assert_eq!(from, IpAddr::from(seen), "{addr}");
+    }
 }
 
 #[test]

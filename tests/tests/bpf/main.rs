@@ -23,6 +23,8 @@ mod v4 {
     mod addresses;
     #[path = "../clients.rs"]
     mod clients;
+    #[path = "../fragments.rs"]
+    mod fragments;
     #[path = "../from_network.rs"]
     mod from_network;
     #[path = "../from_pod.rs"]
@@ -52,6 +54,8 @@ mod v6 {
     mod addresses;
     #[path = "../clients.rs"]
     mod clients;
+    #[path = "../fragments.rs"]
+    mod fragments;
     #[path = "../from_network.rs"]
     mod from_network;
     #[path = "../from_pod.rs"]

@@ -73,8 +73,8 @@ fn a_fragment_is_no_packet_of_a_remembered_flow() {
     node.from_pod(&frames::tcp(e, SYN));
     let known = frames::tcp(e, ACK);
     assert_eq!(node.from_pod(&known).action, REDIRECT);
-    let first = frames::in_part(&known);
-    node.drops(names::FROM_POD, &first, Reason::FRAGMENT);
+    let [_, later] = frames::parts(&known);
+    node.drops(names::FROM_POD, &later, Reason::FRAGMENT);
 }
 
 #[test]

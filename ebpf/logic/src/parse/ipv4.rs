@@ -4,9 +4,12 @@ use naru_ebpf_common::{Addr, Reason, protocol};
 
 use super::{ETH_LEN, Frame, ICMP_LEN, IPV4_LEN, IPV4_WORDS, Other, malformed};
 use crate::Packet;
+use crate::fragment::Part;
 
-/// More fragments follow, or an offset.
-const FRAGMENT_BITS: u16 = 0x3fff;
+/// More fragments follow.
+const MORE: u16 = 0x2000;
+/// Where the fragment belongs, in eights of bytes.
+const OFFSET: u16 = 0x1fff;
 const ECHO_REPLY: u8 = super::ECHO_REPLY;
 const UNREACHABLE: u8 = 3;
 const ECHO: u8 = 8;
@@ -17,7 +20,7 @@ const PARAMETER: u8 = 12;
 pub(super) fn packet<F: Frame>(frame: &F, p: &mut Packet) -> Result<(), Other> {
     let header: [u32; IPV4_WORDS] = malformed(frame.words(ETH_LEN))?;
     let [version_and_len, _, len_high, len_low] = header[0].to_ne_bytes();
-    let [.., fragment_high, fragment_low] = header[1].to_ne_bytes();
+    let [id_high, id_low, fragment_high, fragment_low] = header[1].to_ne_bytes();
     let header_len = usize::from(version_and_len & 0x0f) * 4;
     p.src = Addr::v4_word(header[3]);
     p.dst = Addr::v4_word(header[4]);
@@ -25,8 +28,14 @@ pub(super) fn packet<F: Frame>(frame: &F, p: &mut Packet) -> Result<(), Other> {
     if version_and_len >> 4 != 4 || header_len < IPV4_LEN {
         return Err(Other::Drop(Reason::MALFORMED));
     }
-    if u16::from_be_bytes([fragment_high, fragment_low]) & FRAGMENT_BITS != 0 {
-        return Err(Other::Drop(Reason::FRAGMENT));
+    let fragment = u16::from_be_bytes([fragment_high, fragment_low]);
+    if fragment & (MORE | OFFSET) != 0 {
+        p.part.id = u32::from(u16::from_ne_bytes([id_high, id_low]));
+        p.part.which = if fragment & OFFSET == 0 {
+            Part::FIRST
+        } else {
+            Part::LATER
+        };
     }
     if p.protocol == protocol::ICMPV6 {
         return Err(Other::Drop(Reason::PROTOCOL_UNSUPPORTED));

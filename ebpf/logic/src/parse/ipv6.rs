@@ -7,11 +7,17 @@ use naru_ebpf_common::{Addr, Reason, protocol};
 
 use super::{ETH_LEN, Frame, ICMP_LEN, IPV6_ADDR_WORDS, IPV6_LEN, IPV6_SRC, Other, malformed};
 use crate::Packet;
+use crate::fragment::Part;
 
 /// Extension headers that are passed over.
 const EXTENSIONS: usize = 2;
 const HOP_BY_HOP: u8 = 0;
 const FRAGMENT: u8 = 44;
+const FRAGMENT_LEN: usize = 8;
+/// More fragments follow.
+const MORE: u16 = 1;
+/// Where the fragment belongs, in eights of bytes, shifted by three bits.
+const OFFSET: u16 = 0xfff8;
 const DESTINATION_OPTIONS: u8 = 60;
 
 const ECHO: u8 = 128;
@@ -29,7 +35,7 @@ pub(super) fn packet<F: Frame>(frame: &F, p: &mut Packet) -> Result<(), Other> {
         return Err(Other::Drop(Reason::MALFORMED));
     }
     let [len_high, len_low, next, _] = second.to_ne_bytes();
-    let (protocol, skipped) = pass_over(frame, next)?;
+    let (protocol, skipped) = pass_over(frame, p, next)?;
     p.protocol = protocol;
     if protocol == protocol::ICMP {
         return Err(Other::Drop(Reason::PROTOCOL_UNSUPPORTED));
@@ -46,9 +52,10 @@ fn addresses<F: Frame>(frame: &F, header: usize) -> Result<(Addr, Addr), Other> 
     Ok((Addr { words: src }, Addr { words: dst }))
 }
 
-/// The protocol behind the extension headers, the first of which is a `next`, and their bytes.
+/// The protocol behind the extension headers, the first of which is a `next`, and their bytes. A
+/// fragment header is the last before what is fragmented.
 #[inline(always)]
-fn pass_over<F: Frame>(frame: &F, next: u8) -> Result<(u8, usize), Other> {
+fn pass_over<F: Frame>(frame: &F, p: &mut Packet, next: u8) -> Result<(u8, usize), Other> {
     let (mut next, mut skipped) = (next, 0);
     for _ in 0..EXTENSIONS {
         if next != HOP_BY_HOP && next != DESTINATION_OPTIONS {
@@ -59,10 +66,21 @@ fn pass_over<F: Frame>(frame: &F, next: u8) -> Result<(u8, usize), Other> {
         next = following;
         skipped += 8 * (usize::from(eights) + 1);
     }
-    if next == FRAGMENT {
-        return Err(Other::Drop(Reason::FRAGMENT));
+    if next != FRAGMENT {
+        return Ok((next, skipped));
     }
-    Ok((next, skipped))
+    let [first, id]: [u32; 2] = malformed(frame.words(ETH_LEN + IPV6_LEN + skipped))?;
+    let [following, _, high, low] = first.to_ne_bytes();
+    let fragment = u16::from_be_bytes([high, low]);
+    if fragment & (MORE | OFFSET) != 0 {
+        p.part.id = id;
+        p.part.which = if fragment & OFFSET == 0 {
+            Part::FIRST
+        } else {
+            Part::LATER
+        };
+    }
+    Ok((following, skipped + FRAGMENT_LEN))
 }
 
 #[inline(always)]

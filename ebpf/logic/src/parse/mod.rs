@@ -2,8 +2,8 @@
 //! (RFC 768).
 //!
 //! Generic over how bytes are read, because the kernel checks bounds against the packet's end and
-//! the host against a slice. Fragments are refused: without its ports a fragment can't be judged,
-//! and pods and uplink share one MTU, so none is made inside the cluster.
+//! the host against a slice. A fragment without ports is a packet without ports here; see
+//! [`crate::fragment`].
 
 mod ipv4;
 mod ipv6;
@@ -146,6 +146,9 @@ fn transport<F: Frame>(
     icmp: impl FnOnce(&F, &mut Packet, usize) -> Result<(), Other>,
 ) -> Result<(), Other> {
     p.l4_offset = l4 as u16;
+    if p.part.is_later() {
+        return Ok(());
+    }
     match p.protocol {
         protocol::TCP => tcp(frame, p, l4, len),
         protocol::UDP => udp(frame, p, l4),

@@ -18,6 +18,9 @@ pub(super) fn write(ctx: &TcContext, p: &Packet) -> i64 {
 #[inline(always)]
 fn try_write(ctx: &TcContext, p: &Packet) -> Result<(), i64> {
     let change = write_addresses(ctx, ETH_LEN, [p.src.word_v4(), p.dst.word_v4()])?;
+    if p.part.is_later() {
+        return Ok(());
+    }
     if p.protocol == protocol::ICMP {
         let l4 = usize::from(p.l4_offset);
         identifier(ctx, p, l4, l4 + ICMP_CHECKSUM)

@@ -30,6 +30,9 @@ pub(super) fn write(ctx: &TcContext, p: &Packet) -> i64 {
 fn try_write(ctx: &TcContext, p: &Packet) -> Result<(), i64> {
     let new = addresses(&p.src.words, &p.dst.words);
     let change = write_addresses(ctx, ETH_LEN, &new, BPF_F_RECOMPUTE_CSUM.into())?;
+    if p.part.is_later() {
+        return Ok(());
+    }
     if p.protocol != protocol::ICMPV6 {
         return transport(ctx, p, change);
     }

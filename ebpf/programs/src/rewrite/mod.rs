@@ -2,7 +2,7 @@
 //!
 //! The difference of the addresses is computed once; it changes the checksum of TCP, UDP and ICMPv6
 //! through the pseudo header, and that of an IPv4 header. A UDP checksum of zero means *none* and
-//! stays.
+//! stays. A fragment without a header of layer 4 has addresses only.
 
 mod ipv4;
 mod ipv6;

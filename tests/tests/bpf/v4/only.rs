@@ -2,11 +2,11 @@
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
-use naru_ebpf_common::protocol::TCP;
+use naru_ebpf_common::protocol::{TCP, UDP};
 use naru_ebpf_common::{Addr, Reason, names};
 
 use super::addresses::*;
-use super::node::{Node, PASS};
+use super::node::{Node, PASS, REDIRECT};
 use super::sockets::{Sockets, at, port, service};
 use crate::frames::{self, ends};
 
@@ -51,4 +51,13 @@ fn a_node_without_ipv6_forwards_none_and_leaves_its_own_alone() {
     let frame = frames::udp(ends(one, 1, other, 53));
     node.drops(names::FROM_POD, &frame, Reason::IPV6_UNSUPPORTED);
     assert_eq!(node.from_network(&frame).action, PASS);
+}
+
+#[test]
+fn only_the_first_part_is_answered_by_a_service_that_nobody_serves() {
+    let Some(mut node) = Node::new() else { return };
+    node.service(SERVICE, 53, UDP, &[]);
+    let [first, later] = frames::parts(&frames::udp(ends(WEB, 40000, SERVICE, 53)));
+    assert_eq!(node.from_pod(&first).action, REDIRECT);
+    node.drops(names::FROM_POD, &later, Reason::NO_BACKEND);
 }
