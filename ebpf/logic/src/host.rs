@@ -45,6 +45,8 @@ pub struct Snapshot {
     pub fragments: RefCell<HashMap<FragmentKey, Fragmented>>,
     /// Translated sockets.
     pub sockets: RefCell<HashMap<SocketKey, SocketPeer>>,
+    /// Whether conntrack and NAT have no room for another flow.
+    pub full: Cell<bool>,
     /// Drops.
     pub drops: RefCell<HashMap<DropKey, DropCount>>,
     /// Events sent so far.
@@ -133,8 +135,10 @@ impl Maps for Snapshot {
     }
 
     fn insert_conn(&self, key: &Tuple, conn: &Conn) -> bool {
-        self.conntrack.borrow_mut().insert(*key, *conn);
-        true
+        if !self.full.get() {
+            self.conntrack.borrow_mut().insert(*key, *conn);
+        }
+        !self.full.get()
     }
 
     fn remove_conn(&self, key: &Tuple) {
@@ -151,7 +155,7 @@ impl Maps for Snapshot {
 
     fn insert_nat(&self, key: &NatKey, entry: &NatEntry, only_new: bool) -> bool {
         let mut nat = self.nat.borrow_mut();
-        if only_new && nat.contains_key(key) {
+        if self.full.get() || only_new && nat.contains_key(key) {
             return false;
         }
         nat.insert(*key, *entry);

@@ -98,6 +98,24 @@ fn a_decision_tells_its_steps() {
 }
 
 #[test]
+fn a_flow_without_room_is_a_drop_with_its_reason() {
+    let mut snapshot = snapshot();
+    let (pod, web) = (Addr::v4([10, 244, 1, 3]), snapshot.endpoints[&WEB]);
+    let other = Endpoint {
+        id: 2,
+        ifindex: 8,
+        ..web
+    };
+    snapshot.endpoints.insert(pod, other);
+    snapshot.full.set(true);
+    // To a pod a flow takes an entry of conntrack, to the outside one of NAT besides.
+    for dst in [pod, OUTSIDE] {
+        let verdict = from_pod(&snapshot, &mut tcp(WEB, 40000, dst, 80), 7);
+        assert_eq!(verdict.action(), Action::Drop(Reason::MAP_FULL), "{dst}");
+    }
+}
+
+#[test]
 fn the_longest_prefix_gives_the_identity() {
     let mut snapshot = snapshot();
     let info = |identity| IpInfo {

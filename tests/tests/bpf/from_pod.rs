@@ -121,6 +121,29 @@ fn a_wildcard_rule_allows_and_an_exact_denial_wins_over_it() {
 }
 
 #[test]
+fn a_denial_at_the_destination_wins_over_a_wildcard_too() {
+    let Some(mut node) = Node::new() else { return };
+    node.isolate(API, 2);
+    let any = naru_ebpf_common::PolicyKey {
+        endpoint: 2,
+        direction: policy::INGRESS,
+        ..Default::default()
+    };
+    node.rule(any, policy::ALLOW, 5);
+    let denied = naru_ebpf_common::PolicyKey {
+        identity: ID_WEB,
+        protocol: TCP,
+        port: Port::new(80),
+        ..any
+    };
+    node.rule(denied, policy::DENY, 6);
+    let frame = frames::tcp(ends(WEB, 1, API, 80), SYN);
+    node.drops(names::FROM_POD, &frame, Reason::POLICY_INGRESS_DENIED);
+    let frame = frames::tcp(ends(WEB, 1, API, 81), SYN);
+    assert_eq!(node.from_pod(&frame).action, REDIRECT);
+}
+
+#[test]
 fn an_open_flow_is_judged_again_when_the_policy_changes() {
     let Some(mut node) = Node::new() else { return };
     let flow = ends(WEB, 40000, API, 80);
@@ -278,6 +301,18 @@ fn a_pod_reaches_itself_through_its_service() {
         (back.action, back.ends()),
         (REDIRECT, ends(SERVICE, 80, WEB, 40000))
     );
+}
+
+#[test]
+fn the_answer_of_a_flow_whose_translation_is_gone_is_dropped() {
+    let Some(mut node) = Node::new() else { return };
+    node.service(SERVICE, 80, TCP, &[(REMOTE, 8080)]);
+    let sent = node.from_pod(&frames::tcp(ends(WEB, 40000, SERVICE, 80), SYN));
+    let answer = frames::tcp(sent.ends().back(), SYN | ACK);
+    for (key, _) in node.nat_entries() {
+        node.forget_nat(&key);
+    }
+    node.drops(names::FROM_NETWORK, &answer, Reason::NAT_LOST);
 }
 
 #[test]

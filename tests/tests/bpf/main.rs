@@ -15,6 +15,7 @@
 mod frames;
 mod numbers;
 mod objects;
+mod reasons;
 
 /// A process is in one cgroup: tests of sockets take turns.
 static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());

@@ -282,6 +282,11 @@ impl Node {
             .expect("NAT entry");
     }
 
+    pub(crate) fn forget_nat(&mut self, key: &NatKey) {
+        let mut map: HashMap<_, NatKey, NatEntry> = self.hash(names::NAT);
+        map.remove(key).expect("NAT entry");
+    }
+
     pub(crate) fn drop_counts(&mut self) -> Vec<(DropKey, DropCount)> {
         let map: HashMap<_, DropKey, DropCount> = self.hash(names::DROPS);
         map.iter().map(|e| e.expect("drop")).collect()

@@ -1,0 +1,47 @@
+//! Every reason for a drop is reached by a test, or said here why it is not.
+
+use naru_ebpf_common::Reason;
+
+/// The tables, and the decisions on the host.
+const TESTS: [&str; 12] = [
+    include_str!("clients.rs"),
+    include_str!("fragments.rs"),
+    include_str!("from_network.rs"),
+    include_str!("from_pod.rs"),
+    include_str!("life.rs"),
+    include_str!("refused.rs"),
+    include_str!("remembered.rs"),
+    include_str!("sockets.rs"),
+    include_str!("to_pod.rs"),
+    include_str!("v4/only.rs"),
+    include_str!("v6/only.rs"),
+    include_str!("../../../ebpf/logic/tests/decisions.rs"),
+];
+
+/// Reasons that no packet brings about.
+const UNREACHED: [(Reason, &str); 1] = [(
+    Reason::REWRITE_FAILED,
+    "takes a kernel that has no memory for the copy of a packet",
+)];
+
+#[test]
+fn every_reason_is_reached_by_a_test() {
+    for reason in Reason::ALL {
+        let constant = reason.name().replace('-', "_").to_uppercase();
+        let named = format!("Reason::{constant}");
+        let is_tested = TESTS.iter().any(|table| {
+            let mut after = table
+                .match_indices(&named)
+                .map(|(at, found)| at + found.len());
+            after.any(|end| !table[end..].starts_with(|c: char| c == '_' || c.is_alphanumeric()))
+        });
+        let excuse = UNREACHED.iter().find(|(unreached, _)| unreached == reason);
+        match excuse {
+            Some((_, why)) => {
+                assert!(!is_tested, "{named} is reached");
+                println!("{named} is not reached: it {why}");
+            }
+            None => assert!(is_tested, "{named} has no test"),
+        }
+    }
+}
