@@ -145,18 +145,24 @@ abi! {
 }
 
 abi! {
-    /// How fast a processor opens flows. Per-CPU array [`crate::names::PACE`] of one.
+    /// How often a processor does something. Per-CPU array [`crate::names::PACE`], see
+    /// [`Pace::FLOWS`] and [`Pace::REFUSALS`].
     pub struct Pace = 16 {
         /// When the present window began, nanoseconds of the monotonic clock.
         pub since_ns: u64,
-        /// Flows opened in it.
-        pub opened: u32,
-        /// Flows opened in the window before.
+        /// How often in it.
+        pub times: u32,
+        /// How often in the window before.
         pub before: u32,
     }
 }
 
 impl Pace {
+    /// Index of the flows that are opened.
+    pub const FLOWS: u32 = 0;
+    /// Index of the datagrams that are refused with an answer.
+    pub const REFUSALS: u32 = 1;
+
     /// Length of a window in nanoseconds.
     pub const WINDOW_NS: u64 = 100_000_000;
     /// Flows of a window from which on it is a rush: what would fill half of the table with closed
@@ -166,21 +172,26 @@ impl Pace {
         crate::names::CONNTRACK_SIZE / 2 / (closing_ns / Self::WINDOW_NS) as u32
     };
 
-    /// Counts a flow opened at `now_ns`; whether there is a rush.
+    /// Answers to refused datagrams in a window, a thousand a second: as many as Linux gives by
+    /// default (`icmp_msgs_per_sec`).
+    pub const ANSWERS: u32 = 100;
+
+    /// Counts one time at `now_ns`; whether there are more than `limit` in this window or were in
+    /// the one before.
     #[inline(always)]
-    pub fn count(&mut self, now_ns: u64) -> bool {
+    pub fn count(&mut self, now_ns: u64, limit: u32) -> bool {
         let age = now_ns.saturating_sub(self.since_ns);
         if age > Self::WINDOW_NS {
             self.before = if age > 2 * Self::WINDOW_NS {
                 0
             } else {
-                self.opened
+                self.times
             };
-            self.opened = 0;
+            self.times = 0;
             self.since_ns = now_ns;
         }
-        self.opened = self.opened.saturating_add(1);
-        self.opened > Self::RUSH || self.before > Self::RUSH
+        self.times = self.times.saturating_add(1);
+        self.times > limit || self.before > limit
     }
 }
 
@@ -218,11 +229,12 @@ mod tests {
     #[test]
     fn a_rush_begins_with_one_flow_too_many_and_ends_with_a_calm_window() {
         let (mut pace, start) = (Pace::default(), 10 * Pace::WINDOW_NS);
-        assert!((0..Pace::RUSH).all(|_| !pace.count(start)));
-        assert!(pace.count(start));
+        let mut count = |at| pace.count(at, Pace::RUSH);
+        assert!((0..Pace::RUSH).all(|_| !count(start)));
+        assert!(count(start));
         let next = start + Pace::WINDOW_NS + 1;
-        assert!(pace.count(next), "the window before was one");
-        assert!(!pace.count(next + Pace::WINDOW_NS + 1));
+        assert!(count(next), "the window before was one");
+        assert!(!count(next + Pace::WINDOW_NS + 1));
     }
 
     #[test]

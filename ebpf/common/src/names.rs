@@ -38,7 +38,7 @@ pub const NODE_CONFIG: &str = "NODE_CONFIG";
 pub const DROPS: &str = "DROPS";
 /// Per-CPU array of [`crate::Counter`], see [`crate::counter::index`].
 pub const COUNTERS: &str = "COUNTERS";
-/// Per-CPU array of one [`crate::Pace`].
+/// Per-CPU array of two [`crate::Pace`].
 pub const PACE: &str = "PACE";
 /// Ring buffer of [`crate::Event`].
 pub const EVENTS: &str = "EVENTS";
@@ -63,7 +63,7 @@ pub const MAPS: [(&str, u32); 19] = [
     (NODE_CONFIG, 2),
     (DROPS, 1),
     (COUNTERS, 1),
-    (PACE, 1),
+    (PACE, 2),
     (EVENTS, 1),
 ];
 
@@ -97,6 +97,8 @@ pub const SOCKETS_SIZE: u32 = 65_536;
 pub const CONNECTED_SIZE: u32 = 65_536;
 /// Entries of [`DROPS`].
 pub const DROPS_SIZE: u32 = 4096;
+/// Entries of [`PACE`].
+pub const PACE_SIZE: u32 = 2;
 /// Bytes of [`EVENTS`], a power of two.
 pub const EVENTS_BYTES: u32 = 1 << 20;
 

@@ -57,7 +57,7 @@ fn maps() -> Vec<Map> {
         map!(NODE_CONFIG, "facts of the node", "array", 1, () => NodeConfig),
         map!(DROPS, "drops by cause", "LRU hash, in advance", DROPS_SIZE, DropKey => DropCount),
         map!(COUNTERS, "packets and bytes by hook and reason", "array per processor", counter::HOOKS * counter::REASONS, () => Counter),
-        map!(PACE, "how fast flows are opened", "array per processor", 1, () => Pace),
+        map!(PACE, "how fast flows are opened, and refused", "array per processor", PACE_SIZE, () => Pace),
         map!(EVENTS, "events", "ring buffer", EVENTS_BYTES, () => u8),
     ]
 }

@@ -148,7 +148,7 @@ fn open_service<M: Maps>(m: &M, p: &mut Packet) -> bool {
     };
     let outcome = service::find(m, config, p, NODE_PORT_LOCAL, true);
     if let Some(reason) = outcome.dropped() {
-        p.verdict = service::turn_away(p, reason);
+        p.verdict = service::turn_away(m, p, reason);
         return false;
     }
     if outcome.is_none() {

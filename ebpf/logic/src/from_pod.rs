@@ -201,7 +201,7 @@ fn after_service<M: Maps>(m: &M, p: &mut Packet, src: &Endpoint, outcome: Outcom
         return Verdict::drop(Reason::NOT_CONFIGURED);
     };
     if let Some(reason) = outcome.dropped() {
-        return service::turn_away(p, reason);
+        return service::turn_away(m, p, reason);
     }
     if outcome.is_hairpin() {
         return Verdict::deliver(src.ifindex).rewritten();

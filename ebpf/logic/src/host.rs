@@ -149,6 +149,10 @@ impl Maps for Snapshot {
         false
     }
 
+    fn may_answer(&self, _: u64) -> bool {
+        true
+    }
+
     fn update_nat<R>(&self, key: &NatKey, change: impl FnOnce(&mut NatEntry) -> R) -> Option<R> {
         self.nat.borrow_mut().get_mut(key).map(change)
     }

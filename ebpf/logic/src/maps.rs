@@ -52,6 +52,8 @@ pub trait Maps: Trace {
 
     /// Counts a flow opened at `now_ns`; whether there is a rush ([`naru_ebpf_common::Pace`]).
     fn in_a_rush(&self, now_ns: u64) -> bool;
+    /// Counts an answer to a refused datagram at `now_ns`; whether it may be given.
+    fn may_answer(&self, now_ns: u64) -> bool;
 
     /// Changes a NAT entry in place; `None` when there is none.
     fn update_nat<R>(&self, key: &NatKey, change: impl FnOnce(&mut NatEntry) -> R) -> Option<R>;

@@ -85,18 +85,25 @@ impl Outcome {
 }
 
 /// What becomes of a packet for which the services have no use: `reason`. Who opens a flow to a
-/// service without endpoints is told so at once; a reset, an error and the rest of a packet in
-/// fragments are never answered.
+/// service without endpoints is told so at once. A reset, an error and the rest of a packet in
+/// fragments are never answered, and no more datagrams than Linux would.
 #[inline(always)]
-pub(crate) fn turn_away(p: &Packet, reason: Reason) -> Verdict {
-    if reason == Reason::NO_BACKEND
-        && p.related == 0
-        && !p.part.is_later()
-        && p.tcp.flags & protocol::RST == 0
-    {
+pub(crate) fn turn_away<M: Maps>(m: &M, p: &Packet, reason: Reason) -> Verdict {
+    if reason == Reason::NO_BACKEND && is_answered(m, p) {
         Verdict::refuse(reason)
     } else {
         Verdict::drop(reason)
+    }
+}
+
+#[inline(always)]
+fn is_answered<M: Maps>(m: &M, p: &Packet) -> bool {
+    if p.related != 0 || p.part.is_later() {
+        false
+    } else if p.protocol == protocol::TCP {
+        p.tcp.flags & protocol::RST == 0
+    } else {
+        m.may_answer(m.now_ns())
     }
 }
 

@@ -5,7 +5,7 @@ use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_ktime_get_coarse_ns};
 use aya_ebpf::maps::lpm_trie::Key;
 use naru_ebpf_common::{
     Addr, Affinity, AffinityKey, Backend, BackendKey, Conn, DropCount, DropKey, Endpoint, Event,
-    FragmentKey, Fragmented, IpInfo, MemberKey, NatEntry, NatKey, NodeConfig, PodAddrs,
+    FragmentKey, Fragmented, IpInfo, MemberKey, NatEntry, NatKey, NodeConfig, Pace, PodAddrs,
     PolicyEntry, PolicyKey, RangeKey, Service, ServiceKey, SocketKey, SocketPeer, Tuple,
 };
 use naru_ebpf_logic::{Maps, Trace};
@@ -114,11 +114,12 @@ impl Maps for Kernel {
 
     #[inline(always)]
     fn in_a_rush(&self, now_ns: u64) -> bool {
-        let Some(pace) = maps::PACE.get_ptr_mut(0) else {
-            return false;
-        };
-        // SAFETY: a per-CPU value is this program's alone while it runs.
-        unsafe { (*pace).count(now_ns) }
+        is_exceeded(Pace::FLOWS, now_ns, Pace::RUSH)
+    }
+
+    #[inline(always)]
+    fn may_answer(&self, now_ns: u64) -> bool {
+        !is_exceeded(Pace::REFUSALS, now_ns, Pace::ANSWERS)
     }
 
     #[inline(always)]
@@ -189,4 +190,13 @@ impl Maps for Kernel {
         // SAFETY: the helper has no preconditions.
         unsafe { bpf_get_prandom_u32() }
     }
+}
+
+#[inline(always)]
+fn is_exceeded(pace: u32, now_ns: u64, limit: u32) -> bool {
+    let Some(pace) = maps::PACE.get_ptr_mut(pace) else {
+        return false;
+    };
+    // SAFETY: a per-CPU value is this program's alone while it runs.
+    unsafe { (*pace).count(now_ns, limit) }
 }

@@ -71,7 +71,7 @@ pub static COUNTERS: PerCpuArray<Counter> =
     PerCpuArray::pinned(counter::HOOKS * counter::REASONS, 0);
 
 #[map]
-pub static PACE: PerCpuArray<Pace> = PerCpuArray::pinned(1, 0);
+pub static PACE: PerCpuArray<Pace> = PerCpuArray::pinned(names::PACE_SIZE, 0);
 
 #[map]
 pub static EVENTS: RingBuf = RingBuf::pinned(names::EVENTS_BYTES, 0);

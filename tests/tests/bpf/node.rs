@@ -99,12 +99,12 @@ impl Node {
         map.set(0, config, 0).expect("node config");
     }
 
-    /// Tells every processor how fast it opens flows.
-    pub(crate) fn pace(&mut self, pace: Pace) {
+    /// Tells every processor how often it did what has this index.
+    pub(crate) fn pace(&mut self, index: u32, pace: Pace) {
         let mut map: PerCpuArray<_, Pace> = self.map(names::PACE).try_into().expect("array");
         let processors = aya::util::nr_cpus().expect("processors");
         let paces = PerCpuValues::try_from(vec![pace; processors]).expect("one each");
-        map.set(0, paces, 0).expect("pace");
+        map.set(index, paces, 0).expect("pace");
     }
 
     /// Adds or changes a pod, as the daemon does: flows look their ends up again.

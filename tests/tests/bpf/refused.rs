@@ -1,10 +1,10 @@
 //! Packets to a service without endpoints: answered at once.
 
 use naru_ebpf_common::protocol::{ACK, RST, SYN, TCP, UDP};
-use naru_ebpf_common::{Reason, counter, names};
+use naru_ebpf_common::{Pace, Reason, counter, names};
 
 use super::addresses::*;
-use super::node::Node;
+use super::node::{Node, REDIRECT};
 use crate::frames::{self, Ends, ends};
 
 /// A program and the number of its hook.
@@ -65,6 +65,28 @@ fn a_datagram_is_answered_by_an_error_that_embeds_it() {
         assert_eq!((outer.src, outer.dst), (e.dst, e.src));
         assert_eq!(frames::icmp_of(&answer), PORT_UNREACHABLE);
         assert_eq!(frames::embedded(&answer), e);
+    }
+}
+
+#[test]
+fn a_flood_of_datagrams_is_not_answered_in_full() {
+    let Some((mut node, asking)) = nobody() else {
+        return;
+    };
+    for ((program, _), e) in asking {
+        // A window that began so late that it does not end.
+        node.pace(
+            Pace::REFUSALS,
+            Pace {
+                since_ns: u64::MAX,
+                times: Pace::ANSWERS - 1,
+                before: 0,
+            },
+        );
+        assert_eq!(node.run(program, &frames::udp(e)).action, REDIRECT);
+        node.drops(program, &frames::udp(e), Reason::NO_BACKEND);
+        let opening = frames::segment(e, SYN, 7000, 0);
+        assert_eq!(node.run(program, &opening).action, REDIRECT, "a reset");
     }
 }
 

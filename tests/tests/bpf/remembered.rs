@@ -137,11 +137,14 @@ fn closed(node: &mut Node, opener: Ends, answered: bool) {
 
 /// A rush on every processor, in a window that began so late that it never ends.
 fn rush(node: &mut Node) {
-    node.pace(Pace {
-        since_ns: u64::MAX,
-        opened: Pace::RUSH,
-        before: 0,
-    });
+    node.pace(
+        Pace::FLOWS,
+        Pace {
+            since_ns: u64::MAX,
+            times: Pace::RUSH,
+            before: 0,
+        },
+    );
 }
 
 #[test]
