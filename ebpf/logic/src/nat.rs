@@ -42,33 +42,64 @@ pub(crate) fn translate<M: Maps>(m: &M, p: &mut Packet) -> u32 {
     let (protocol, flags) = (p.protocol, p.tcp.flags);
     p.set_nat_key();
     let to = &mut p.to;
-    let kind = m
+    let used = m
         .update_nat(&p.nat_key, |entry| {
             if is_stale(entry, protocol, &config.timeouts, now) {
-                return 0;
+                return Used::NOT;
             }
-            touch(entry, flags, now);
+            let used = touch(entry, flags, now);
             *to = *entry;
-            u32::from(entry.kind)
+            used
         })
-        .unwrap_or(0);
-    if kind != 0 {
+        .unwrap_or(Used::NOT);
+    if used.concerns_both() {
+        p.set_answer_key();
+        m.update_nat(&p.nat_key, |other| touch(other, flags & protocol::RST, now));
+    }
+    if used.kind() != 0 {
         rewrite(m, p);
     }
-    kind
+    used.kind()
+}
+
+/// What became of an entry, in one register.
+#[derive(Clone, Copy)]
+struct Used(u32);
+
+impl Used {
+    const NOT: Self = Self(0);
+    const BOTH: u32 = 0x100;
+
+    #[inline(always)]
+    const fn kind(self) -> u32 {
+        self.0 & 0xff
+    }
+
+    /// Whether the entry of the other direction has to know. A flow lives as long as either side
+    /// speaks, and its port is nobody else's meanwhile.
+    #[inline(always)]
+    const fn concerns_both(self) -> bool {
+        self.0 & Self::BOTH != 0
+    }
 }
 
 /// Notes a packet with these TCP flags.
 #[inline(always)]
-fn touch(entry: &mut NatEntry, tcp_flags: u8, now: u64) {
+fn touch(entry: &mut NatEntry, tcp_flags: u8, now: u64) -> Used {
+    let mut used = u32::from(entry.kind);
     if tcp_flags & (protocol::FIN | protocol::RST) != 0 {
         entry.flags |= CLOSING;
     } else if tcp_flags & protocol::SYN != 0 {
         entry.flags &= !CLOSING;
     }
+    if tcp_flags & protocol::RST != 0 {
+        used |= Used::BOTH;
+    }
     if now.saturating_sub(entry.seen_ns) > STAMP_NS {
         entry.seen_ns = now;
+        used |= Used::BOTH;
     }
+    Used(used)
 }
 
 /// Makes `p` what `p.to` says.
