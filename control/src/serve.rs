@@ -9,7 +9,7 @@ use anyhow::Context;
 use clap::Args;
 use naru_control::api::{
     AddressPlan, Api, Internal, Kinds, Listener, NodeClient, Server, ServerConfig, StaticTokens,
-    Tokens, bootstrap, keep,
+    Tokens, bootstrap, follow_definitions, keep,
 };
 use naru_control::controllers;
 use naru_control::pki::{
@@ -98,6 +98,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     tracing::info!(address = %listener.local_address()?, "serving");
     let mut clients = start_clients(&args, &api, &authority, &stopping);
     clients.spawn(keep(api.clone(), server.clone(), stopping.clone()));
+    clients.spawn(follow_definitions(server.clone(), stopping.clone()));
     clients.spawn(rotation.run(stopping.clone()));
     let serving = tokio::spawn(listener.serve(api, stopping.clone()));
     wait_for_signal().await?;

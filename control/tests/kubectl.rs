@@ -2,7 +2,7 @@
 
 mod process;
 
-use process::{Control, eventually};
+use process::{Control, eventually, kubectls};
 
 const CONFIG: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {x: \"1\"}\n";
 
@@ -304,4 +304,97 @@ fn unknown_kinds_are_called_unknown() {
         assert!(why.contains("no matches for kind \"Unicorn\""), "{why}");
     }
     assert!(control.kubectl(&["get", "crd"]).is_empty());
+}
+
+#[test]
+fn every_kubectl_applies_on_the_server_and_hears_of_conflicts() {
+    let mut control = Control::start();
+    let apply = ["apply", "--server-side", "-f", "-"];
+    for program in kubectls() {
+        control.with(&program);
+        control.kubectl_in(&["apply", "-f", "-"], CONFIG);
+        // What was applied by the client is taken over.
+        let changed = CONFIG.replace("\"1\"", "\"2\"");
+        let said = control.kubectl_in(&apply, &changed);
+        assert!(said.contains("serverside-applied"), "{program}: {said}");
+        let value = ["get", "cm", "a", "-o", "jsonpath={.data.x}"];
+        assert_eq!(control.kubectl(&value), "2", "{program}");
+        let patch = r#"{"data":{"x":"3"}}"#;
+        control.kubectl(&["patch", "cm", "a", "--type=merge", "-p", patch]);
+        let why = control.kubectl_fails(&apply, &changed);
+        assert!(
+            why.contains("conflict with \"kubectl-patch\""),
+            "{program}: {why}"
+        );
+        let forced = [&apply[..], &["--force-conflicts"]].concat();
+        control.kubectl_in(&forced, &changed);
+        assert_eq!(control.kubectl(&value), "2", "{program}");
+        control.kubectl(&["delete", "cm", "a"]);
+    }
+}
+
+const BOATS: &str = "apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: boats.naru.test}
+spec:
+  group: naru.test
+  scope: Namespaced
+  names: {plural: boats, kind: Boat, shortNames: [bt]}
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    additionalPrinterColumns: [{name: Seats, type: integer, jsonPath: .spec.seats}]
+    schema:
+      openAPIV3Schema:
+        type: object
+        properties:
+          spec:
+            type: object
+            properties: {seats: {type: integer, minimum: 1, description: How many may sit.}}
+";
+
+#[test]
+fn a_custom_kind_works_like_any_other() {
+    let control = Control::start();
+    control.kubectl_in(&["apply", "-f", "-"], BOATS);
+    let wait = ["wait", "--for=condition=Established", "crd/boats.naru.test"];
+    control.kubectl(&wait);
+    let boat = "apiVersion: naru.test/v1\nkind: Boat\nmetadata: {name: a}\nspec: {seats: 2}\n";
+    control.kubectl_in(&["apply", "-f", "-"], boat);
+    let again = control.kubectl_in(&["apply", "-f", "-"], boat);
+    assert!(again.contains("unchanged"), "{again}");
+    let table = control.kubectl(&["get", "bt"]);
+    assert!(table.contains("SEATS") && table.contains('2'), "{table}");
+    let told = control.kubectl(&["explain", "boats.spec"]);
+    assert!(told.contains("How many may sit."), "{told}");
+    let none = boat.replace("seats: 2", "seats: 0");
+    let why = control.kubectl_fails(&["apply", "-f", "-"], &none);
+    assert!(why.contains("spec.seats"), "{why}");
+    control.kubectl(&["delete", "crd", "boats.naru.test"]);
+    let gone = control.kubectl_fails(&["get", "boats"], "");
+    assert!(
+        gone.contains("the server doesn't have a resource type"),
+        "{gone}"
+    );
+}
+
+#[test]
+fn may_i_answers_by_roles() {
+    let control = Control::start();
+    let asked = ["auth", "can-i", "list", "pods", "--as", "jane"];
+    control.kubectl_fails(&asked, "");
+    control.kubectl(&["create", "role", "reader", "--verb=list", "--resource=pods"]);
+    control.kubectl(&[
+        "create",
+        "rolebinding",
+        "jane",
+        "--role=reader",
+        "--user=jane",
+    ]);
+    assert_eq!(control.kubectl(&asked).trim(), "yes");
+    let listed = control.kubectl(&["auth", "can-i", "--list", "--as", "jane"]);
+    assert!(listed.contains("pods"), "{listed}");
+    let role = control.kubectl(&["describe", "clusterrole", "cluster-admin"]);
+    assert!(role.contains("*.*"), "{role}");
 }

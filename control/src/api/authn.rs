@@ -7,6 +7,8 @@ use http::header::AUTHORIZATION;
 use http::{Extensions, HeaderMap};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::authz::Attributes;
+use super::request::ResourcePath;
 use super::status::{Result, Status};
 
 /// A known caller.
@@ -18,7 +20,18 @@ pub struct User {
     pub groups: Vec<String>,
 }
 
+/// The name of those who do not say who they are.
+const ANONYMOUS: &str = "system:anonymous";
+
 impl User {
+    /// Somebody who does not say who he is.
+    pub(super) fn anonymous() -> Self {
+        Self {
+            name: ANONYMOUS.to_owned(),
+            groups: vec![super::authz::UNKNOWN.to_owned()],
+        }
+    }
+
     /// Whether the user is in `group`.
     pub fn is_in(&self, group: &str) -> bool {
         self.groups.iter().any(|have| have == group)
@@ -66,7 +79,8 @@ impl StaticTokens {
         Self(lines.filter_map(token_line).collect())
     }
 
-    fn user(&self, token: &str) -> Option<User> {
+    /// The user of a token.
+    pub(super) fn user(&self, token: &str) -> Option<User> {
         self.0.get(token).cloned()
     }
 }
@@ -118,31 +132,62 @@ pub(super) fn authenticate(
     }
 }
 
-/// The user that `user` wants to be for this request: `kubectl --as`.
+/// The user that `user` wants to be for this request: `kubectl --as`. Each name that he takes has to
+/// be permitted by `may`.
 ///
 /// # Errors
-/// 403 unless `unlimited`, since whoever could be anybody could do all; 400 for groups of nobody.
-pub(super) fn impersonate(user: User, unlimited: bool, headers: &HeaderMap) -> Result<User> {
+/// 403 for what is not permitted, 400 for groups of nobody.
+pub(super) fn impersonate(
+    user: &User,
+    may: &dyn Fn(Attributes<'_>) -> Result<()>,
+    headers: &HeaderMap,
+) -> Result<User> {
     let texts = |name: &str| {
         let values = headers.get_all(name).into_iter();
         let texts = values.filter_map(|value| value.to_str().ok().map(str::to_owned));
         texts.collect::<Vec<String>>()
     };
     let (name, mut groups) = (texts("impersonate-user").pop(), texts("impersonate-group"));
-    match name {
-        None if groups.is_empty() => Ok(user),
-        None => Err(Status::bad_request(
-            "Impersonate-Group needs Impersonate-User",
-        )),
-        Some(name) if unlimited => {
-            groups.push("system:authenticated".to_owned());
-            Ok(User { name, groups })
+    let Some(name) = name else {
+        if groups.is_empty() {
+            return Ok(user.clone());
         }
-        Some(name) => Err(Status::forbidden(format!(
-            "users {name:?} is forbidden: User {:?} cannot impersonate resource \"users\" in API \
-             group \"\" at the cluster scope",
-            user.name
-        ))),
+        return Err(Status::bad_request(
+            "Impersonate-Group needs Impersonate-User",
+        ));
+    };
+    let account = name.strip_prefix("system:serviceaccount:");
+    match account.and_then(|account| account.split_once(':')) {
+        Some((namespace, account)) => {
+            may(Attributes::impersonation(&identity(
+                "serviceaccounts",
+                Some(namespace),
+                account,
+            )))?;
+            if groups.is_empty() {
+                groups.push("system:serviceaccounts".to_owned());
+                groups.push(format!("system:serviceaccounts:{namespace}"));
+            }
+        }
+        None => may(Attributes::impersonation(&identity("users", None, &name)))?,
+    }
+    for group in groups.iter().filter(|_| account.is_none()) {
+        may(Attributes::impersonation(&identity("groups", None, group)))?;
+    }
+    if name != ANONYMOUS {
+        groups.push("system:authenticated".to_owned());
+    }
+    Ok(User { name, groups })
+}
+
+/// Somebody whom one may want to be.
+fn identity(plural: &str, namespace: Option<&str>, name: &str) -> ResourcePath {
+    ResourcePath {
+        version: "v1".to_owned(),
+        namespace: namespace.map(str::to_owned),
+        plural: plural.to_owned(),
+        name: Some(name.to_owned()),
+        ..ResourcePath::default()
     }
 }
 
@@ -162,21 +207,27 @@ mod tests {
     }
 
     #[test]
-    fn only_who_may_do_all_may_be_another() {
+    fn nobody_is_another_without_permission() {
         let admin = User {
             name: "admin".into(),
             groups: Vec::new(),
         };
+        let users_only = |wish: Attributes<'_>| {
+            let fits = wish.resource.is_some_and(|path| path.plural == "users");
+            fits.then_some(()).ok_or_else(|| Status::forbidden("no"))
+        };
         let mut headers = HeaderMap::new();
-        assert_eq!(impersonate(admin.clone(), false, &headers).unwrap(), admin);
+        let ask = |headers: &HeaderMap| impersonate(&admin, &users_only, headers);
+        assert_eq!(ask(&headers).unwrap(), admin);
         headers.insert("impersonate-group", "dev".parse().unwrap());
-        let groupless = impersonate(admin.clone(), true, &headers);
-        assert_eq!(groupless.unwrap_err().code, 400);
+        assert_eq!(ask(&headers).unwrap_err().code, 400);
         headers.insert("impersonate-user", "jane".parse().unwrap());
-        let jane = impersonate(admin.clone(), true, &headers).unwrap();
-        assert_eq!((jane.name.as_str(), jane.is_in("dev")), ("jane", true));
-        let refused = impersonate(admin, false, &headers);
-        assert_eq!(refused.unwrap_err().code, 403);
+        assert_eq!(ask(&headers).unwrap_err().code, 403);
+        headers.remove("impersonate-group");
+        assert_eq!(ask(&headers).unwrap().name, "jane");
+        let robot = "system:serviceaccount:shop:robot".parse().unwrap();
+        headers.insert("impersonate-user", robot);
+        assert_eq!(ask(&headers).unwrap_err().code, 403);
     }
 
     #[test]

@@ -34,6 +34,7 @@ pub struct BootstrapError {
 /// The first request that the API refuses.
 pub async fn bootstrap(api: &Api, server: &Server) -> Result<(), BootstrapError> {
     let client = Internal::new(api.clone(), "system:apiserver", &[super::authz::MASTERS]);
+    super::custom::sync(server).await;
     for name in namespaces::ALL {
         let namespace = json!({"metadata": {"name": name}});
         ensure(&client, "/api/v1/namespaces", name, namespace).await?;
@@ -52,6 +53,13 @@ pub async fn bootstrap(api: &Api, server: &Server) -> Result<(), BootstrapError>
     let address = config.plan.nth(10).to_string();
     ensure(&client, services, "kube-dns", dns_service(&address)).await?;
     publish_address(&client, config).await?;
+    for (collection, object) in super::roles::all() {
+        let name = object["metadata"]["name"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        ensure(&client, &collection, &name, object).await?;
+    }
     let classes = "/apis/scheduling.k8s.io/v1/priorityclasses";
     for (name, value) in super::admission::PRIORITIES {
         let class = json!({"metadata": {"name": name}, "value": value});

@@ -7,7 +7,7 @@ use http::{HeaderMap, Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::body::{Reply, full, json as json_reply, json_bytes, reply};
-use super::kinds::{Kinds, api_version};
+use super::kinds::api_version;
 use super::negotiate::accepts;
 use super::status::{Result, Status};
 use crate::registry::REVIEWS;
@@ -41,7 +41,7 @@ pub(super) struct Discovery {
 }
 
 impl Discovery {
-    pub(super) fn new(kinds: Kinds) -> Self {
+    pub(super) fn new(kinds: impl Iterator<Item = &'static Kind>) -> Self {
         let mut plain = BTreeMap::new();
         let mut put = |path: String, value: Value| plain.insert(path, value.to_string().into());
         put(
@@ -49,7 +49,7 @@ impl Discovery {
             json!({"kind": "APIVersions", "versions": ["v1"],
             "serverAddressByClientCIDRs": []}),
         );
-        let groups = groups(kinds.0.iter().chain(REVIEWS).copied());
+        let groups = groups(kinds.chain(REVIEWS.iter().copied()));
         let named = groups.iter().filter(|(group, _)| !group.is_empty());
         let list: Vec<Value> = named
             .clone()
@@ -163,12 +163,31 @@ fn paths(groups: &Groups) -> Vec<String> {
     all
 }
 
+/// Versions, best first: stable ones before betas before alphas, higher ones before lower ones, and
+/// what is no such version last.
+fn ranked<'a, T>(versions: &BTreeMap<&'a str, T>) -> Vec<&'a str> {
+    let mut names: Vec<_> = versions.keys().copied().collect();
+    names.sort_by_key(|name| std::cmp::Reverse((rank(name), std::cmp::Reverse(*name))));
+    names
+}
+
+/// Stability, major and minor number of `v2`, `v1beta3`, `v1alpha1`.
+fn rank(version: &str) -> Option<(u8, u32, u32)> {
+    let rest = version.strip_prefix('v')?;
+    for (stability, word) in [(1, "beta"), (0, "alpha")] {
+        if let Some((major, minor)) = rest.split_once(word) {
+            return Some((stability, major.parse().ok()?, minor.parse().ok()?));
+        }
+    }
+    Some((2, rest.parse().ok()?, 0))
+}
+
 fn api_group(group: &str, versions: &BTreeMap<&str, Vec<&'static Kind>>) -> Value {
     let version = |version: &&str| {
         json!({"groupVersion": format!("{group}/{version}"),
         "version": version})
     };
-    let versions: Vec<Value> = versions.keys().rev().map(version).collect();
+    let versions: Vec<Value> = ranked(versions).iter().map(version).collect();
     json!({"name": group, "preferredVersion": versions.first(), "versions": versions})
 }
 
@@ -275,7 +294,10 @@ fn aggregated_group(group: &str, versions: &BTreeMap<&str, Vec<&'static Kind>>) 
         let resources: Vec<Value> = kinds.iter().map(|kind| aggregated_resource(kind)).collect();
         json!({"version": version, "resources": resources, "freshness": "Current"})
     };
-    let versions: Vec<Value> = versions.iter().rev().map(version).collect();
+    let versions: Vec<Value> = ranked(versions)
+        .into_iter()
+        .map(|name| version((&name, &versions[name])))
+        .collect();
     let metadata = if group.is_empty() {
         json!({})
     } else {
@@ -329,8 +351,18 @@ mod tests {
     }
 
     #[test]
+    fn versions_rank_by_stability_and_number() {
+        let versions = ["v1", "v10", "v2beta1", "v2", "v11alpha2", "foo", "v2beta10"];
+        let versions = versions.into_iter().map(|name| (name, ())).collect();
+        assert_eq!(
+            ranked(&versions),
+            ["v10", "v2", "v1", "v2beta10", "v2beta1", "v11alpha2", "foo"]
+        );
+    }
+
+    #[test]
     fn every_kind_is_listed() {
-        let discovery = Discovery::new(Kinds(KINDS));
+        let discovery = Discovery::new(KINDS.iter().copied());
         for kind in KINDS {
             let root = if kind.group.is_empty() {
                 "/api".into()

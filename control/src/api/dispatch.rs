@@ -1,6 +1,7 @@
 //! From a request to its handler: who asks, may they, what is it about.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -12,7 +13,7 @@ use tower::Service;
 
 use super::authn::{self, Proven, User};
 use super::authz::{self, Attributes};
-use super::body::{Body, BoxError, Reply, text};
+use super::body::{Body, BoxError, Reply, json, text};
 use super::kinds::Target;
 use super::openapi;
 use super::request::{Query, RequestInfo, ResourcePath};
@@ -61,16 +62,40 @@ impl Api {
             &server.static_tokens,
             verify,
         )?;
-        let user = user.ok_or_else(Status::unauthorized)?;
-        let unlimited = authz::may_do_all(&user);
-        let user = authn::impersonate(user, unlimited, request.headers())?;
+        let Some(user) = user else {
+            // Who says nothing may do what is granted to nobody in particular, and is asked who he
+            // is for everything else.
+            let nobody = User::anonymous();
+            if !authz::allows(&nobody, Attributes::of(&info), server.as_ref()) {
+                return Err(Status::unauthorized());
+            }
+            return self.answer(nobody, info, query, request).await;
+        };
+        let may = |wish: Attributes<'_>| authz::authorize(&user, wish, server.as_ref());
+        let user = authn::impersonate(&user, &may, request.headers())?;
         authz::authorize(&user, Attributes::of(&info), server.as_ref())?;
+        self.answer(user, info, query, request).await
+    }
+
+    /// Answers a request that is allowed.
+    async fn answer(
+        &self,
+        user: User,
+        info: RequestInfo,
+        query: Query,
+        request: Request<Body>,
+    ) -> Result<Reply> {
+        let server = &self.0;
         let Some(path) = info.resource else {
             if openapi::owns(&info.path) {
-                return openapi::answer(&info.path, request.method(), request.headers());
+                return openapi::answer(server, &info.path, request.method(), request.headers());
+            }
+            if let Some(reply) = tokens(server, &info) {
+                return Ok(reply);
             }
             return server
                 .discovery
+                .load()
                 .answer(&info.path, request.method(), request.headers());
         };
         self.resource(user, info.verb, path, query, request).await
@@ -101,7 +126,7 @@ impl Api {
             };
             return subresources::bind_by_body(call, verb, request.into_body()).await;
         }
-        let target = server.kinds.find(&path.group, &path.version, &path.plural);
+        let target = server.find(&path.group, &path.version, &path.plural);
         let target = target.ok_or_else(Status::no_such_resource)?;
         place(target, &path, verb)?;
         if path.subresource.is_none() && !target.kind.verbs.contains(&verb) {
@@ -141,6 +166,20 @@ fn public(info: &RequestInfo) -> Option<Reply> {
         "/healthz" | "/livez" | "/readyz" => Some(text(StatusCode::OK, "ok")),
         _ => None,
     }
+}
+
+/// Where others learn how to verify service account tokens.
+fn tokens(server: &Server, info: &RequestInfo) -> Option<Reply> {
+    let config = server.config();
+    let value = match info.path.trim_end_matches('/') {
+        "/openid/v1/jwks" => server.tokens.key_set(),
+        "/.well-known/openid-configuration" => {
+            let at = SocketAddr::new(config.advertise_address, config.advertise_port);
+            super::tokens::discovery(&format!("https://{at}"))
+        }
+        _ => return None,
+    };
+    Some(json(StatusCode::OK, &value))
 }
 
 type Answer = Pin<Box<dyn Future<Output = std::result::Result<Reply, Infallible>> + Send>>;

@@ -8,7 +8,6 @@ use super::kinds::Target;
 use super::options::FieldValidation;
 use super::status::{Result, Status};
 use super::write::Part;
-use crate::schema;
 
 /// Checks a decoded body against the schema and returns the warnings for the client; `repeated`
 /// are the paths of members that occurred twice in it.
@@ -23,7 +22,7 @@ pub(super) fn check(
     how: FieldValidation,
 ) -> Result<Vec<String>> {
     let kind = target.kind;
-    let report = schema::check(kind.group, kind.version, kind.kind, body);
+    let report = kind.check(body);
     if let Some(fault) = report.faults.first() {
         let message = format!(
             "{} in version {:?} cannot be handled as a {}: {}: {}",

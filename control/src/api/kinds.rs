@@ -31,6 +31,9 @@ impl Target {
     pub(super) fn to_stored(self, object: &mut Value) {
         if let Some(other) = self.kind.stored_as {
             (other.to_stored)(object);
+            if other.kind.custom.is_some() {
+                object["apiVersion"] = api_version(other.kind).into();
+            }
         }
     }
 
@@ -38,6 +41,9 @@ impl Target {
     pub(super) fn show(&self, object: &mut Value) {
         if let Some(other) = self.kind.stored_as {
             (other.from_stored)(object);
+            if other.kind.custom.is_some() {
+                object["apiVersion"] = self.api_version().into();
+            }
         }
     }
 

@@ -3,9 +3,11 @@
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
 use super::body::{Reply, full, json, reply};
+use super::custom::written_schema;
 use super::negotiate::accepts;
+use super::server::Server;
 use super::status::{Result, Status};
-use crate::schema::openapi;
+use crate::schema::openapi::{self, Described};
 
 /// The media type as an answer names it: with the `@` of the request it would be no media type.
 const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
@@ -19,18 +21,24 @@ pub(super) fn owns(path: &str) -> bool {
 ///
 /// # Errors
 /// 404 for a group that is not served, 405 for other methods than GET.
-pub(super) fn answer(path: &str, method: &Method, headers: &HeaderMap) -> Result<Reply> {
+pub(super) fn answer(
+    server: &Server,
+    path: &str,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<Reply> {
     if method != Method::GET && method != Method::HEAD {
         return Err(Status::method_not_allowed());
     }
+    let custom = custom(server);
     if path == "/openapi/v2" {
-        return Ok(v2(headers));
+        return Ok(v2(headers, &custom));
     }
     let rest = path.trim_start_matches("/openapi/v3").trim_matches('/');
     let document = match rest.split('/').collect::<Vec<_>>().as_slice() {
-        [""] => Some(openapi::v3_index()),
-        ["api", version] => openapi::v3_document("", version),
-        ["apis", group, version] => openapi::v3_document(group, version),
+        [""] => Some(openapi::v3_index(&custom)),
+        ["api", version] => openapi::v3_document("", version, &custom),
+        ["apis", group, version] => openapi::v3_document(group, version, &custom),
         _ => None,
     };
     let document = document.ok_or_else(Status::no_such_resource)?;
@@ -43,8 +51,18 @@ pub(super) fn answer(path: &str, method: &Method, headers: &HeaderMap) -> Result
     Ok(reply)
 }
 
+/// The custom kinds with what their writers said about them.
+fn custom(server: &Server) -> Vec<Described> {
+    let custom = server.custom.load();
+    let described = custom.definitions().filter_map(|(kind, definition)| {
+        let schema = written_schema(server, definition, kind.version)?;
+        Some(Described { kind, schema })
+    });
+    described.collect()
+}
+
 /// Older clients accept protobuf only.
-fn v2(headers: &HeaderMap) -> Reply {
+fn v2(headers: &HeaderMap, custom: &[Described]) -> Reply {
     let accept = accepts(headers);
     let mut wanted = accept
         .split(',')
@@ -56,8 +74,12 @@ fn v2(headers: &HeaderMap) -> Reply {
         _ => None,
     });
     if protobuf == Some(true) {
-        reply(StatusCode::OK, V2_PROTOBUF, full(openapi::v2_protobuf()))
+        reply(
+            StatusCode::OK,
+            V2_PROTOBUF,
+            full(openapi::v2_protobuf(custom)),
+        )
     } else {
-        json(StatusCode::OK, &openapi::v2())
+        json(StatusCode::OK, &openapi::v2(custom))
     }
 }

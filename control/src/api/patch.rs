@@ -28,13 +28,19 @@ impl Patch {
     ///
     /// # Errors
     /// 415.
-    pub(super) fn supports(content_type: &str) -> Result<()> {
-        if [JSON, MERGE, STRATEGIC].contains(&content_type) {
+    pub(super) fn supports(kind: &Kind, content_type: &str) -> Result<()> {
+        let mut known = vec![JSON, MERGE];
+        if kind.custom.is_none() {
+            known.push(STRATEGIC);
+        }
+        if known.contains(&content_type) {
             return Ok(());
         }
+        known.push(APPLY);
+        let known = known.join(", ");
         Err(Status::unsupported_media_type(format!(
             "the body of the request was in an unknown format - accepted media types include: \
-             {JSON}, {MERGE}, {STRATEGIC}, {APPLY}; got {content_type}"
+             {known}; got {content_type}"
         )))
     }
 
@@ -42,8 +48,8 @@ impl Patch {
     ///
     /// # Errors
     /// 400 for what is malformed, 415 for other media types.
-    pub(super) fn parse(content_type: &str, bytes: &[u8]) -> Result<Self> {
-        Self::supports(content_type)?;
+    pub(super) fn parse(kind: &Kind, content_type: &str, bytes: &[u8]) -> Result<Self> {
+        Self::supports(kind, content_type)?;
         let value = decode::json(bytes)?;
         if content_type == JSON {
             let patch = serde_json::from_value(value);
@@ -109,7 +115,7 @@ mod tests {
     fn apply(content_type: &str, patch: &str) -> Result<Value> {
         let old = json!({"metadata": {"name": "x"}, "data": {"a": "1", "b": "2"}});
         let kind = by_kind("", "v1", "ConfigMap").unwrap();
-        Patch::parse(content_type, patch.as_bytes())?.apply(kind, &old)
+        Patch::parse(kind, content_type, patch.as_bytes())?.apply(kind, &old)
     }
 
     #[test]

@@ -5,11 +5,12 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::authn::User;
-use super::authz::{self, Attributes, PUBLIC_ROOTS};
+use super::authz::{self, Attributes, Facts, PUBLIC_ROOTS};
 use super::body::{Body, Reply, json as json_reply};
 use super::request::ResourcePath;
 use super::server::Server;
 use super::status::{Result, Status};
+use super::tokens::ISSUER;
 use super::value::{items, text};
 use super::{decode, negotiate};
 use crate::registry::kind::Kind;
@@ -42,8 +43,9 @@ pub(super) async fn answer(
     let bytes = decode::read(request.into_body()).await?;
     let mut review = decode::object(&bytes, &content_type)?;
     review["status"] = match kind.kind {
+        "TokenReview" => token(server, &review)?,
         "SelfSubjectReview" => json!({"userInfo": user_info(user)}),
-        "SelfSubjectRulesReview" => rules(user),
+        "SelfSubjectRulesReview" => rules(server, user, text(&review, "/spec/namespace")),
         "SelfSubjectAccessReview" => access(server, user, &review)?,
         "LocalSubjectAccessReview" => {
             let asked = text(&review, "/spec/resourceAttributes/namespace");
@@ -58,6 +60,29 @@ pub(super) async fn answer(
     review["apiVersion"] = super::kinds::api_version(kind).into();
     review["kind"] = kind.kind.into();
     Ok(json_reply(StatusCode::CREATED, &review))
+}
+
+/// Whose token it is, and whether it is meant for one of the wanted audiences.
+fn token(server: &Server, review: &Value) -> Result<Value> {
+    let token = text(review, "/spec/token");
+    if token.is_empty() {
+        let why = "Required value: a token to review is required";
+        return Err(Status::invalid_parameter("spec.token", why));
+    }
+    let wanted = items(review, "/spec/audiences").iter();
+    let mut wanted: Vec<String> = wanted
+        .filter_map(|audience| audience.as_str().map(str::to_owned))
+        .collect();
+    if wanted.is_empty() {
+        wanted.push(ISSUER.to_owned());
+    }
+    let user = server.static_tokens.user(token);
+    let user = user.or_else(|| server.account_user_for(token, &wanted));
+    Ok(match user {
+        Some(user) => json!({"authenticated": true, "user": user_info(&user),
+            "audiences": wanted}),
+        None => json!({"user": {}, "error": "the token is not valid for this cluster"}),
+    })
 }
 
 fn user_info(user: &User) -> Value {
@@ -126,7 +151,7 @@ fn resource_path(attributes: &Value) -> (String, ResourcePath) {
 }
 
 /// Everything that the user may do without a condition.
-fn rules(user: &User) -> Value {
+fn rules(server: &Server, user: &User, namespace: &str) -> Value {
     if authz::may_do_all(user) {
         return json!({"incomplete": false,
             "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}],
@@ -140,12 +165,21 @@ fn rules(user: &User) -> Value {
             json!({"verbs": rule.verbs, "apiGroups": [rule.group], "resources": rule.resources})
         })
         .collect();
+    let granted = server.granted(user, Some(namespace));
+    let (paths, granted): (Vec<_>, Vec<_>) = granted.iter().partition(|rule| rule.is_about_paths());
+    let always: Vec<Value> = always
+        .into_iter()
+        .chain(granted.iter().map(|rule| rule.to_value()))
+        .collect();
     let public = PUBLIC_ROOTS.iter();
     let public: Vec<String> = public
         .flat_map(|root| [(*root).to_owned(), format!("{root}/*")])
         .collect();
     let mut status = json!({"incomplete": !sometimes.is_empty(), "resourceRules": always,
         "nonResourceRules": [{"verbs": ["get"], "nonResourceURLs": public}]});
+    if let Some(rules) = status["nonResourceRules"].as_array_mut() {
+        rules.extend(paths.iter().map(|rule| rule.to_value()));
+    }
     if !sometimes.is_empty() {
         status["evaluationError"] =
             "a node may also act on what is its own or its pods', which no list of rules shows"

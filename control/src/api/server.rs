@@ -2,18 +2,20 @@
 
 use std::net::IpAddr;
 
+use arc_swap::ArcSwap;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::addresses::{AddressPlan, Addresses};
 use super::authn::{StaticTokens, User};
-use super::authz::Facts;
+use super::authz::{Facts, Grant, Grants};
+use super::custom::{CustomKinds, Made};
 use super::discovery::Discovery;
 use super::kinds::{Kinds, Target};
 use super::pages::Pages;
 use super::proxy::NodeClient;
 use super::selectors::FieldSelector;
-use super::tokens::Tokens;
+use super::tokens::{ISSUER, Tokens};
 use super::value::{key, text};
 use crate::store::Store;
 
@@ -38,7 +40,11 @@ pub struct Server {
     pub(super) static_tokens: StaticTokens,
     pub(super) addresses: Addresses,
     pub(super) pages: Pages,
-    pub(super) discovery: Discovery,
+    /// Replaced when custom kinds come and go.
+    pub(super) discovery: ArcSwap<Discovery>,
+    pub(super) custom: ArcSwap<CustomKinds>,
+    pub(super) made: Made,
+    pub(super) grants: Grants,
     pub(super) nodes: NodeClient,
     pub(super) config: ServerConfig,
     /// Cancelled when the process stops: watches end.
@@ -62,7 +68,7 @@ impl Server {
                 addresses.adopt(key, &service.value());
             }
         }
-        let discovery = Discovery::new(kinds);
+        let discovery = Discovery::new(kinds.0.iter().copied());
         let pages = Pages::default();
         Self {
             store,
@@ -71,7 +77,10 @@ impl Server {
             static_tokens,
             addresses,
             pages,
-            discovery,
+            discovery: ArcSwap::from_pointee(discovery),
+            custom: ArcSwap::default(),
+            made: Made::default(),
+            grants: Grants::default(),
             nodes,
             config,
             stopping,
@@ -81,6 +90,12 @@ impl Server {
     /// Where cluster addresses come from and so on.
     pub fn config(&self) -> &ServerConfig {
         &self.config
+    }
+
+    /// The kind of a path, whether of the API or brought along.
+    pub(super) fn find(&self, group: &str, version: &str, plural: &str) -> Option<Target> {
+        let own = self.kinds.find(group, version, plural);
+        own.or_else(|| self.custom.load().find(group, version, plural))
     }
 
     pub(super) fn core(&self, plural: &str) -> Option<Target> {
@@ -104,7 +119,12 @@ impl Server {
 
     /// The user of a service account token whose account (and pod) still exist.
     pub(super) fn account_user(&self, token: &str) -> Option<User> {
-        let account = self.tokens.verify(token)?;
+        self.account_user_for(token, &[ISSUER.to_owned()])
+    }
+
+    /// The same for a token that is meant for one of these audiences.
+    pub(super) fn account_user_for(&self, token: &str, audiences: &[String]) -> Option<User> {
+        let account = self.tokens.verify(token, audiences)?;
         let namespace = Some(account.namespace.as_str());
         let lives = |plural: &str, bound: &super::tokens::Bound| {
             let object = self.stored(plural, namespace, &bound.name);
@@ -132,6 +152,10 @@ impl Server {
 impl Facts for Server {
     fn pod(&self, namespace: &str, name: &str) -> Option<Value> {
         self.stored("pods", Some(namespace), name)
+    }
+
+    fn granted(&self, user: &User, namespace: Option<&str>) -> Vec<Grant> {
+        self.grants.index(self).of_user(user, namespace)
     }
 
     fn pods_on(&self, node: &str, namespace: &str) -> Vec<Value> {

@@ -48,7 +48,7 @@ fn column(column: &Column) -> Value {
 }
 
 fn row(kind: &Kind, object: Value, include: IncludeObject, now: i64) -> Value {
-    let cells = (kind.cells)(&object, now);
+    let cells = kind.row(&object, now);
     let object = match include {
         IncludeObject::None => return json!({"cells": cells}),
         IncludeObject::Metadata => metadata_only(&object),

@@ -3,9 +3,12 @@
 use std::fs;
 use std::path::Path;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
 use rcgen::KeyPair;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 /// The issuer and default audience of tokens.
 pub(super) const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
@@ -71,6 +74,8 @@ pub(super) struct Claims {
 pub struct Tokens {
     encoding: EncodingKey,
     decoding: DecodingKey,
+    /// The public key as RFC 7517 writes it.
+    public: Value,
 }
 
 impl Tokens {
@@ -84,13 +89,18 @@ impl Tokens {
             write_key(path, &key.serialize_pem()).map_err(TokenError::File)?;
         }
         let pem = fs::read_to_string(path).map_err(TokenError::File)?;
-        let public = KeyPair::from_pem(&pem)
-            .map_err(TokenError::Key)?
-            .public_key_pem();
+        let pair = KeyPair::from_pem(&pem).map_err(TokenError::Key)?;
+        let public = pair.public_key_pem();
         Ok(Self {
+            public: web_key(pair.public_key_raw()),
             encoding: EncodingKey::from_ec_pem(pem.as_bytes()).map_err(TokenError::Sign)?,
             decoding: DecodingKey::from_ec_pem(public.as_bytes()).map_err(TokenError::Sign)?,
         })
+    }
+
+    /// The keys by which others verify tokens (RFC 7517).
+    pub(super) fn key_set(&self) -> Value {
+        json!({"keys": [self.public]})
     }
 
     /// Signs a token for `account`, valid for `lifetime` seconds from `now`.
@@ -115,19 +125,39 @@ impl Tokens {
             jti: uuid::Uuid::new_v4().to_string(),
             account,
         };
-        let header = Header::new(Algorithm::ES256);
+        let mut header = Header::new(Algorithm::ES256);
+        header.kid = self.public["kid"].as_str().map(str::to_owned);
         encode(&header, &claims, &self.encoding).map_err(TokenError::Sign)
     }
 
-    /// The account of a valid token that is meant for this server.
-    pub fn verify(&self, token: &str) -> Option<Account> {
+    /// The account of a valid token that is meant for one of `audiences`.
+    pub fn verify(&self, token: &str, audiences: &[String]) -> Option<Account> {
         let mut validation = Validation::new(Algorithm::ES256);
-        validation.set_audience(&[ISSUER]);
+        validation.set_audience(audiences);
         validation.set_issuer(&[ISSUER]);
         validation.validate_nbf = true;
         let decoded = decode::<Claims>(token, &self.decoding, &validation).ok()?;
         Some(decoded.claims.account)
     }
+}
+
+/// A point of P-256, uncompressed, as a JSON web key.
+fn web_key(point: &[u8]) -> Value {
+    let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+    let (x, y) = match point {
+        [4, rest @ ..] => rest.split_at(rest.len() / 2),
+        _ => (&[][..], &[][..]),
+    };
+    let id = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, point);
+    json!({"use": "sig", "kty": "EC", "alg": "ES256", "crv": "P-256",
+        "kid": id.simple().to_string(), "x": encode(x), "y": encode(y)})
+}
+
+/// What a client of OpenID Connect asks first; `base` is where the keys are.
+pub(super) fn discovery(base: &str) -> Value {
+    json!({"issuer": ISSUER, "jwks_uri": format!("{base}/openid/v1/jwks"),
+        "response_types_supported": ["id_token"], "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": ["ES256"]})
 }
 
 fn write_key(path: &Path, pem: &str) -> std::io::Result<()> {
@@ -161,6 +191,10 @@ mod tests {
         }
     }
 
+    fn own() -> Vec<String> {
+        vec![ISSUER.to_owned()]
+    }
+
     fn now() -> i64 {
         jiff::Timestamp::now().as_second()
     }
@@ -173,10 +207,10 @@ mod tests {
         let token = ours
             .sign(account(), vec![ISSUER.into()], now(), 600)
             .unwrap();
-        assert_eq!(ours.verify(&token), Some(account()));
-        assert_eq!(theirs.verify(&token), None);
+        assert_eq!(ours.verify(&token, &own()), Some(account()));
+        assert_eq!(theirs.verify(&token, &own()), None);
         let again = Tokens::open(&dir.path().join("sa.key")).unwrap();
-        assert_eq!(again.verify(&token), Some(account()));
+        assert_eq!(again.verify(&token, &own()), Some(account()));
     }
 
     #[test]
@@ -189,7 +223,7 @@ mod tests {
         let other = tokens
             .sign(account(), vec!["vault".into()], now(), 600)
             .unwrap();
-        assert_eq!(tokens.verify(&old), None);
-        assert_eq!(tokens.verify(&other), None);
+        assert_eq!(tokens.verify(&old, &own()), None);
+        assert_eq!(tokens.verify(&other, &own()), None);
     }
 }

@@ -312,7 +312,7 @@ fn merge_part(part: Part, old: &Value, mut candidate: Value) -> Value {
 /// Checks an object that is about to be stored.
 fn check(target: Target, new: &Value, old: Option<&Value>) -> Result<()> {
     let mut faults = meta::validate(target.kind, new);
-    faults.extend((target.kind.validate)(new, old));
+    faults.extend(target.kind.faults(new, old));
     faults.extend(old.and_then(|old| new_finalizer(new, old)));
     if faults.is_empty() {
         return Ok(());

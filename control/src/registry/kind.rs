@@ -2,7 +2,9 @@
 
 use serde_json::Value;
 
+use super::custom::Custom;
 use super::{column, prepare};
+use crate::schema::{Report, structural};
 
 /// One kind of the API, as plain data and pure functions; the machinery in `api` does the rest.
 #[derive(Clone, Copy)]
@@ -53,6 +55,8 @@ pub struct Kind {
     pub warnings: fn(&Value) -> Vec<String>,
     /// Field selectors beyond `metadata.name` and `metadata.namespace`: label and how to read it.
     pub fields: &'static [FieldSelector],
+    /// What a kind that clients brought along has beside.
+    pub(crate) custom: Option<&'static Custom>,
     /// Field selectors by dotted path, such as `spec.color`; they come after `fields`.
     pub paths: &'static [&'static str],
 }
@@ -63,8 +67,40 @@ pub type FieldSelector = (&'static str, fn(&Value) -> String);
 impl Kind {
     /// Brings an object into canonical form, then fills in defaults.
     pub(crate) fn complete(&self, object: &mut Value) {
-        crate::schema::canonicalize(self.group, self.version, self.kind, object);
-        (self.default)(object);
+        match self.custom {
+            Some(custom) => custom.complete(object),
+            None => {
+                crate::schema::canonicalize(self.group, self.version, self.kind, object);
+                (self.default)(object);
+            }
+        }
+    }
+
+    /// Whether an object has the shape of the kind.
+    pub(crate) fn check(&self, object: &Value) -> Report {
+        match self.custom {
+            Some(custom) => Report {
+                unknown: structural::unknown(&custom.schema, object),
+                faults: Vec::new(),
+            },
+            None => crate::schema::check(self.group, self.version, self.kind, object),
+        }
+    }
+
+    /// Every fault of an object, none if it may be stored.
+    pub(crate) fn faults(&self, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
+        match self.custom {
+            Some(custom) => structural::faults(&custom.schema, new),
+            None => (self.validate)(new, old),
+        }
+    }
+
+    /// The cells of an object's row.
+    pub(crate) fn row(&self, object: &Value, now: i64) -> Vec<Value> {
+        match self.custom {
+            Some(custom) => custom.cells(object, now),
+            None => (self.cells)(object, now),
+        }
     }
 
     /// The labels of its field selectors, in the order of the values that the store keeps.
@@ -117,6 +153,7 @@ impl Kind {
         validate: |_, _| Vec::new(),
         warnings: |_| Vec::new(),
         fields: &[],
+        custom: None,
         paths: &[],
     };
 }
@@ -158,6 +195,7 @@ pub struct ScalePaths {
 }
 
 /// A column definition of `meta.k8s.io/v1` Table.
+#[derive(Clone, Copy)]
 pub struct Column {
     /// Heading.
     pub name: &'static str,

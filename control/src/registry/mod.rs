@@ -15,6 +15,7 @@ mod certificates;
 mod column;
 mod coordination;
 mod core;
+pub(crate) mod custom;
 mod discovery;
 mod events;
 mod flowcontrol;
@@ -34,8 +35,10 @@ mod selector;
 mod storage;
 mod value;
 
+pub(crate) use apiextensions::custom_resource_definition::CLEANUP;
 use kind::Kind;
 pub use reviews::REVIEWS;
+pub(crate) use selector::selector_text;
 
 /// Every kind that the server knows, in the order of discovery.
 pub static KINDS: &[&Kind] = &[

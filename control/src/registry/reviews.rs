@@ -23,6 +23,13 @@ pub static REVIEWS: &[&Kind] = &[
         ..ACCESS
     },
     &Kind {
+        group: "authentication.k8s.io",
+        kind: "TokenReview",
+        plural: "tokenreviews",
+        singular: "tokenreview",
+        ..ACCESS
+    },
+    &Kind {
         kind: "LocalSubjectAccessReview",
         plural: "localsubjectaccessreviews",
         singular: "localsubjectaccessreview",

@@ -13,6 +13,7 @@ mod canonical;
 mod check;
 mod merge;
 pub mod ownership;
+pub mod structural;
 mod table;
 
 pub use canonical::canonicalize;

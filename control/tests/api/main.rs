@@ -5,11 +5,13 @@ mod support;
 
 mod apply;
 mod bodies;
+mod custom;
 mod deletion;
 mod lists;
 mod operations;
 mod patches;
 mod rights;
+mod roles;
 mod rotation;
 mod subresources;
 mod watches;

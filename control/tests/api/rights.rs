@@ -8,7 +8,7 @@ use support::http::{Answer, MERGE_PATCH, send};
 const SHOP: &str = "/api/v1/namespaces/shop";
 
 /// A client with a certificate for `user` in `group`.
-async fn sign(control: &Control, user: &str, group: &str) -> Client {
+pub(super) async fn sign(control: &Control, user: &str, group: &str) -> Client {
     let out = control.dir().join(user.replace(':', "-"));
     let done = std::process::Command::new(env!("CARGO_BIN_EXE_naru-control"))
         .args([
@@ -27,7 +27,7 @@ async fn sign(control: &Control, user: &str, group: &str) -> Client {
     support::client_of(&out, control.port()).await.unwrap()
 }
 
-async fn ask(client: &Client, method: Method, path: &str, body: &Value) -> Answer {
+pub(super) async fn ask(client: &Client, method: Method, path: &str, body: &Value) -> Answer {
     let media_type = match method {
         Method::PATCH => MERGE_PATCH,
         _ => "application/json",
@@ -40,7 +40,7 @@ async fn ask(client: &Client, method: Method, path: &str, body: &Value) -> Answe
     send(client, method, path, &headers, body).await
 }
 
-async fn get(client: &Client, path: &str) -> Answer {
+pub(super) async fn get(client: &Client, path: &str) -> Answer {
     ask(client, Method::GET, path, &Value::Null).await
 }
 
@@ -288,15 +288,4 @@ async fn reviews_answer_as_requests_would_be_answered() {
     let info = &who["status"]["userInfo"];
     assert_eq!(info["username"], "jane");
     assert_eq!(info["groups"], json!(["people", "system:authenticated"]));
-}
-
-#[tokio::test]
-async fn there_are_no_custom_resource_definitions_and_none_can_be_made() {
-    let control = Control::start(&[]).await;
-    let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
-    let list = control.get(path).await.expect(200);
-    assert_eq!(list["items"], json!([]));
-    let definition = json!({"metadata": {"name": "things.example.com"}});
-    let refused = control.post(path, &definition).await;
-    refused.refused(405, "MethodNotAllowed");
 }

@@ -16,6 +16,23 @@ pub(crate) struct Control {
     child: Child,
     dir: tempfile::TempDir,
     port: u16,
+    program: String,
+}
+
+/// Every kubectl that the machine has under a name with its version, and the one without.
+pub(crate) fn kubectls() -> Vec<String> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let files = std::env::split_paths(&path).filter_map(|dir| std::fs::read_dir(dir).ok());
+    let names = files
+        .flatten()
+        .flatten()
+        .filter_map(|it| it.file_name().into_string().ok());
+    let mut names: Vec<_> = names
+        .filter(|name| name == "kubectl" || name.starts_with("kubectl.1."))
+        .collect();
+    names.sort();
+    names.dedup();
+    names
 }
 
 impl Control {
@@ -28,7 +45,13 @@ impl Control {
             .unwrap()
             .port();
         let child = spawn(&dir, port);
-        let control = Self { child, dir, port };
+        let program = "kubectl".to_owned();
+        let control = Self {
+            child,
+            dir,
+            port,
+            program,
+        };
         control.wait_ready();
         control
     }
@@ -86,6 +109,11 @@ impl Control {
         });
     }
 
+    /// Uses another kubectl from now on.
+    pub(crate) fn with(&mut self, program: &str) {
+        program.clone_into(&mut self.program);
+    }
+
     /// Runs kubectl as administrator.
     pub(crate) fn try_kubectl(&self, args: &[&str]) -> Output {
         self.kubectl_with(args, "")
@@ -93,7 +121,7 @@ impl Control {
 
     /// Runs kubectl with `input` on its standard input.
     pub(crate) fn kubectl_with(&self, args: &[&str], input: &str) -> Output {
-        let mut child = Command::new("kubectl")
+        let mut child = Command::new(&self.program)
             .env("KUBECONFIG", self.kubeconfig())
             .env("HOME", self.dir.path())
             .args(args)

@@ -2,10 +2,14 @@
 //!
 //! Known are administrators (`system:masters`), the control plane's own clients, and nodes, which
 //! read what a node needs and write only what is theirs ([`node`]). Everybody else may look at what
-//! the server serves and ask about themselves. Roles and bindings will be asked here, too. The same
-//! answer serves requests and the reviews by which clients ask beforehand.
+//! the server serves and ask about themselves; all else is granted by roles and bindings ([`rbac`]),
+//! also to those who do not say who they are. The same answer serves requests and the reviews by
+//! which clients ask beforehand.
 
+pub(super) mod escalation;
+mod grants;
 mod node;
+mod rbac;
 mod references;
 mod rule;
 
@@ -14,11 +18,16 @@ use serde_json::Value;
 use super::authn::User;
 use super::request::{RequestInfo, ResourcePath};
 use super::status::{Result, Status};
+pub(super) use grants::Grants;
+use rbac::Act;
+pub(super) use rbac::Grant;
 pub(super) use rule::Rule;
 use rule::{Scope, allow};
 
 /// The group that may do all.
 pub(super) const MASTERS: &str = "system:masters";
+/// The group of those who do not say who they are.
+pub(super) const UNKNOWN: &str = "system:unauthenticated";
 /// The group of nodes.
 const NODES: &str = "system:nodes";
 /// The control plane's own clients.
@@ -28,8 +37,16 @@ const CONTROL_PLANE: [&str; 3] = [
     "system:apiserver",
 ];
 /// Where everybody may read; what lies below, too.
-pub(super) const PUBLIC_ROOTS: [&str; 7] = [
-    "/api", "/apis", "/openapi", "/version", "/healthz", "/livez", "/readyz",
+pub(super) const PUBLIC_ROOTS: [&str; 9] = [
+    "/api",
+    "/apis",
+    "/openapi",
+    "/openid",
+    "/.well-known",
+    "/version",
+    "/healthz",
+    "/livez",
+    "/readyz",
 ];
 /// What everybody may do: ask about themselves.
 const BASIC: &[Rule] = &[
@@ -59,6 +76,15 @@ pub(super) struct Attributes<'a> {
 }
 
 impl<'a> Attributes<'a> {
+    /// The wish to be somebody else.
+    pub(super) fn impersonation(who: &'a ResourcePath) -> Self {
+        Self {
+            verb: "impersonate",
+            path: "",
+            resource: Some(who),
+        }
+    }
+
     /// Those of a request.
     pub(super) fn of(info: &'a RequestInfo) -> Self {
         Self {
@@ -75,6 +101,8 @@ pub(super) trait Facts {
     fn pod(&self, namespace: &str, name: &str) -> Option<Value>;
     /// The pods of a namespace that are bound to a node.
     fn pods_on(&self, node: &str, namespace: &str) -> Vec<Value>;
+    /// What roles grant to a user in a namespace, or in the cluster as a whole.
+    fn granted(&self, user: &User, namespace: Option<&str>) -> Vec<Grant>;
 }
 
 /// Lets the request pass or explains why not.
@@ -94,11 +122,28 @@ pub(super) fn allows(user: &User, wish: Attributes<'_>, facts: &dyn Facts) -> bo
     if may_do_all(user) {
         return true;
     }
+    let known = !user.is_in(UNKNOWN);
     let Some(path) = wish.resource else {
-        return is_discovery(wish);
+        let act = Act::Path(wish.verb, wish.path);
+        let granted = || {
+            facts
+                .granted(user, None)
+                .iter()
+                .any(|rule| rule.allows(act))
+        };
+        return (known && is_discovery(wish)) || granted();
     };
-    let basic = BASIC.iter().any(|rule| rule.covers(wish.verb, path));
-    basic || node_name(user).is_some_and(|node| node::may(node, wish.verb, path, facts))
+    let basic = known && BASIC.iter().any(|rule| rule.covers(wish.verb, path));
+    if basic || node_name(user).is_some_and(|node| node::may(node, wish.verb, path, facts)) {
+        return true;
+    }
+    let resource = path.resource();
+    let act = rbac::act(wish.verb, path, &resource);
+    // A namespace is in itself where rights in it are concerned.
+    let place = path.namespace.as_deref();
+    let own = (path.group.is_empty() && path.plural == "namespaces").then(|| path.name.as_deref());
+    let rules = facts.granted(user, place.or(own.flatten()));
+    rules.iter().any(|rule| rule.allows(act))
 }
 
 /// Whether nothing is forbidden to `user`.

@@ -23,6 +23,12 @@ impl Facts for OnePod {
         let here = node == "n1" && namespace == "shop";
         here.then(Self::pod).into_iter().collect()
     }
+
+    fn granted(&self, user: &User, namespace: Option<&str>) -> Vec<Grant> {
+        let rule = json!({"verbs": ["get"], "apiGroups": [""], "resources": ["secrets"]});
+        let here = user.name == "reader" && namespace == Some("shop");
+        here.then(|| Grant::parse(&rule)).into_iter().collect()
+    }
 }
 
 fn may(name: &str, groups: &[&str], method: Method, uri: &str) -> bool {

@@ -92,6 +92,9 @@ pub(super) fn record(
 /// The schema by which a kind's objects are taken apart.
 pub(super) fn node(target: Target) -> Node<'static> {
     let kind = target.kind;
+    if let Some(custom) = kind.custom {
+        return Node::custom(&custom.schema);
+    }
     Node::of_kind(kind.group, kind.version, kind.kind)
 }
 

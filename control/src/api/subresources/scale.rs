@@ -32,7 +32,7 @@ pub(super) async fn run(call: &Call, verb: &str, body: Body) -> Result<Reply> {
     let bytes = decode::read(body).await?;
     let change = match verb {
         "update" => Scaling::Whole(decode::object(&bytes, &content_type)?),
-        "patch" => Scaling::Patch(Patch::parse(&content_type, &bytes)?),
+        "patch" => Scaling::Patch(Patch::parse(kind, &content_type, &bytes)?),
         _ => return Err(Status::method_not_allowed()),
     };
     let writer = call.writer(options.manager.as_deref(), Part::Whole);

@@ -76,7 +76,9 @@ fn complete_head(call: &Call, config: &mut Value) -> Result<()> {
 /// The configuration without what it may not say, in the version in which objects are kept.
 fn stored_form(call: &Call, part: Part, mut config: Value) -> Value {
     let kind = call.target.kind;
-    crate::schema::canonicalize(kind.group, kind.version, kind.kind, &mut config);
+    if kind.custom.is_none() {
+        crate::schema::canonicalize(kind.group, kind.version, kind.kind, &mut config);
+    }
     call.target.to_stored(&mut config);
     if let Some(members) = config.as_object_mut() {
         match part {
@@ -151,6 +153,7 @@ impl Job<'_> {
         let target = call.target.stored();
         let mut new = self.applied(&Value::Null)?;
         admission::node::created(&call.user, target, &new)?;
+        call.may_grant(&new)?;
         let list = managed::take(&mut new);
         meta::stamp(&mut new, call.path.namespace.as_deref(), Timestamp::now());
         managed::put(&mut new, list);

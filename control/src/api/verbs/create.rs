@@ -25,6 +25,7 @@ pub(super) async fn create(call: &Call, body: Body) -> Result<Reply> {
     let mut warnings = fields::check(call.target, &object, &decoded.repeated, options.validation)?;
     warnings.extend(fields::in_vain(call.target, Part::Whole, &object));
     admission::node::created(&call.user, call.target, &object)?;
+    call.may_grant(&object)?;
     let writer = call.writer(options.manager.as_deref(), Part::Whole);
     let generated = name(&object).is_empty();
     let mut attempt = 1;

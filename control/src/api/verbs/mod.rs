@@ -50,6 +50,15 @@ impl Call {
         self.path.name.as_deref().unwrap_or_default()
     }
 
+    /// Whether the caller may make this role or binding.
+    fn may_grant(&self, new: &Value) -> Result<()> {
+        let mut new = new.clone();
+        if let Some(namespace) = &self.path.namespace {
+            new["metadata"]["namespace"] = namespace.as_str().into();
+        }
+        super::authz::escalation::check(&self.server, &self.user, self.target, None, &new)
+    }
+
     /// Who writes a part of the object.
     pub(super) fn writer(&self, manager: Option<&str>, part: Part) -> Writer {
         let agent = self.headers.get(http::header::USER_AGENT);
@@ -112,7 +121,10 @@ impl Call {
 /// 403 with what is not the caller's to say.
 fn permitted(call: &Call, part: Part, old: &Value, new: &Value) -> Result<()> {
     match part {
-        Part::Whole => super::admission::node::updated(&call.user, call.target, old, new),
+        Part::Whole => {
+            super::authz::escalation::check(&call.server, &call.user, call.target, Some(old), new)?;
+            super::admission::node::updated(&call.user, call.target, old, new)
+        }
         Part::Status | Part::Finalize | Part::Approval | Part::Raw => Ok(()),
     }
 }

@@ -24,8 +24,9 @@ pub(super) async fn patch(call: &Call, part: Part, body: Body) -> Result<Reply> 
         return Err(Status::invalid_parameter("force", why));
     }
     let writer = call.writer(options.manager.as_deref(), part);
-    Patch::supports(&content_type)?;
-    let patch = Patch::parse(&content_type, &decode::read(body).await?)?;
+    let kind = call.target.kind;
+    Patch::supports(kind, &content_type)?;
+    let patch = Patch::parse(kind, &content_type, &decode::read(body).await?)?;
     let warnings = Mutex::new(Vec::new());
     let candidate = |old: &Value| {
         let new = patch.apply(call.target.kind, old)?;

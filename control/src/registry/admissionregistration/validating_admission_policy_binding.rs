@@ -67,7 +67,7 @@ pub(super) fn binding(spec: &At<'_>, faults: &mut Faults) {
     matching(&spec.get("matchResources"), faults);
     let parameter = spec.get("paramRef");
     if parameter.is_set() {
-        if parameter.get("name").is_empty() == !parameter.get("selector").is_set() {
+        if parameter.get("name").is_empty() != parameter.get("selector").is_set() {
             faults.required(
                 &parameter,
                 "exactly one of name and selector must be specified",

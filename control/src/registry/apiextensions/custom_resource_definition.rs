@@ -1,9 +1,16 @@
-//! CustomResourceDefinition: there are none yet, and the list says so.
-//!
-//! Clients look into this list when they meet a kind that they do not know; without it they report
-//! a failure to list instead of the unknown kind. Nothing can be created.
+//! CustomResourceDefinition: a kind that clients bring along.
 
-use crate::registry::kind::Kind;
+use serde_json::{Value, json};
+
+use super::schema_rules;
+use crate::registry::column::{CREATED, NAME, created, name};
+use crate::registry::kind::{FieldError, Kind};
+use crate::registry::prepare;
+use crate::registry::rules::{At, Faults, dns_label, is_dns_label, one_of, required};
+use crate::registry::value::{child, default, default_text, list, list_mut, put, text};
+
+/// Holds a definition until its objects are gone.
+pub(crate) const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
 
 /// CustomResourceDefinition of apiextensions.k8s.io/v1.
 pub(in crate::registry) static KIND: Kind = Kind {
@@ -14,6 +21,214 @@ pub(in crate::registry) static KIND: Kind = Kind {
     short_names: &["crd", "crds"],
     categories: &["api-extensions"],
     namespaced: false,
-    verbs: &["get", "list", "watch"],
+    status: true,
+    columns: &[NAME, CREATED],
+    cells: |definition, _| vec![name(definition), created(definition)],
+    default: set_defaults,
+    prepare: |new, old| {
+        prepare::status_and_generation(new, old);
+        if old.is_none() {
+            start(new);
+        }
+    },
+    validate,
+    warnings: schema_rules::in_vain,
     ..Kind::PLAIN
 };
+
+fn set_defaults(definition: &mut Value) {
+    let Some(spec) = child(definition, "spec") else {
+        return;
+    };
+    if let Some(conversion) = child(spec, "conversion") {
+        default_text(conversion, "strategy", "None");
+    }
+    for version in list_mut(spec, "/versions") {
+        if let Some(columns) = version.get_mut("additionalPrinterColumns")
+            && columns.as_array().is_some_and(Vec::is_empty)
+        {
+            put(version, "additionalPrinterColumns", None);
+        }
+    }
+    let Some(names) = child(spec, "names") else {
+        return;
+    };
+    let kind = text(names, "/kind").to_owned();
+    if !kind.is_empty() {
+        default_text(names, "singular", &kind.to_lowercase());
+        default_text(names, "listKind", &format!("{kind}List"));
+    }
+}
+
+/// A new definition is nobody's yet, and does not go before its objects.
+fn start(definition: &mut Value) {
+    let versions = list(definition, "/spec/versions").iter();
+    let mut stored = versions.filter(|version| version["storage"] == true);
+    let stored = stored.next().map(|version| version["name"].clone());
+    let stored: Vec<Value> = stored.into_iter().collect();
+    let status = json!({"conditions": [], "acceptedNames": {"plural": "", "kind": ""},
+        "storedVersions": stored});
+    put(definition, "status", Some(status));
+    if let Some(metadata) = child(definition, "metadata") {
+        default(metadata, "finalizers", json!([]));
+        let there = list(metadata, "/finalizers").iter().any(|it| it == CLEANUP);
+        if let Some(finalizers) = metadata["finalizers"].as_array_mut().filter(|_| !there) {
+            finalizers.push(CLEANUP.into());
+        }
+    }
+}
+
+fn validate(new: &Value, old: Option<&Value>) -> Vec<FieldError> {
+    let mut faults = Faults::default();
+    let root = At::root(new);
+    let (called, spec) = (root.dig(&["metadata", "name"]), root.get("spec"));
+    let (group, names) = (spec.get("group"), spec.get("names"));
+    let plural = names.get("plural");
+    required(&group, &mut faults);
+    if !group.is_empty() && !group.text().contains('.') {
+        faults.invalid(&group, "should be a domain with at least one dot");
+    }
+    let wanted = format!("{}.{}", plural.text(), group.text());
+    if called.text() != wanted {
+        faults.invalid(&called, "must be spec.names.plural+\".\"+spec.group");
+    }
+    for key in ["plural", "singular", "kind", "listKind"] {
+        let at = names.get(key);
+        let lower = at.text().to_lowercase();
+        if required(&at, &mut faults) && !is_dns_label(&lower) {
+            faults.invalid(
+                &at,
+                "may have mixed case, but should otherwise match a DNS label",
+            );
+        }
+    }
+    dns_label(&plural, &mut faults);
+    for list in ["shortNames", "categories"] {
+        names
+            .get(list)
+            .each()
+            .for_each(|name| dns_label(&name, &mut faults));
+    }
+    one_of(&spec.get("scope"), &["Cluster", "Namespaced"], &mut faults);
+    required(&spec.get("scope"), &mut faults);
+    let strategy = spec.dig(&["conversion", "strategy"]);
+    if strategy.text() == "Webhook" {
+        faults.forbidden(&strategy, "conversion by webhooks is not supported yet");
+    } else {
+        one_of(&strategy, &["None"], &mut faults);
+    }
+    versions(&spec, &mut faults);
+    if let Some(old) = old {
+        kept(&spec, &At::root(old).get("spec"), &mut faults);
+        stored_versions(&root, &mut faults);
+    }
+    faults.into_list()
+}
+
+fn versions(spec: &At<'_>, faults: &mut Faults) {
+    let versions = spec.get("versions");
+    required(&versions, faults);
+    let stored = versions
+        .each()
+        .filter(|version| *version.get("storage").value() == true);
+    if !versions.is_empty() && stored.count() != 1 {
+        faults.invalid(
+            &versions,
+            "must have exactly one version marked as storage version",
+        );
+    }
+    let mut seen = Vec::new();
+    for version in versions.each() {
+        let name = version.get("name");
+        required(&name, faults);
+        dns_label(&name, faults);
+        if seen.contains(&name.text()) {
+            faults.duplicate(&name);
+        }
+        seen.push(name.text());
+        schema_rules::version(&version, faults);
+    }
+}
+
+/// What a definition cannot change.
+fn kept(new: &At<'_>, old: &At<'_>, faults: &mut Faults) {
+    for path in [
+        &["group"][..],
+        &["scope"],
+        &["names", "plural"],
+        &["names", "kind"],
+    ] {
+        if new.dig(path).value() != old.dig(path).value() {
+            faults.invalid(&new.dig(path), "field is immutable");
+        }
+    }
+}
+
+/// A version in which objects may still be stored has to stay.
+fn stored_versions(root: &At<'_>, faults: &mut Faults) {
+    let versions = root.dig(&["spec", "versions"]);
+    for (index, stored) in root.dig(&["status", "storedVersions"]).each().enumerate() {
+        if !versions
+            .each()
+            .any(|version| version.get("name").text() == stored.text())
+        {
+            let why = format!("must appear in spec.versions (storedVersions[{index}])");
+            faults.invalid(&stored, &why);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn definition() -> Value {
+        let mut definition = json!({"metadata": {"name": "walks.example.com"}, "spec": {
+            "group": "example.com", "scope": "Namespaced",
+            "names": {"plural": "walks", "kind": "Walk"},
+            "versions": [{"name": "v1", "served": true, "storage": true,
+                "schema": {"openAPIV3Schema": {"type": "object"}}}]}});
+        set_defaults(&mut definition);
+        start(&mut definition);
+        definition
+    }
+
+    #[test]
+    fn a_definition_starts_with_what_it_needs() {
+        let definition = definition();
+        assert_eq!(validate(&definition, None), []);
+        assert_eq!(definition["spec"]["names"]["listKind"], "WalkList");
+        assert_eq!(definition["status"]["storedVersions"], json!(["v1"]));
+        assert_eq!(definition["metadata"]["finalizers"], json!([CLEANUP]));
+    }
+
+    #[test]
+    fn faults_of_a_definition_are_named() {
+        let mut wrong = definition();
+        wrong["metadata"]["name"] = "other.example.com".into();
+        wrong["spec"]["conversion"]["strategy"] = "Webhook".into();
+        wrong["spec"]["versions"][0]["storage"] = false.into();
+        wrong["spec"]["versions"][0]["schema"]["openAPIV3Schema"] = json!({"properties": {
+            "spec": {"properties": {"a": {"type": "string"}}}, "list": {"type": "array"}}});
+        let faults = validate(&wrong, None);
+        let schema = "spec.versions[0].schema.openAPIV3Schema";
+        assert_eq!(
+            Faults::paths(&faults),
+            [
+                "metadata.name".to_owned(),
+                "spec.conversion.strategy".into(),
+                "spec.versions".into(),
+                format!("{schema}.type"),
+                format!("{schema}.properties[spec].type"),
+                format!("{schema}.properties[list].items"),
+            ]
+            .iter()
+            .map(String::as_str)
+            .collect::<Vec<_>>()
+        );
+        let old = definition();
+        let mut moved = old.clone();
+        moved["spec"]["scope"] = "Cluster".into();
+        assert_eq!(Faults::paths(&validate(&moved, Some(&old))), ["spec.scope"]);
+    }
+}

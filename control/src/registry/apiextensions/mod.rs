@@ -1,3 +1,4 @@
 //! The group apiextensions.k8s.io: kinds that clients bring along.
 
-pub(super) mod custom_resource_definition;
+pub(crate) mod custom_resource_definition;
+mod schema_rules;

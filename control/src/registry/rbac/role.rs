@@ -11,7 +11,6 @@ pub(in crate::registry) static KIND: Kind = Kind {
     plural: "roles",
     singular: "role",
     names: NameForm::PathSegment,
-    inert: true,
     columns: &[NAME, CREATED],
     cells: |role, _| vec![name(role), created(role)],
     validate: |new, _| {

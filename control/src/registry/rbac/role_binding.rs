@@ -11,7 +11,6 @@ pub(in crate::registry) static KIND: Kind = Kind {
     plural: "rolebindings",
     singular: "rolebinding",
     names: NameForm::PathSegment,
-    inert: true,
     columns: &[
         NAME,
         string("Role"),

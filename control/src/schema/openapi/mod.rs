@@ -6,6 +6,7 @@
 //! documents: field names and types (`explain`, client-side validation), merge keys (`apply`), and
 //! which parameters a write supports (`--dry-run=server`, `--validate`).
 
+mod custom;
 mod describe;
 mod gnostic;
 mod paths;
@@ -19,6 +20,7 @@ use std::collections::BTreeSet;
 use prost::Message;
 use serde_json::{Map, Value, json};
 
+pub use self::custom::Described;
 use self::schemas::{Dialect, Writer};
 use super::table::{Id, Table};
 use crate::registry::KINDS;
@@ -29,14 +31,20 @@ use crate::registry::kind::Kind;
 pub const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
 /// The whole API as a Swagger 2.0 document.
-pub fn v2() -> Value {
+pub fn v2(custom: &[Described]) -> Value {
     let writer = Writer::new(Dialect::V2);
     let table = Table::get();
     let definitions: Map<String, Value> = table
         .iter()
         .map(|(id, _)| (schemas::full_name(id), writer.definition(id)))
+        .chain(
+            custom
+                .iter()
+                .flat_map(|it| custom::definitions(it, Dialect::V2)),
+        )
         .collect();
     let paths: Map<String, Value> = described()
+        .chain(custom.iter().map(|it| it.kind))
         .flat_map(|kind| paths::of_kind(kind, Dialect::V2))
         .collect();
     json!({
@@ -48,25 +56,30 @@ pub fn v2() -> Value {
 }
 
 /// The document of [`v2`] in the protobuf form of the gnostic project.
-pub fn v2_protobuf() -> Vec<u8> {
-    protobuf::document(&v2()).encode_to_vec()
+pub fn v2_protobuf(custom: &[Described]) -> Vec<u8> {
+    protobuf::document(&v2(custom)).encode_to_vec()
 }
 
 /// Where the documents of version 3 are; `hash` changes with their content.
-pub fn v3_index() -> Value {
-    let hash = hash();
+pub fn v3_index(custom: &[Described]) -> Value {
+    let hash = hash(custom);
     let entry = |(group, version): (&str, &str)| {
         let path = group_path(group, version);
         let url = format!("/openapi/v3/{path}?hash={hash}");
         (path, json!({ "serverRelativeURL": url }))
     };
-    let paths: Map<String, Value> = group_versions().into_iter().map(entry).collect();
+    let mut groups = group_versions();
+    groups.extend(custom.iter().map(|it| (it.kind.group, it.kind.version)));
+    let paths: Map<String, Value> = groups.into_iter().map(entry).collect();
     json!({ "paths": paths })
 }
 
 /// The document of one group and version, none if it serves no kind.
-pub fn v3_document(group: &str, version: &str) -> Option<Value> {
-    let kinds = described().filter(|kind| (kind.group, kind.version) == (group, version));
+pub fn v3_document(group: &str, version: &str, custom: &[Described]) -> Option<Value> {
+    let here = |kind: &Kind| (kind.group, kind.version) == (group, version);
+    let custom: Vec<_> = custom.iter().filter(|it| here(it.kind)).collect();
+    let kinds = described().chain(custom.iter().map(|it| it.kind));
+    let kinds = kinds.filter(|kind| here(kind));
     let paths: Map<String, Value> = kinds
         .flat_map(|kind| paths::of_kind(kind, Dialect::V3))
         .collect();
@@ -77,6 +90,11 @@ pub fn v3_document(group: &str, version: &str) -> Option<Value> {
     let schemas: Map<String, Value> = reachable(group, version)
         .into_iter()
         .map(|id| (schemas::full_name(id), writer.definition(id)))
+        .chain(
+            custom
+                .iter()
+                .flat_map(|it| custom::definitions(it, Dialect::V3)),
+        )
         .collect();
     Some(json!({
         "openapi": "3.0.0",
@@ -110,13 +128,16 @@ fn group_path(group: &str, version: &str) -> String {
 }
 
 /// A fingerprint of everything the documents are made of.
-fn hash() -> String {
+fn hash(custom: &[Described]) -> String {
     let sources = [
         super::table::SOURCE,
         describe::SOURCE,
         env!("CARGO_PKG_VERSION"),
     ];
-    let name = sources.concat();
+    let custom = custom
+        .iter()
+        .map(|it| format!("{}{}", custom::name(it.kind), it.schema));
+    let name = sources.concat() + &custom.collect::<String>();
     uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, name.as_bytes())
         .simple()
         .to_string()
@@ -134,6 +155,16 @@ fn reachable(group: &str, version: &str) -> BTreeSet<Id> {
     let mut open: Vec<Id> = table.iter().map(|(id, _)| id).filter(served).collect();
     open.extend(table.kind("", "v1", "DeleteOptions"));
     open.extend(table.kind("", "v1", "Status"));
+    // Custom kinds have these, and no definition here that leads to them.
+    let meta =
+        ["ObjectMeta", "ListMeta"].map(|name| format!("apimachinery.pkg.apis.meta.v1.{name}"));
+    let is_meta = |name: &str| meta.iter().any(|meta| meta == name);
+    open.extend(
+        table
+            .iter()
+            .filter(|(_, it)| is_meta(it.name))
+            .map(|(id, _)| id),
+    );
     let mut seen = BTreeSet::new();
     while let Some(id) = open.pop() {
         if seen.insert(id) {

@@ -186,12 +186,13 @@ impl Writer<'_> {
         let table = Table::get();
         let (group, version) = (self.kind.group, self.kind.version);
         let id = table.kind(group, version, self.kind.kind);
-        let name = id.map_or("", |id| table.definition(id).name);
+        let known = id.map(|id| format!("{PREFIX}{}", table.definition(id).name));
+        let name = known.unwrap_or_else(|| super::custom::name(self.kind));
+        let reference = json!({"$ref": format!("{}{name}", self.dialect.place())});
         match self.dialect {
-            Dialect::V2 => json!({"description": "OK",
-                "schema": {"$ref": format!("#/definitions/{PREFIX}{name}")}}),
-            Dialect::V3 => json!({"description": "OK", "content": {"application/json":
-                {"schema": {"$ref": format!("#/components/schemas/{PREFIX}{name}")}}}}),
+            Dialect::V2 => json!({"description": "OK", "schema": reference}),
+            Dialect::V3 => json!({"description": "OK",
+                "content": {"application/json": {"schema": reference}}}),
         }
     }
 
@@ -211,7 +212,10 @@ impl Writer<'_> {
 
 /// Unique per operation: `patchAppsV1NamespacedDeploymentStatus`.
 fn operation_id(kind: &Kind, action: &str, suffix: &str) -> String {
+    let custom = kind.custom.is_some();
     let group = kind.group.split('.').next().unwrap_or_default();
+    let whole = kind.group.split('.').map(capital).collect::<String>();
+    let group = if custom { &whole } else { group };
     let group = if group.is_empty() { "core" } else { group };
     let scope = if kind.namespaced && suffix != "AllNamespaces" {
         "Namespaced"

@@ -16,6 +16,16 @@ pub(super) enum Dialect {
     V3,
 }
 
+impl Dialect {
+    /// Where definitions are.
+    pub(super) fn place(self) -> &'static str {
+        match self {
+            Dialect::V2 => "#/definitions/",
+            Dialect::V3 => "#/components/schemas/",
+        }
+    }
+}
+
 /// The name of a definition as clients know it.
 pub(super) fn full_name(id: Id) -> String {
     format!("{PREFIX}{}", Table::get().definition(id).name)
@@ -96,10 +106,7 @@ impl Writer {
                 ("additionalProperties", self.r#type(member).into()),
             ]),
             Type::Reference(id) => {
-                let place = match self.dialect {
-                    Dialect::V2 => "#/definitions/",
-                    Dialect::V3 => "#/components/schemas/",
-                };
+                let place = self.dialect.place();
                 object([("$ref", format!("{place}{}", full_name(*id)).into())])
             }
         }

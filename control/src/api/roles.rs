@@ -1,0 +1,263 @@
+//! The roles that every cluster has from the start: for administrators, editors and viewers of
+//! namespaces, and for whoever is known.
+//!
+//! `admin`, `edit` and `view` gather roles by label, so that operators add their kinds to them. What
+//! nodes and the control plane's own parts may do is no role: see `authz`.
+
+use serde_json::{Value, json};
+
+const GROUP: &str = "/apis/rbac.authorization.k8s.io/v1";
+const READ: &[&str] = &["get", "list", "watch"];
+const WRITE: &[&str] = &["create", "delete", "deletecollection", "patch", "update"];
+
+/// What may be seen in a namespace, by group. Secrets are not among it: they would let their reader
+/// be others.
+const SEEN: &[(&str, &[&str])] = &[
+    (
+        "",
+        &[
+            "bindings",
+            "configmaps",
+            "endpoints",
+            "events",
+            "limitranges",
+            "namespaces",
+            "namespaces/status",
+            "persistentvolumeclaims",
+            "persistentvolumeclaims/status",
+            "pods",
+            "pods/log",
+            "pods/status",
+            "replicationcontrollers",
+            "replicationcontrollers/scale",
+            "replicationcontrollers/status",
+            "resourcequotas",
+            "resourcequotas/status",
+            "serviceaccounts",
+            "services",
+            "services/status",
+        ],
+    ),
+    (
+        "apps",
+        &[
+            "controllerrevisions",
+            "daemonsets",
+            "daemonsets/status",
+            "deployments",
+            "deployments/scale",
+            "deployments/status",
+            "replicasets",
+            "replicasets/scale",
+            "replicasets/status",
+            "statefulsets",
+            "statefulsets/scale",
+            "statefulsets/status",
+        ],
+    ),
+    (
+        "autoscaling",
+        &[
+            "horizontalpodautoscalers",
+            "horizontalpodautoscalers/status",
+        ],
+    ),
+    (
+        "batch",
+        &["cronjobs", "cronjobs/status", "jobs", "jobs/status"],
+    ),
+    ("discovery.k8s.io", &["endpointslices"]),
+    (
+        "networking.k8s.io",
+        &["ingresses", "ingresses/status", "networkpolicies"],
+    ),
+    (
+        "policy",
+        &["poddisruptionbudgets", "poddisruptionbudgets/status"],
+    ),
+    (
+        "resource.k8s.io",
+        &[
+            "resourceclaims",
+            "resourceclaims/status",
+            "resourceclaimtemplates",
+        ],
+    ),
+];
+
+/// What may be written there by editors, by group.
+const EDITED: &[(&str, &[&str])] = &[
+    (
+        "",
+        &[
+            "configmaps",
+            "events",
+            "persistentvolumeclaims",
+            "pods",
+            "pods/attach",
+            "pods/eviction",
+            "pods/exec",
+            "pods/portforward",
+            "replicationcontrollers",
+            "replicationcontrollers/scale",
+            "secrets",
+            "serviceaccounts",
+            "services",
+        ],
+    ),
+    (
+        "apps",
+        &[
+            "daemonsets",
+            "deployments",
+            "deployments/rollback",
+            "deployments/scale",
+            "replicasets",
+            "replicasets/scale",
+            "statefulsets",
+            "statefulsets/scale",
+        ],
+    ),
+    ("autoscaling", &["horizontalpodautoscalers"]),
+    ("batch", &["cronjobs", "jobs"]),
+    ("networking.k8s.io", &["ingresses", "networkpolicies"]),
+    ("policy", &["poddisruptionbudgets"]),
+    (
+        "resource.k8s.io",
+        &["resourceclaims", "resourceclaimtemplates"],
+    ),
+];
+
+/// Every default role and binding, with the collection that it belongs to.
+pub(super) fn all() -> Vec<(String, Value)> {
+    let everything = json!([{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]},
+        {"verbs": ["*"], "nonResourceURLs": ["*"]}]);
+    let reviews = json!([
+        {"verbs": ["create"], "apiGroups": ["authorization.k8s.io"],
+            "resources": ["selfsubjectaccessreviews", "selfsubjectrulesreviews"]},
+        {"verbs": ["create"], "apiGroups": ["authentication.k8s.io"],
+            "resources": ["selfsubjectreviews"]}]);
+    let paths = |paths: &[&str]| json!([{"verbs": ["get"], "nonResourceURLs": paths}]);
+    let served = [
+        "/api",
+        "/api/*",
+        "/apis",
+        "/apis/*",
+        "/healthz",
+        "/livez",
+        "/openapi",
+        "/openapi/*",
+        "/readyz",
+        "/version",
+        "/version/",
+    ];
+    let public = ["/healthz", "/livez", "/readyz", "/version", "/version/"];
+    let issuer = [
+        "/.well-known/openid-configuration",
+        "/.well-known/openid-configuration/",
+        "/openid/v1/jwks",
+        "/openid/v1/jwks/",
+    ];
+    let delegated = json!([
+        {"verbs": ["create"], "apiGroups": ["authentication.k8s.io"], "resources": ["tokenreviews"]},
+        {"verbs": ["create"], "apiGroups": ["authorization.k8s.io"],
+            "resources": ["subjectaccessreviews"]}]);
+    let mut all = vec![
+        role("cluster-admin", everything),
+        role("system:basic-user", reviews),
+        role("system:discovery", paths(&served)),
+        role("system:public-info-viewer", paths(&public)),
+        role("system:service-account-issuer-discovery", paths(&issuer)),
+        role("system:auth-delegator", delegated),
+        gathering("admin", &["admin"]),
+        gathering("edit", &["edit"]),
+        gathering("view", &["view"]),
+    ];
+    all.extend(gathered());
+    let known = "system:authenticated";
+    all.extend([
+        binding("cluster-admin", &["system:masters"]),
+        binding("system:basic-user", &[known]),
+        binding("system:discovery", &[known]),
+        binding(
+            "system:public-info-viewer",
+            &[known, "system:unauthenticated"],
+        ),
+        binding(
+            "system:service-account-issuer-discovery",
+            &["system:serviceaccounts"],
+        ),
+    ]);
+    all
+}
+
+/// The roles that `view`, `edit` and `admin` gather; each of them gathers those before it.
+fn gathered() -> [(String, Value); 3] {
+    let rules = |list: &[(&str, &[&str])], verbs: &[&str]| -> Vec<Value> {
+        let rule = |(group, resources): &(&str, &[&str])| json!({"verbs": verbs, "apiGroups": [group], "resources": resources});
+        list.iter().map(rule).collect()
+    };
+    let mut edited = rules(EDITED, WRITE);
+    edited.extend([
+        json!({"verbs": READ, "apiGroups": [""], "resources":
+            ["pods/attach", "pods/exec", "pods/portforward", "secrets"]}),
+        json!({"verbs": ["impersonate"], "apiGroups": [""], "resources": ["serviceaccounts"]}),
+        json!({"verbs": ["create"], "apiGroups": [""], "resources": ["serviceaccounts/token"]}),
+        json!({"verbs": ([READ, WRITE].concat()), "apiGroups": ["coordination.k8s.io"],
+            "resources": ["leases"]}),
+    ]);
+    let ruled = vec![
+        json!({"verbs": ["create"], "apiGroups": ["authorization.k8s.io"],
+            "resources": ["localsubjectaccessreviews"]}),
+        json!({"verbs": ([READ, WRITE].concat()), "apiGroups": ["rbac.authorization.k8s.io"],
+            "resources": ["rolebindings", "roles"]}),
+    ];
+    [
+        part("view", rules(SEEN, READ), &["view", "edit", "admin"]),
+        part("edit", edited, &["edit", "admin"]),
+        part("admin", ruled, &["admin"]),
+    ]
+}
+
+fn label(into: &str) -> String {
+    format!("rbac.authorization.k8s.io/aggregate-to-{into}")
+}
+
+fn metadata(name: &str) -> Value {
+    json!({"name": name, "labels": {"kubernetes.io/bootstrapping": "rbac-defaults"},
+        "annotations": {"rbac.authorization.kubernetes.io/autoupdate": "true"}})
+}
+
+fn role(name: &str, rules: Value) -> (String, Value) {
+    let role = json!({"metadata": metadata(name), "rules": rules});
+    (format!("{GROUP}/clusterroles"), role)
+}
+
+fn gathering(name: &str, of: &[&str]) -> (String, Value) {
+    let selectors: Vec<_> = of
+        .iter()
+        .map(|of| json!({"matchLabels": {label(of): "true"}}))
+        .collect();
+    let (collection, mut role) = role(name, json!([]));
+    role["aggregationRule"] = json!({"clusterRoleSelectors": selectors});
+    (collection, role)
+}
+
+fn part(name: &str, rules: Vec<Value>, into: &[&str]) -> (String, Value) {
+    let (collection, mut role) = role(&format!("system:aggregate-to-{name}"), rules.into());
+    for into in into {
+        role["metadata"]["labels"][label(into)] = "true".into();
+    }
+    (collection, role)
+}
+
+fn binding(role: &str, groups: &[&str]) -> (String, Value) {
+    let group = "rbac.authorization.k8s.io";
+    let subjects: Vec<_> = groups
+        .iter()
+        .map(|name| json!({"kind": "Group", "apiGroup": group, "name": name}))
+        .collect();
+    let binding = json!({"metadata": metadata(role), "subjects": subjects,
+        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": role}});
+    (format!("{GROUP}/clusterrolebindings"), binding)
+}

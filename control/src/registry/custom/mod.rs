@@ -1,0 +1,120 @@
+//! Kinds that clients bring along: what a CustomResourceDefinition says, as a [`Kind`].
+//!
+//! Made at run time, and from then on like any other kind to the machinery. A kind is plain static
+//! data, so what is made here is never freed: some KiB for each state of a definition that is ever
+//! served, plus its schema without prose.
+
+mod columns;
+mod json_path;
+
+use serde_json::Value;
+
+use super::kind::{Conversion, Kind, ScalePaths};
+use super::prepare;
+use super::value::{list, text};
+use crate::schema::structural;
+use columns::Columns;
+
+/// What a custom kind has beyond plain data.
+pub(crate) struct Custom {
+    /// The structural schema, without prose.
+    pub(crate) schema: Value,
+    columns: Columns,
+}
+
+impl Custom {
+    /// Drops unknown fields and fills in defaults.
+    pub(crate) fn complete(&self, object: &mut Value) {
+        structural::complete(&self.schema, object);
+    }
+
+    /// The cells of a row.
+    pub(crate) fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
+        self.columns.cells(object, now)
+    }
+}
+
+/// The kinds of a definition, one for each served version, and the one under which objects are kept.
+pub(crate) fn kinds_of(definition: &Value) -> Vec<&'static Kind> {
+    let versions = list(definition, "/spec/versions");
+    let storage = versions.iter().find(|version| version["storage"] == true);
+    let Some(storage) = storage else {
+        return Vec::new();
+    };
+    let kept = kind_of(definition, storage, None);
+    let moved = list(definition, "/status/storedVersions").len() > 1;
+    let served = versions.iter().filter(|version| version["served"] == true);
+    served
+        .map(|version| {
+            let is_kept = text(version, "/name") == kept.version;
+            if is_kept && !moved {
+                return kept;
+            }
+            // Nothing but the version changes, which the machinery does.
+            let other = Conversion {
+                kind: kept,
+                to_stored: |_| {},
+                from_stored: |_| {},
+            };
+            kind_of(definition, version, Some(other))
+        })
+        .collect()
+}
+
+fn kind_of(definition: &Value, version: &Value, stored_as: Option<Conversion>) -> &'static Kind {
+    let of = |pointer: &str| leak(text(definition, pointer));
+    let texts = |pointer: &str| -> &'static [&'static str] {
+        let texts = list(definition, pointer).iter().filter_map(Value::as_str);
+        Vec::leak(texts.map(leak).collect())
+    };
+    let status = version.pointer("/subresources/status").is_some();
+    let columns = Columns::of(version);
+    let shown = columns.definitions();
+    let null = Value::Null;
+    let schema = version.pointer("/schema/openAPIV3Schema").unwrap_or(&null);
+    let custom = Custom {
+        schema: structural::compact(schema),
+        columns,
+    };
+    let paths = list(version, "/selectableFields").iter();
+    let paths = paths.map(|field| leak(text(field, "/jsonPath").trim_start_matches('.')));
+    Box::leak(Box::new(Kind {
+        group: of("/spec/group"),
+        version: leak(text(version, "/name")),
+        kind: of("/spec/names/kind"),
+        plural: of("/spec/names/plural"),
+        singular: of("/spec/names/singular"),
+        short_names: texts("/spec/names/shortNames"),
+        categories: texts("/spec/names/categories"),
+        namespaced: text(definition, "/spec/scope") == "Namespaced",
+        stored_as,
+        status,
+        scale: scale(version),
+        columns: shown,
+        prepare: if status {
+            prepare::status_and_generation
+        } else {
+            prepare::generation
+        },
+        paths: Vec::leak(paths.collect()),
+        custom: Some(Box::leak(Box::new(custom))),
+        ..Kind::PLAIN
+    }))
+}
+
+fn scale(version: &Value) -> Option<ScalePaths> {
+    let scale = version.pointer("/subresources/scale")?;
+    let pointer = |key: &str| leak(&text(scale, key).replace('.', "/"));
+    Some(ScalePaths {
+        spec_replicas: pointer("/specReplicasPath"),
+        status_replicas: pointer("/statusReplicasPath"),
+        selector: match pointer("/labelSelectorPath") {
+            "" => "/-",
+            selector => selector,
+        },
+    })
+}
+
+fn leak(text: &str) -> &'static str {
+    String::leak(text.to_owned())
+}

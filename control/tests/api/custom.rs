@@ -1,0 +1,322 @@
+//! Custom kinds: defined, served, validated, and gone again.
+
+use super::*;
+use std::time::{Duration, Instant};
+use support::eventually;
+use support::http::{APPLY_PATCH, MERGE_PATCH, STRATEGIC_PATCH};
+
+const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+const BOATS: &str = "/apis/naru.test/v1/namespaces/default/boats";
+
+fn schema() -> Value {
+    json!({"type": "object", "description": "A boat on the river.", "properties": {
+        "spec": {"type": "object", "required": ["seats"], "properties": {
+            "seats": {"type": "integer", "minimum": 1, "description": "How many may sit."},
+            "color": {"type": "string", "enum": ["red", "blue"], "default": "red"},
+            "crew": {"type": "array", "x-kubernetes-list-type": "map",
+                "x-kubernetes-list-map-keys": ["name"], "items": {"type": "object",
+                    "required": ["name"], "properties": {
+                        "name": {"type": "string"}, "rank": {"type": "string"}}}}}},
+        "status": {"type": "object", "properties": {"afloat": {"type": "integer"},
+            "labels": {"type": "string"}}}}})
+}
+
+fn version(name: &str, storage: bool) -> Value {
+    json!({"name": name, "served": true, "storage": storage,
+        "schema": {"openAPIV3Schema": schema()},
+        "subresources": {"status": {}, "scale": {"specReplicasPath": ".spec.seats",
+            "statusReplicasPath": ".status.afloat", "labelSelectorPath": ".status.labels"}},
+        "selectableFields": [{"jsonPath": ".spec.color"}],
+        "additionalPrinterColumns": [
+            {"name": "Seats", "type": "integer", "jsonPath": ".spec.seats"},
+            {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}]})
+}
+
+fn definition(plural: &str, kind: &str, short: &str) -> Value {
+    json!({"metadata": {"name": format!("{plural}.naru.test")}, "spec": {
+        "group": "naru.test", "scope": "Namespaced",
+        "names": {"plural": plural, "kind": kind, "shortNames": [short], "categories": ["all"]},
+        "versions": [version("v1", true), version("v1beta1", false)]}})
+}
+
+fn boat(name: &str, spec: Value) -> Value {
+    json!({"apiVersion": "naru.test/v1", "kind": "Boat", "metadata": {"name": name}, "spec": spec})
+}
+
+async fn condition(control: &Control, name: &str, wanted: &str) -> Option<String> {
+    let definition = control.get(&format!("{DEFINITIONS}/{name}")).await.body;
+    let conditions = definition["status"]["conditions"].as_array()?.clone();
+    let found = conditions.into_iter().find(|it| it["type"] == wanted)?;
+    found["status"].as_str().map(str::to_owned)
+}
+
+/// A server with boats.
+async fn with_boats() -> Control {
+    let control = Control::start(&[]).await;
+    let start = Instant::now();
+    create(&control, DEFINITIONS, &definition("boats", "Boat", "bt")).await;
+    eventually("boats are served", || async {
+        (control.get(BOATS).await.code == 200).then_some(())
+    })
+    .await;
+    assert!(
+        start.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        start.elapsed()
+    );
+    control
+}
+
+#[tokio::test]
+async fn a_new_kind_is_served_discovered_and_described() {
+    let control = with_boats().await;
+    eventually("that is told", || async {
+        let told = condition(&control, "boats.naru.test", "Established").await;
+        (told.as_deref() == Some("True")).then_some(())
+    })
+    .await;
+    let group = control.get("/apis/naru.test").await.expect(200);
+    assert_eq!(group["preferredVersion"]["version"], "v1");
+    let list = control.get("/apis/naru.test/v1").await.expect(200);
+    let names: Vec<_> = list["resources"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| it["name"].clone())
+        .collect();
+    assert_eq!(names, ["boats", "boats/status", "boats/scale"]);
+    assert_eq!(list["resources"][0]["shortNames"], json!(["bt"]));
+    let index = control.get("/openapi/v3").await.expect(200);
+    let url = index["paths"]["apis/naru.test/v1"]["serverRelativeURL"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let document = control.get(&url).await.expect(200);
+    let schema = &document["components"]["schemas"]["test.naru.v1.Boat"];
+    assert_eq!(
+        schema["properties"]["spec"]["properties"]["seats"]["description"],
+        "How many may sit."
+    );
+    let v2 = control.get("/openapi/v2").await.expect(200);
+    assert!(v2["definitions"].get("test.naru.v1.BoatList").is_some());
+}
+
+#[tokio::test]
+async fn objects_are_pruned_defaulted_and_validated() {
+    let control = with_boats().await;
+    let made = control
+        .post(BOATS, &boat("a", json!({"seats": 2, "sail": true})))
+        .await;
+    assert!(
+        made.warnings()[0].contains("unknown field"),
+        "{:?}",
+        made.warnings()
+    );
+    let made = made.expect(201);
+    assert_eq!(made["spec"], json!({"seats": 2, "color": "red"}));
+    assert_eq!(made["metadata"]["generation"], 1);
+    let strict = format!("{BOATS}?fieldValidation=Strict");
+    let odd = control
+        .post(&strict, &boat("b", json!({"seats": 2, "sail": true})))
+        .await;
+    assert!(odd.refused(400, "BadRequest").contains("spec.sail"));
+    let wrong = boat(
+        "b",
+        json!({"seats": 0, "color": "green", "crew": [{}, {"name": "x"}, {"name": "x"}]}),
+    );
+    let refused = control.post(BOATS, &wrong).await;
+    let causes = refused.body["details"]["causes"]
+        .as_array()
+        .unwrap()
+        .clone();
+    let mut fields: Vec<_> = causes
+        .iter()
+        .map(|it| it["field"].as_str().unwrap())
+        .collect();
+    fields.sort_unstable();
+    assert_eq!(
+        fields,
+        [
+            "spec.color",
+            "spec.crew[0].name",
+            "spec.crew[2]",
+            "spec.seats"
+        ]
+    );
+    refused.refused(422, "Invalid");
+    let patch = json!({"spec": {"seats": "many"}});
+    control
+        .patch(&format!("{BOATS}/a"), MERGE_PATCH, &patch)
+        .await
+        .refused(422, "Invalid");
+    let why = control
+        .patch(&format!("{BOATS}/a"), STRATEGIC_PATCH, &json!({}))
+        .await;
+    why.refused(415, "UnsupportedMediaType");
+}
+
+#[tokio::test]
+async fn status_scale_columns_and_selectable_fields_work() {
+    let control = with_boats().await;
+    create(&control, BOATS, &boat("a", json!({"seats": 2}))).await;
+    create(
+        &control,
+        BOATS,
+        &boat("b", json!({"seats": 3, "color": "blue"})),
+    )
+    .await;
+    let path = format!("{BOATS}/a");
+    let status = json!({"spec": {"seats": 9}, "status": {"afloat": 1, "labels": "a=b"}});
+    let done = control
+        .patch(&format!("{path}/status"), MERGE_PATCH, &status)
+        .await
+        .expect(200);
+    assert_eq!(
+        (&done["spec"]["seats"], &done["metadata"]["generation"]),
+        (&json!(2), &json!(1))
+    );
+    let scale = control.get(&format!("{path}/scale")).await.expect(200);
+    assert_eq!(scale["status"], json!({"replicas": 1, "selector": "a=b"}));
+    let more = json!({"spec": {"replicas": 5}});
+    control
+        .patch(&format!("{path}/scale"), MERGE_PATCH, &more)
+        .await
+        .expect(200);
+    assert_eq!(control.get(&path).await.expect(200)["spec"]["seats"], 5);
+    let blue = control
+        .get(&format!("{BOATS}?fieldSelector=spec.color%3Dblue"))
+        .await
+        .expect(200);
+    assert_eq!(names(&blue), ["b"]);
+    let accept = [("accept", "application/json;as=Table;g=meta.k8s.io;v=v1")];
+    let table = control
+        .send(http::Method::GET, BOATS, &accept, "")
+        .await
+        .expect(200);
+    assert_eq!(table["columnDefinitions"][1]["name"], "Seats");
+    assert_eq!(table["rows"][0]["cells"][1], 5);
+}
+
+#[tokio::test]
+async fn another_version_shows_the_same_objects_and_apply_merges_by_key() {
+    let control = with_boats().await;
+    let crew = |name: &str, rank: &str| {
+        boat(
+            "a",
+            json!({"seats": 2, "crew": [{"name": name, "rank": rank}]}),
+        )
+    };
+    let path = format!("{BOATS}/a");
+    let one = format!("{path}?fieldManager=one");
+    control
+        .patch(&one, APPLY_PATCH, &crew("x", "mate"))
+        .await
+        .expect(201);
+    let two = format!("{path}?fieldManager=two");
+    control
+        .patch(&two, APPLY_PATCH, &crew("y", "mate"))
+        .await
+        .expect(200);
+    let refused = control
+        .patch(&two, APPLY_PATCH, &crew("x", "captain"))
+        .await;
+    assert!(
+        refused
+            .refused(409, "Conflict")
+            .contains(".spec.crew[name=\"x\"].rank")
+    );
+    let old = path.replace("/v1/", "/v1beta1/");
+    let shown = control.get(&old).await.expect(200);
+    assert_eq!(shown["apiVersion"], "naru.test/v1beta1");
+    assert_eq!(shown["spec"]["crew"].as_array().unwrap().len(), 2);
+    let mut changed = shown.clone();
+    changed["spec"]["seats"] = 7.into();
+    let done = control.put(&old, &changed).await.expect(200);
+    assert_eq!(done["apiVersion"], "naru.test/v1beta1");
+    let now = control.get(&path).await.expect(200);
+    assert_eq!(
+        (&now["apiVersion"], &now["spec"]["seats"]),
+        (&json!("naru.test/v1"), &json!(7))
+    );
+}
+
+#[tokio::test]
+async fn names_belong_to_who_came_first_and_pass_on_when_it_goes() {
+    let control = with_boats().await;
+    create(&control, DEFINITIONS, &definition("ferries", "Ferry", "bt")).await;
+    eventually("the clash is told", || async {
+        let told = condition(&control, "ferries.naru.test", "NamesAccepted").await;
+        (told.as_deref() == Some("False")).then_some(())
+    })
+    .await;
+    control
+        .get(&BOATS.replace("boats", "ferries"))
+        .await
+        .expect(404);
+    create(&control, BOATS, &boat("a", json!({"seats": 2}))).await;
+    control
+        .delete(&format!("{DEFINITIONS}/boats.naru.test"), &Value::Null)
+        .await
+        .expect(200);
+    eventually("the first is gone with its objects", || async {
+        let gone = control
+            .get(&format!("{DEFINITIONS}/boats.naru.test"))
+            .await
+            .code
+            == 404;
+        (gone && control.get(BOATS).await.code == 404).then_some(())
+    })
+    .await;
+    eventually("the second has the name", || async {
+        let told = condition(&control, "ferries.naru.test", "Established").await;
+        (told.as_deref() == Some("True")).then_some(())
+    })
+    .await;
+    create(&control, DEFINITIONS, &definition("boats", "Boat", "bo")).await;
+    eventually("boats are served again", || async {
+        (control.get(BOATS).await.code == 200).then_some(())
+    })
+    .await;
+    assert!(names(&control.get(BOATS).await.expect(200)).is_empty());
+}
+
+#[tokio::test]
+async fn custom_objects_are_there_after_a_restart() {
+    let mut control = with_boats().await;
+    create(&control, BOATS, &boat("a", json!({"seats": 2}))).await;
+    control.restart().await;
+    let list = control.get(BOATS).await.expect(200);
+    assert_eq!(names(&list), ["a"]);
+}
+
+#[tokio::test]
+async fn definitions_that_make_no_sense_are_refused_and_gaps_are_told() {
+    let control = Control::start(&[]).await;
+    let mut webhook = definition("boats", "Boat", "bt");
+    webhook["spec"]["conversion"] = json!({"strategy": "Webhook"});
+    let why = control
+        .post(DEFINITIONS, &webhook)
+        .await
+        .refused(422, "Invalid");
+    assert!(why.contains("webhooks is not supported yet"), "{why}");
+    let mut untyped = definition("boats", "Boat", "bt");
+    untyped["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"] = json!({});
+    let why = control
+        .post(DEFINITIONS, &untyped)
+        .await
+        .refused(422, "Invalid");
+    assert!(
+        why.contains("openAPIV3Schema.properties[spec].type"),
+        "{why}"
+    );
+    let mut rules = definition("boats", "Boat", "bt");
+    rules["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["x-kubernetes-validations"] =
+        json!([{"rule": "true"}]);
+    let told = control.post(DEFINITIONS, &rules).await;
+    assert!(
+        told.warnings()[0].contains("not evaluated yet"),
+        "{:?}",
+        told.warnings()
+    );
+    told.expect(201);
+}
