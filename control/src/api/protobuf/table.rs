@@ -124,9 +124,11 @@ impl Table {
                 assert!(self.message(name).is_some(), "{name}");
             }
         }
-        // Kinds of our own are JSON alone, as custom resources are.
+        // Kinds of our own are JSON alone, as custom resources are, and clients write definitions of
+        // these in JSON, too: the encoding treats their schemas like nothing else.
+        let json_only = ["naru.dev", "apiextensions.k8s.io"];
         let written = |kind: &&&crate::registry::kind::Kind| {
-            kind.verbs.contains(&"create") && kind.group != "naru.dev"
+            kind.verbs.contains(&"create") && !json_only.contains(&kind.group)
         };
         for kind in crate::registry::KINDS.iter().filter(written) {
             let version = crate::api::kinds::api_version(kind);

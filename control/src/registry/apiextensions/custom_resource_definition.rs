@@ -219,8 +219,8 @@ mod tests {
                 "spec.conversion.strategy".into(),
                 "spec.versions".into(),
                 format!("{schema}.type"),
-                format!("{schema}.properties[spec].type"),
                 format!("{schema}.properties[list].items"),
+                format!("{schema}.properties[spec].type"),
             ]
             .iter()
             .map(String::as_str)

@@ -28,7 +28,7 @@ const DELETE: &[&str] = &[
     "orphanDependents",
     "propagationPolicy",
 ];
-/// What a patch may be.
+/// What a patch may be; a strategic one needs merge keys, which custom kinds have not.
 const PATCHES: [&str; 4] = [
     "application/apply-patch+yaml",
     "application/json-patch+json",
@@ -197,11 +197,13 @@ impl Writer<'_> {
     }
 
     fn accept_patches(&self, operation: &mut Value) {
+        let strategic = self.kind.custom.is_none();
+        let patches = PATCHES.iter();
+        let patches = patches.filter(|media| strategic || !media.contains("strategic"));
         match self.dialect {
-            Dialect::V2 => operation["consumes"] = PATCHES.to_vec().into(),
+            Dialect::V2 => operation["consumes"] = patches.copied().collect(),
             Dialect::V3 => {
-                let content: Map<String, Value> = PATCHES
-                    .iter()
+                let content: Map<String, Value> = patches
                     .map(|media| ((*media).to_owned(), json!({"schema": {"type": "object"}})))
                     .collect();
                 operation["requestBody"] = json!({"content": content, "required": true});
