@@ -169,7 +169,7 @@ impl Table {
     /// Measures the whole table; returns the rows that stay different from what is expected.
     fn judge(&self, policies: &[Value]) -> Vec<String> {
         let expected = self.world.table(policies);
-        let mut open: Vec<_> = expected.iter().map(|(row, _)| *row).collect();
+        let mut open: Vec<_> = expected.keys().copied().collect();
         let deadline = Instant::now() + PATIENCE;
         loop {
             let seen = probe::measure(&self.pods, &self.world, &open);

@@ -33,13 +33,16 @@ impl fmt::Display for Everything {
     }
 }
 
+/// A Service as it was written, and the version that the write was planned on.
+type Written = (Option<String>, Arc<Service>);
+
 /// The controller; feed it through the caches it subscribes to.
 pub struct Controller {
     context: Arc<Context>,
     queue: Queue<Everything>,
-    /// Services as they were written, each under the version that it was planned on: what the cache
-    /// shows until it has seen the write. Without it an address could be given twice in between.
-    written: Mutex<HashMap<Key, (Option<String>, Arc<Service>)>>,
+    /// Stands in for what the cache shows until it has seen the write, lest an address be given
+    /// twice in between.
+    written: Mutex<HashMap<Key, Written>>,
 }
 
 impl Controller {

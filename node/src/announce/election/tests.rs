@@ -66,7 +66,7 @@ impl Link {
         let end = self.now + time;
         while self.now < end {
             self.now += TICK;
-            if self.now.as_millis() % HEARTBEAT.as_millis() == 0 {
+            if self.now.as_millis().is_multiple_of(HEARTBEAT.as_millis()) {
                 self.heartbeat();
             }
             for (node, election) in &mut self.nodes {
