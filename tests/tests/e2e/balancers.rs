@@ -14,6 +14,7 @@ pub(crate) const CASES: &[Case] = cases![
     what_a_pool_cannot_give_is_told_and_healed,
     a_local_address_is_announced_by_a_node_that_serves,
     an_address_moves_when_its_daemon_or_its_node_dies,
+    the_manifest_of_the_network_alone_is_valid,
 ];
 
 /// The pool's addresses: free ones of the fabric network.
@@ -300,4 +301,21 @@ spec:
     println!("  the address left a lost node in {} ms", took.as_millis());
     ensure!(took < TAKEOVER, "{took:?}");
     world.cluster.wait_ready()
+}
+
+/// What an administrator of another cluster applies, looked at by an API server field by field.
+fn the_manifest_of_the_network_alone_is_valid(world: &World) -> Result<()> {
+    let manifest = include_str!("../../../deploy/network-only/daemonset.yaml");
+    let apply = ["apply", "--dry-run=server", "--validate=strict", "-f", "-"];
+    let said = world.kubectl.pipe(&apply, manifest)?;
+    for kind in [
+        "serviceaccount",
+        "clusterrole",
+        "clusterrolebinding",
+        "configmap",
+        "daemonset",
+    ] {
+        ensure!(said.contains(kind), "no {kind}: {said}");
+    }
+    Ok(())
 }
