@@ -141,7 +141,8 @@ pub(super) fn allows(user: &User, wish: Attributes<'_>, facts: &dyn Facts) -> bo
     let act = rbac::act(wish.verb, path, &resource);
     // A namespace is in itself where rights in it are concerned.
     let place = path.namespace.as_deref();
-    let own = (path.group.is_empty() && path.plural == "namespaces").then(|| path.name.as_deref());
+    let own =
+        (path.group.is_empty() && path.plural == "namespaces").then_some(path.name.as_deref());
     let rules = facts.granted(user, place.or(own.flatten()));
     rules.iter().any(|rule| rule.allows(act))
 }

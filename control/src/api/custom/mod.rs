@@ -78,9 +78,10 @@ pub async fn run(server: Arc<Server>, stopping: CancellationToken) {
     let (_, mut changes) = server.store.snapshot_and_watch(definitions.resource);
     let rounds = async {
         loop {
-            let again = sync(&server).await;
-            // What has happened until now is in the next round.
+            // What has happened until now is in this round, and what happens during it, such as the
+            // end of a definition, in the next.
             while changes.poll().is_ok_and(|(events, _)| !events.is_empty()) {}
+            let again = sync(&server).await;
             let wait = again.unwrap_or(std::time::Duration::from_secs(30));
             let _ = tokio::time::timeout(wait, changes.changed()).await;
         }

@@ -9,13 +9,13 @@ use crate::controllers::runtime::{Change, Kind, Store, meta};
 use futures_util::StreamExt;
 use kube::core::{DynamicObject, PartialObjectMeta};
 use kube::runtime::{WatchStreamExt, watcher};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
-/// How often new kinds are looked for.
-const REDISCOVER: Duration = Duration::from_secs(300);
+/// How often new kinds are looked for: clients bring some along at any time.
+const REDISCOVER: Duration = Duration::from_secs(15);
 /// How soon discovery is tried again after a failure.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -76,19 +76,29 @@ fn absorb<K: Kind>(collector: &Collector, change: &Change<K>) {
 /// Keeps the map of kinds fresh and watches the kinds without a shared cache, for ever.
 pub(super) async fn follow(collector: Weak<Collector>) {
     let mut watches = JoinSet::new();
-    let mut watched: HashSet<(String, String)> = HashSet::new();
+    let mut watched: HashMap<(String, String), AbortHandle> = HashMap::new();
     loop {
         let Some(strong) = collector.upgrade() else {
             return;
         };
         let pause = match offered(strong.context.writer.client()).await {
             Ok(kinds) => {
-                for kind in kinds.iter().filter(|kind| needs_watch(kind)) {
-                    let id = (kind.resource.group.clone(), kind.resource.kind.clone());
-                    if watched.insert(id) {
-                        watches.spawn(watch(collector.clone(), kind.clone()));
+                let wanted = kinds.iter().filter(|kind| needs_watch(kind));
+                let wanted: HashMap<_, _> = wanted.map(|kind| (id(kind), kind)).collect();
+                watched.retain(|id, watch| {
+                    let stays = wanted.contains_key(id);
+                    if !stays {
+                        watch.abort();
                     }
+                    stays
+                });
+                for (id, kind) in wanted {
+                    watched
+                        .entry(id)
+                        .or_insert_with(|| watches.spawn(watch(collector.clone(), kind.clone())));
                 }
+                // What has ended is not kept.
+                while watches.try_join_next().is_some() {}
                 strong.learn(kinds);
                 REDISCOVER
             }
@@ -100,6 +110,10 @@ pub(super) async fn follow(collector: Weak<Collector>) {
         drop(strong);
         tokio::time::sleep(pause).await;
     }
+}
+
+fn id(kind: &Offered) -> (String, String) {
+    (kind.resource.group.clone(), kind.resource.kind.clone())
 }
 
 /// Events own nothing and are many.
