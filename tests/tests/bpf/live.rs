@@ -336,7 +336,7 @@ fn echoed(client: &Place, addr: SocketAddr, server: &Place, listener: UdpSocket)
         listener.send_to(&bytes[..len], from).expect("the answer");
         from.ip()
     });
-    let sent: Vec<u8> = (0..LARGE).map(|i| (i * 7 >> 2) as u8).collect();
+    let sent: Vec<u8> = (0..LARGE).map(|i| ((i * 7) >> 2) as u8).collect();
     let question = sent.clone();
     let answer = client.run(move || {
         let socket = UdpSocket::bind(at(NONE, 0)).expect("a socket");
