@@ -25,8 +25,16 @@ const HANG_UP: &str = "-";
 #[derive(Clone)]
 pub struct Objects(Arc<Inner>);
 
-/// The last resource version, and every object by resource and name.
-type Held = (u64, BTreeMap<(String, String), Value>);
+/// What there is, and how it came to be.
+#[derive(Default)]
+struct Held {
+    /// The last resource version.
+    version: u64,
+    /// Every object by resource and name.
+    objects: BTreeMap<(String, String), Value>,
+    /// Every change: its version, its resource, the line that tells of it.
+    changes: Vec<(u64, String, Bytes)>,
+}
 
 /// A request as the server saw it: method, path with query, `Authorization`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,18 +52,21 @@ struct Inner {
     seen: Mutex<Vec<Seen>>,
     /// The only value of `Authorization` that is let in, if one is demanded.
     demanded: Mutex<Option<String>>,
-    objects: Mutex<Held>,
+    held: Mutex<Held>,
     events: broadcast::Sender<(String, Bytes)>,
 }
 
 impl Objects {
     /// Serves objects at port 6443 of a namespace.
     pub fn serve(netns: &Netns) -> Self {
-        let objects = Mutex::new((1, BTreeMap::new()));
+        let held = Mutex::new(Held {
+            version: 1,
+            ..Held::default()
+        });
         let served = Self(Arc::new(Inner {
             seen: Mutex::default(),
             demanded: Mutex::default(),
-            objects,
+            held,
             events: broadcast::Sender::new(4096),
         }));
         let router = Router::new()
@@ -103,35 +114,37 @@ impl Objects {
 
     /// Adds or replaces objects of a resource, such as `pods`.
     pub fn put(&self, plural: &str, objects: impl IntoIterator<Item = Value>) {
-        let mut held = self.0.objects.lock().expect("no panic");
-        for mut object in objects {
-            held.0 += 1;
-            object["metadata"]["resourceVersion"] = held.0.to_string().into();
+        let mut held = self.0.held.lock().expect("no panic");
+        for object in objects {
             let key = (plural.to_owned(), name(&object));
-            let kind = if held.1.contains_key(&key) {
+            let kind = if held.objects.contains_key(&key) {
                 "MODIFIED"
             } else {
                 "ADDED"
             };
-            self.send(plural, kind, &object);
-            held.1.insert(key, object);
+            let object = self.tell(&mut held, plural, kind, object);
+            held.objects.insert(key, object);
         }
     }
 
     /// Removes an object.
     pub fn remove(&self, plural: &str, namespace: &str, name: &str) {
-        let mut held = self.0.objects.lock().expect("no panic");
-        held.0 += 1;
+        let mut held = self.0.held.lock().expect("no panic");
         let key = (plural.to_owned(), format!("{namespace}/{name}"));
-        if let Some(mut object) = held.1.remove(&key) {
-            object["metadata"]["resourceVersion"] = held.0.to_string().into();
-            self.send(plural, "DELETED", &object);
+        if let Some(object) = held.objects.remove(&key) {
+            self.tell(&mut held, plural, "DELETED", object);
         }
     }
 
-    fn send(&self, plural: &str, kind: &str, object: &Value) {
-        let line = format!("{}\n", json!({"type": kind, "object": object}));
-        let _ = self.0.events.send((plural.to_owned(), Bytes::from(line)));
+    /// Gives a change its version and tells it to those who watch, and to those who come later.
+    fn tell(&self, held: &mut Held, plural: &str, kind: &str, mut object: Value) -> Value {
+        held.version += 1;
+        object["metadata"]["resourceVersion"] = held.version.to_string().into();
+        let line = Bytes::from(format!("{}\n", json!({"type": kind, "object": object})));
+        held.changes
+            .push((held.version, plural.to_owned(), line.clone()));
+        let _ = self.0.events.send((plural.to_owned(), line));
+        object
     }
 }
 
@@ -192,16 +205,12 @@ async fn answer(
         node.as_ref()
             .is_none_or(|node| object["spec"]["nodeName"] == **node)
     };
-    let held = objects.0.objects.lock().expect("no panic");
-    let all = held
-        .1
-        .iter()
-        .filter(|((kind, _), _)| *kind == plural)
-        .map(|(_, object)| object.clone());
+    let held = objects.0.held.lock().expect("no panic");
     if !query.contains_key("watch") {
-        let items: Vec<Value> = all.filter(|object| fits(object)).collect();
+        let all = held.objects.iter().filter(|((kind, _), _)| *kind == plural);
+        let items: Vec<_> = all.map(|(_, o)| o).filter(|o| fits(o)).collect();
         return Body::from(
-            json!({"metadata": {"resourceVersion": held.0.to_string()}, "items": items})
+            json!({"metadata": {"resourceVersion": held.version.to_string()}, "items": items})
                 .to_string(),
         );
     }
@@ -209,21 +218,10 @@ async fn answer(
         .get("resourceVersion")
         .and_then(|text| text.parse().ok())
         .unwrap_or(0);
-    // What changed between the list and the watch; a deletion in between is no test's business.
-    let missed = all.filter(|o| {
-        o["metadata"]["resourceVersion"]
-            .as_str()
-            .and_then(|v| v.parse().ok())
-            > Some(since)
-    });
-    let missed: Vec<_> = missed
-        .map(|object| {
-            Bytes::from(format!(
-                "{}\n",
-                json!({"type": "MODIFIED", "object": object})
-            ))
-        })
-        .collect();
+    // What changed while nobody watched.
+    let changes = held.changes.iter();
+    let missed = changes.filter(|(version, kind, _)| *version > since && *kind == plural);
+    let missed: Vec<_> = missed.map(|(_, _, line)| line.clone()).collect();
     let coming = BroadcastStream::new(objects.0.events.subscribe());
     let coming = coming.take_while(|event| !matches!(event, Ok((kind, _)) if kind == HANG_UP));
     let coming = coming.filter_map(move |event| {
