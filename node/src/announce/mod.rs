@@ -111,7 +111,7 @@ impl Announcer {
         loop {
             let busy = !self.election.is_idle();
             tokio::select! {
-                () = changes.wait() => self.replan().await,
+                () = changes.wait(!self.announced.is_empty()) => self.replan().await,
                 received = self.peers.receive() => {
                     let (from, datagram) = received?;
                     self.hear(from, &datagram).await;
@@ -135,8 +135,13 @@ impl Announcer {
 
     async fn replan(&mut self) {
         let watches = &self.shared.watches;
-        let nodes = watches.nodes.sorted();
-        let (services, slices) = (watches.services.sorted(), watches.endpoint_slices.sorted());
+        // Most Services have nothing to announce, and most clusters no Service that has.
+        let services = watches.services.matching(plan::has_address);
+        let (mut slices, mut nodes) = (BTreeMap::new(), BTreeMap::new());
+        if !services.is_empty() {
+            slices = watches.endpoint_slices.sorted();
+            nodes = watches.nodes.sorted();
+        }
         self.announced = plan::announced(&services, &slices, &nodes);
         self.nodes = plan::addresses_of(&nodes);
         let wanted = self.announced.iter();
@@ -284,13 +289,14 @@ impl Changes {
         ])
     }
 
-    async fn wait(&mut self) {
+    /// Slices and nodes matter only where something is announced (`any`).
+    async fn wait(&mut self, any: bool) {
         let [services, slices, nodes] = &mut self.0;
         // The tables live as long as the daemon.
         tokio::select! {
             _ = services.changed() => {}
-            _ = slices.changed() => {}
-            _ = nodes.changed() => {}
+            _ = slices.changed(), if any => {}
+            _ = nodes.changed(), if any => {}
         }
     }
 }

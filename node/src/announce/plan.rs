@@ -34,6 +34,12 @@ struct Candidate {
     address: IpAddr,
 }
 
+/// Whether a Service has an address to announce.
+#[must_use]
+pub fn has_address(service: &Service) -> bool {
+    !addresses(service).is_empty()
+}
+
 /// Every address that an AddressPool gave to a Service, with its candidates. Addresses of other
 /// controllers are theirs to announce.
 #[must_use]

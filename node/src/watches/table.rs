@@ -86,6 +86,16 @@ impl<T> Table<T> {
             .collect()
     }
 
+    /// The objects that are wanted, sorted by key.
+    #[must_use]
+    pub fn matching(&self, wanted: impl Fn(&T) -> bool) -> BTreeMap<Key, Arc<T>> {
+        let objects = self.objects.read();
+        let matching = objects.iter().filter(|(_, object)| wanted(object));
+        matching
+            .map(|(key, object)| (key.clone(), Arc::clone(object)))
+            .collect()
+    }
+
     /// How many objects there are.
     #[must_use]
     pub fn len(&self) -> usize {
