@@ -8,8 +8,8 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 use naru_control::api::{
-    AddressPlan, Api, Internal, Kinds, Listener, NodeClient, Server, ServerConfig, StaticTokens,
-    Tokens, bootstrap, follow_definitions, keep,
+    AddressPlan, Api, Exemptions, Internal, Kinds, Listener, NodeClient, Server, ServerConfig,
+    StaticTokens, Tokens, bootstrap, follow_definitions, keep,
 };
 use naru_control::controllers;
 use naru_control::pki::{
@@ -49,6 +49,10 @@ pub(crate) struct ServeArgs {
     /// File of static bearer tokens: token,user,uid,"group1,group2".
     #[arg(long)]
     token_file: Option<PathBuf>,
+    /// What the Pod Security Standards are not asked of: namespace=NAME, user=NAME or
+    /// runtime-class=NAME.
+    #[arg(long = "pod-security-exempt", value_parser = exemption)]
+    exemptions: Vec<String>,
     /// Seconds of silence after which a node counts as unreachable.
     #[arg(long, default_value_t = 40)]
     node_grace_seconds: u64,
@@ -58,7 +62,20 @@ pub(crate) struct ServeArgs {
     certificate_seconds: u64,
 }
 
+fn exemption(text: &str) -> Result<String, String> {
+    Exemptions::default().add(text).map(|()| text.to_owned())
+}
+
 impl ServeArgs {
+    fn exempt(&self) -> Exemptions {
+        let mut exempt = Exemptions::default();
+        for text in &self.exemptions {
+            // Each was tried when the arguments were read.
+            let _ = exempt.add(text);
+        }
+        exempt
+    }
+
     fn node_grace(&self) -> Duration {
         Duration::from_secs(self.node_grace_seconds)
     }
@@ -132,6 +149,7 @@ fn server(
         advertise_port: args.listen.port(),
         plan,
         authority: authority.certificate().to_owned(),
+        exempt: args.exempt(),
     };
     Ok(Server::new(
         store,

@@ -144,6 +144,14 @@ pub mod taints {
     pub const DISK_PRESSURE: &str = "node.kubernetes.io/disk-pressure";
 }
 
+/// Finalizers.
+pub mod finalizers {
+    /// Holds a PersistentVolumeClaim that a pod uses.
+    pub const CLAIM_IN_USE: &str = "kubernetes.io/pvc-protection";
+    /// Holds a PersistentVolume that is bound to a claim.
+    pub const VOLUME_IN_USE: &str = "kubernetes.io/pv-protection";
+}
+
 /// Users and groups.
 pub mod identities {
     /// May do everything.

@@ -43,6 +43,7 @@ mod watch;
 mod write;
 
 pub use addresses::{AddressPlan, PlanError};
+pub use admission::Exemptions;
 pub use authn::{StaticTokens, User};
 pub use body::{Body, BoxError, Reply};
 pub use bootstrap::{bootstrap, keep};

@@ -30,6 +30,8 @@ pub struct ServerConfig {
     pub plan: AddressPlan,
     /// Certificate of the cluster's authority, PEM, as pods get it.
     pub authority: String,
+    /// What the Pod Security Standards are not asked of.
+    pub exempt: super::admission::Exemptions,
 }
 
 /// The API server without its sockets.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::admission;
+use super::admission::{self, Request};
 use super::kinds::Target;
 use super::managed::{self, Trace};
 use super::meta;
@@ -50,7 +50,7 @@ impl Server {
         &self,
         target: Target,
         mut object: Value,
-        dry: bool,
+        request: &Request<'_>,
         trace: Trace<'_>,
     ) -> Result<Bytes> {
         let given = managed::take(&mut object);
@@ -59,15 +59,16 @@ impl Server {
         let target = target.stored();
         let kind = target.kind;
         kind.complete(&mut object);
-        admission::admit(self, target, &mut object)?;
+        admission::mutate(self, request, target, &mut object, None).await?;
         (kind.prepare)(&mut object, None);
         check(target, &object, None)?;
         let nothing = Value::Object(serde_json::Map::new());
         let given = given.filter(|_| matches!(trace, Trace::Carried));
         let list = managed::record(target, trace, (&nothing, &object), given, None);
         managed::put(&mut object, list);
+        admission::validate(self, request, target, &object, None).await?;
         let reservation = self.reserve(target, &mut object, None)?;
-        if dry {
+        if request.dry {
             return Ok(object.to_string().into());
         }
         let draft = self.store.draft(target.resource, &object);
@@ -91,7 +92,7 @@ impl Server {
         target: Target,
         key: &str,
         part: Part,
-        dry: bool,
+        request: &Request<'_>,
         trace: Trace<'_>,
         candidate: &(dyn Fn(&Value) -> Result<Value> + Sync),
     ) -> Result<Bytes> {
@@ -100,10 +101,15 @@ impl Server {
             let stored = self.store.get(target.resource, key);
             let stored = stored.ok_or_else(|| Status::not_found(target.kind, short))?;
             let old = stored.value();
-            let candidate = converted(target, &old, candidate)?;
+            let mut candidate = converted(target, &old, candidate)?;
             let target = target.stored();
+            admission::mutate(self, request, target, &mut candidate, Some(&old)).await?;
             let plan = plan(target, part, &old, candidate, trace)?;
-            match self.carry_out(target, key, &stored, &old, plan, dry).await {
+            if let Plan::Update(new) | Plan::Remove(new) = &plan {
+                admission::validate(self, request, target, new, Some(&old)).await?;
+            }
+            let carried = self.carry_out(target, key, &stored, &old, plan, request.dry);
+            match carried.await {
                 Err(WriteFailure::Store(WriteError::Conflict { .. })) => {}
                 Err(WriteFailure::Store(error)) => {
                     return Err(Status::of_write(error, target.kind, short));

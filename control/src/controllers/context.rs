@@ -6,7 +6,8 @@ use super::runtime::{Recorder, Start, Store, Writer};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Endpoints, Namespace, Node, Pod, Service, ServiceAccount,
+    ConfigMap, Endpoints, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, Service,
+    ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Client;
@@ -51,6 +52,10 @@ pub struct Caches {
     pub replicasets: Arc<Store<ReplicaSet>>,
     /// Deployments.
     pub deployments: Arc<Store<Deployment>>,
+    /// Claims of storage.
+    pub claims: Arc<Store<PersistentVolumeClaim>>,
+    /// Volumes.
+    pub volumes: Arc<Store<PersistentVolume>>,
     /// Pools of addresses for load balancers.
     pub pools: Arc<Store<AddressPool>>,
 }
@@ -69,6 +74,8 @@ impl Caches {
             slices: Arc::default(),
             replicasets: Arc::default(),
             deployments: Arc::default(),
+            claims: Arc::default(),
+            volumes: Arc::default(),
             pools: Arc::default(),
         }
     }
@@ -90,6 +97,8 @@ impl Caches {
         start.follow(&self.slices, all());
         start.follow(&self.replicasets, all());
         start.follow(&self.deployments, all());
+        start.follow(&self.claims, all());
+        start.follow(&self.volumes, all());
         start.follow(&self.pools, all());
     }
 }

@@ -14,6 +14,7 @@ pub mod endpoints;
 pub mod gc;
 pub mod namespaces;
 pub mod nodes;
+pub mod protection;
 pub mod range;
 pub mod replicaset;
 
@@ -40,6 +41,8 @@ pub async fn run(client: Client, config: Config, shutdown: CancellationToken) {
     let terminator = namespaces::Terminator::new(context.clone());
     let collector = gc::Collector::new(context.clone());
     let deployments = deployment::Controller::new(context.clone());
+    let claims = protection::Claims::new(context.clone());
+    let volumes = protection::Volumes::new(context.clone());
     let balancers = balancers::Controller::new(context.clone());
 
     collector.follow(start.watches());
@@ -55,6 +58,8 @@ pub async fn run(client: Client, config: Config, shutdown: CancellationToken) {
     running.spawn(furnisher);
     running.spawn(terminator);
     running.spawn(collector);
+    running.spawn(claims);
+    running.spawn(volumes);
     running.spawn(balancers);
     tracing::info!("controllers running");
     running.finish().await;

@@ -1,13 +1,27 @@
-//! What the server adds to new objects, and whom it turns away, before they are checked,
-//! and what it does not let go.
+//! Admission: what the server adds to objects before they are checked, and whom it turns away after.
+//!
+//! One file or folder per plugin, named as in Kubernetes and asked in its order. A write is shown to
+//! all of them twice: [`mutate`] completes the object before it is prepared and validated,
+//! [`validate`] sees what would be stored. Writes of the server itself ([`Request::own`]) are not
+//! shown to them, nor are those of a status except to who asked for it. A plugin that has nothing to
+//! do costs a comparison of the kind.
 
-mod classes;
+mod amounts;
+mod default_class;
+mod in_use;
+mod limit_ranger;
 mod namespace;
 pub(super) mod node;
+mod pod_security;
+mod priority;
+mod request;
+mod runtime_class;
 mod service_account;
 mod tolerations;
 
-pub(super) use classes::PRIORITIES;
+pub use pod_security::Exemptions;
+pub(super) use priority::PRIORITIES;
+pub(super) use request::Request;
 
 use serde_json::Value;
 
@@ -15,17 +29,82 @@ use super::kinds::Target;
 use super::server::Server;
 use super::status::Result;
 
-/// Admits a new object, completing it where it is a pod.
+/// Completes an object that is to be created, or with `old` updated.
 ///
 /// # Errors
 /// 404 when its namespace does not exist, 403 when that is being deleted or when a pod asks for a
 /// class that there is not.
-pub(super) fn admit(server: &Server, target: Target, object: &mut Value) -> Result<()> {
-    namespace::admit(server, target, object)?;
-    if target.kind.group.is_empty() && target.kind.plural == "pods" {
-        classes::admit(server, target, object)?;
-        service_account::complete(server, object);
-        tolerations::complete(object);
+#[allow(clippy::unused_async, reason = "webhooks are asked over the network")]
+pub(super) async fn mutate(
+    server: &Server,
+    request: &Request<'_>,
+    target: Target,
+    new: &mut Value,
+    old: Option<&Value>,
+) -> Result<()> {
+    if request.user.is_none() {
+        return Ok(());
+    }
+    if old.is_none() {
+        namespace::admit(server, target, new)?;
+    }
+    let kind = (target.kind.group, target.kind.plural);
+    match (kind, old) {
+        (("", "pods"), None) => {
+            limit_ranger::complete(server, new);
+            service_account::complete(server, new);
+            priority::complete(server, target, new)?;
+            tolerations::complete(new);
+        }
+        (("", "pods"), Some(old)) if request.subresource.is_empty() => priority::keep(new, old),
+        (("", "persistentvolumeclaims"), None) => {
+            default_class::complete_claim(server, new);
+            in_use::protect_claim(new);
+        }
+        (("", "persistentvolumes"), None) => in_use::protect_volume(new),
+        (("networking.k8s.io", "ingresses"), None) => {
+            default_class::complete_ingress(server, new);
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Checks an object that is to be stored.
+///
+/// # Errors
+/// 403 or 422 with what a plugin has against it.
+#[allow(clippy::unused_async, reason = "webhooks are asked over the network")]
+pub(super) async fn validate(
+    server: &Server,
+    request: &Request<'_>,
+    target: Target,
+    new: &Value,
+    old: Option<&Value>,
+) -> Result<()> {
+    if request.user.is_none() || !request.subresource.is_empty() {
+        return Ok(());
+    }
+    match (target.kind.group, target.kind.plural) {
+        ("", "pods") => {
+            if old.is_none() {
+                limit_ranger::check_pod(server, target, new)?;
+            }
+            pod_security::check_pod(server, request, target, new, old)?;
+            if old.is_none() {
+                runtime_class::check(server, target, new)?;
+            }
+        }
+        ("", "persistentvolumeclaims") => limit_ranger::check_claim(server, target, new)?,
+        ("", "namespaces") => {
+            pod_security::check_namespace(server, request, target, new, old)?;
+        }
+        ("scheduling.k8s.io", "priorityclasses") => priority::check_class(server, target, new)?,
+        (group, plural) => {
+            if let Some(pointer) = pod_security::template(group, plural) {
+                pod_security::warn_of_template(server, request, new, pointer);
+            }
+        }
     }
     Ok(())
 }

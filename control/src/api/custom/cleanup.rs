@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::Served;
+use crate::api::admission::Request;
 use crate::api::kinds::Target;
 use crate::api::managed::{Trace, Writer};
 use crate::api::meta::set_finalizer;
@@ -44,8 +45,9 @@ pub(super) async fn finish(server: &Server, target: Target, definition: &Value) 
         Ok(new)
     };
     let (key, trace) = (name(definition), Trace::Update(&writer));
+    let own = Request::own();
     let freed = server
-        .modify(target, key, Part::Raw, false, trace, &candidate)
+        .modify(target, key, Part::Raw, &own, trace, &candidate)
         .await;
     freed.is_ok_and(|_| true)
 }

@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+use super::admission::Request;
 use super::discovery::Discovery;
 use super::kinds::Target;
 use super::managed::{Trace, Writer};
@@ -188,10 +189,10 @@ async fn report(server: &Server, target: Target, definition: &Value, verdict: &V
         new["status"] = verdict.status(old, &now);
         Ok(new)
     };
-    let trace = Trace::Update(&writer);
+    let (trace, own) = (Trace::Update(&writer), Request::own());
     let key = name(definition);
     let written = server
-        .modify(target, key, Part::Status, false, trace, &candidate)
+        .modify(target, key, Part::Status, &own, trace, &candidate)
         .await;
     if let Err(status) = written
         && status.code != 404

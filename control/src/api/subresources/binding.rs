@@ -36,7 +36,7 @@ pub(super) async fn bind(call: &Call, body: Body) -> Result<Reply> {
             call.target,
             &key,
             Part::Raw,
-            options.dry_run,
+            &call.request(options.dry_run),
             Trace::Update(&writer),
             &candidate,
         )

@@ -44,7 +44,7 @@ pub(super) async fn run(call: &Call, verb: &str, body: Body) -> Result<Reply> {
             call.target,
             &key,
             Part::Whole,
-            options.dry_run,
+            &call.request(options.dry_run),
             Trace::Update(&writer),
             &candidate,
         )

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::Call;
 use super::create::agrees;
+use crate::api::admission::Request;
 use crate::api::authz::{self, Attributes};
 use crate::api::body::{Body, Reply};
 use crate::api::managed::{self, Applying, Trace, Writer};
@@ -41,8 +42,10 @@ pub(super) async fn apply(
         config,
         writer,
         options,
+        request: call.request(options.dry_run),
     };
     let (code, json) = job.run().await?;
+    let warnings = job.request.warnings(warnings);
     Ok(fields::warn(call.answer(code, json)?, &warnings))
 }
 
@@ -105,6 +108,7 @@ struct Job<'a> {
     config: Value,
     writer: Writer,
     options: &'a WriteOptions,
+    request: Request<'a>,
 }
 
 impl Job<'_> {
@@ -131,10 +135,9 @@ impl Job<'_> {
             Ok(new)
         };
         let (target, key) = (call.target.stored(), call.key());
-        let dry = self.options.dry_run;
-        let server = &call.server;
+        let (server, request) = (&call.server, &self.request);
         server
-            .modify(target, &key, self.part, dry, Trace::Carried, &candidate)
+            .modify(target, &key, self.part, request, Trace::Carried, &candidate)
             .await
     }
 
@@ -157,8 +160,10 @@ impl Job<'_> {
         let list = managed::take(&mut new);
         meta::stamp(&mut new, call.path.namespace.as_deref(), Timestamp::now());
         managed::put(&mut new, list);
-        let dry = self.options.dry_run;
-        call.server.insert(target, new, dry, Trace::Carried).await
+        let request = &self.request;
+        call.server
+            .insert(target, new, request, Trace::Carried)
+            .await
     }
 
     fn applied(&self, old: &Value) -> Result<Value> {

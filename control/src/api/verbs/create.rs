@@ -27,6 +27,7 @@ pub(super) async fn create(call: &Call, body: Body) -> Result<Reply> {
     admission::node::created(&call.user, call.target, &object)?;
     call.may_grant(&object)?;
     let writer = call.writer(options.manager.as_deref(), Part::Whole);
+    let request = call.request(options.dry_run);
     let generated = name(&object).is_empty();
     let mut attempt = 1;
     let json = loop {
@@ -40,7 +41,7 @@ pub(super) async fn create(call: &Call, body: Body) -> Result<Reply> {
         );
         match call
             .server
-            .insert(call.target, object, options.dry_run, Trace::Update(&writer))
+            .insert(call.target, object, &request, Trace::Update(&writer))
             .await
         {
             Err(status) if generated && status.code == 409 && attempt < ATTEMPTS => attempt += 1,
@@ -49,7 +50,7 @@ pub(super) async fn create(call: &Call, body: Body) -> Result<Reply> {
     };
     Ok(fields::warn(
         call.answer(StatusCode::CREATED, json)?,
-        &warnings,
+        &request.warnings(warnings),
     ))
 }
 

@@ -17,6 +17,7 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 
+use super::admission::Request;
 use super::authn::User;
 use super::body::{Body, Reply, json, json_bytes};
 use super::kinds::Target;
@@ -57,6 +58,12 @@ impl Call {
             new["metadata"]["namespace"] = namespace.as_str().into();
         }
         super::authz::escalation::check(&self.server, &self.user, self.target, None, &new)
+    }
+
+    /// The request as admission sees it.
+    pub(super) fn request(&self, dry: bool) -> Request<'_> {
+        let subresource = self.path.subresource.as_deref().unwrap_or_default();
+        Request::of(&self.user, subresource, dry)
     }
 
     /// Who writes a part of the object.

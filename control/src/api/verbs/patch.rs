@@ -37,19 +37,20 @@ pub(super) async fn patch(call: &Call, part: Part, body: Body) -> Result<Reply> 
         *warnings.lock() = told;
         Ok(new)
     };
+    let request = call.request(options.dry_run);
     let modified = call
         .server
         .modify(
             call.target,
             &call.key(),
             part,
-            options.dry_run,
+            &request,
             Trace::Update(&writer),
             &candidate,
         )
         .await?;
     Ok(fields::warn(
         call.answer(StatusCode::OK, modified)?,
-        &warnings.into_inner(),
+        &request.warnings(warnings.into_inner()),
     ))
 }

@@ -34,19 +34,20 @@ pub(super) async fn update(call: &Call, part: Part, body: Body) -> Result<Reply>
         super::permitted(call, part, old, &object)?;
         Ok(object.clone())
     };
+    let request = call.request(options.dry_run);
     let modified = call
         .server
         .modify(
             call.target,
             &call.key(),
             part,
-            options.dry_run,
+            &request,
             Trace::Update(&writer),
             &candidate,
         )
         .await?;
     Ok(fields::warn(
         call.answer(StatusCode::OK, modified)?,
-        &warnings,
+        &request.warnings(warnings),
     ))
 }

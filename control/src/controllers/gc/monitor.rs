@@ -20,13 +20,15 @@ const REDISCOVER: Duration = Duration::from_secs(15);
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Kinds that come from the shared caches.
-const SHARED: [&str; 10] = [
+const SHARED: [&str; 12] = [
     "Deployment",
     "EndpointSlice",
     "Endpoints",
     "Lease",
     "Namespace",
     "Node",
+    "PersistentVolume",
+    "PersistentVolumeClaim",
     "Pod",
     "ReplicaSet",
     "Service",
@@ -45,6 +47,8 @@ pub(super) fn subscribe(collector: &Arc<Collector>, caches: &Caches) {
     observe(collector, &caches.replicasets);
     observe(collector, &caches.services);
     observe(collector, &caches.accounts);
+    observe(collector, &caches.claims);
+    observe(collector, &caches.volumes);
 }
 
 fn observe<K: Kind>(collector: &Arc<Collector>, store: &Store<K>) {

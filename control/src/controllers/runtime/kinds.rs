@@ -3,7 +3,8 @@
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Endpoints, Event, Namespace, Node, Pod, Service, ServiceAccount,
+    ConfigMap, Endpoints, Event, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod,
+    Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::{Api, Client, Resource};
@@ -45,9 +46,10 @@ namespaced!(
     Endpoints,
     Event,
     Lease,
+    PersistentVolumeClaim,
     Pod,
     ReplicaSet,
     Service,
     ServiceAccount
 );
-cluster!(Namespace, Node);
+cluster!(Namespace, Node, PersistentVolume);

@@ -5,6 +5,7 @@ use serde_json::Value;
 use crate::registry::column::{CREATED, NAME, created, name};
 use crate::registry::kind::{FieldError, Kind};
 use crate::registry::rules::{At, Faults, required};
+use crate::registry::value::{child, default, list_mut, text};
 
 /// LimitRange of v1.
 pub(in crate::registry) static KIND: Kind = Kind {
@@ -12,12 +13,33 @@ pub(in crate::registry) static KIND: Kind = Kind {
     plural: "limitranges",
     singular: "limitrange",
     short_names: &["limits"],
-    inert: true,
     columns: &[NAME, CREATED],
     cells: |range, _| vec![name(range), created(range)],
+    default: set_defaults,
     validate,
     ..Kind::PLAIN
 };
+
+/// Of containers: the most they may have is what they get, and what they get is what they ask for.
+fn set_defaults(range: &mut Value) {
+    for limit in list_mut(range, "/spec/limits") {
+        if text(limit, "/type") == "Container" {
+            inherit(limit, "default", "max");
+            inherit(limit, "defaultRequest", "default");
+            inherit(limit, "defaultRequest", "min");
+        }
+    }
+}
+
+fn inherit(limit: &mut Value, to: &str, from: &str) {
+    let Some(Value::Object(given)) = limit.get(from).cloned() else {
+        return;
+    };
+    let Some(have) = child(limit, to) else { return };
+    for (name, amount) in given {
+        default(have, &name, amount);
+    }
+}
 
 fn validate(new: &Value, _old: Option<&Value>) -> Vec<FieldError> {
     let mut faults = Faults::default();

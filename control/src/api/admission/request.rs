@@ -1,0 +1,52 @@
+//! One write as admission sees it.
+
+use parking_lot::Mutex;
+
+use crate::api::authn::User;
+
+/// Who writes what, and what the writer hears beside the answer.
+pub(in crate::api) struct Request<'a> {
+    /// Who writes; nobody where the server itself does, whom admission does not ask.
+    pub(in crate::api) user: Option<&'a User>,
+    /// The subresource that is written, empty for the object itself.
+    pub(in crate::api) subresource: &'a str,
+    /// Whether everything is checked and nothing written.
+    pub(in crate::api) dry: bool,
+    told: Mutex<Vec<String>>,
+}
+
+impl<'a> Request<'a> {
+    /// A write by `user`.
+    pub(in crate::api) fn of(user: &'a User, subresource: &'a str, dry: bool) -> Self {
+        Self {
+            user: Some(user),
+            subresource,
+            dry,
+            ..Self::own()
+        }
+    }
+
+    /// A write by the server itself.
+    pub(in crate::api) fn own() -> Self {
+        Self {
+            user: None,
+            subresource: "",
+            dry: false,
+            told: Mutex::default(),
+        }
+    }
+
+    /// Tells the writer something, once.
+    pub(super) fn warn(&self, text: String) {
+        let mut told = self.told.lock();
+        if !told.contains(&text) {
+            told.push(text);
+        }
+    }
+
+    /// `warnings` and what the writer was told beside.
+    pub(in crate::api) fn warnings(&self, mut warnings: Vec<String>) -> Vec<String> {
+        warnings.append(&mut self.told.lock());
+        warnings
+    }
+}

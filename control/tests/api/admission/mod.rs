@@ -1,0 +1,14 @@
+//! Admission: what is filled in, and who is turned away with which words.
+
+mod limits;
+mod pod_security;
+mod priority;
+mod storage;
+
+use super::*;
+
+/// A namespace with these labels.
+async fn namespace(control: &Control, name: &str, labels: Value) {
+    let namespace = json!({"metadata": {"name": name, "labels": labels}});
+    create(control, "/api/v1/namespaces", &namespace).await;
+}
