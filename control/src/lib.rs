@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod controllers;
+mod measure;
 pub mod pki;
 pub mod registry;
 pub mod scheduler;

@@ -7,6 +7,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::addresses::{AddressPlan, Addresses};
+use super::admission::Desks;
 use super::authn::{StaticTokens, User};
 use super::authz::{Facts, Grant, Grants};
 use super::custom::{CustomKinds, Made};
@@ -46,6 +47,7 @@ pub struct Server {
     pub(super) discovery: ArcSwap<Discovery>,
     pub(super) custom: ArcSwap<CustomKinds>,
     pub(super) made: Made,
+    pub(super) desks: Desks,
     pub(super) grants: Grants,
     pub(super) nodes: NodeClient,
     pub(super) config: ServerConfig,
@@ -82,6 +84,7 @@ impl Server {
             discovery: ArcSwap::from_pointee(discovery),
             custom: ArcSwap::default(),
             made: Made::default(),
+            desks: Desks::default(),
             grants: Grants::default(),
             nodes,
             config,

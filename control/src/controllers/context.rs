@@ -6,8 +6,8 @@ use super::runtime::{Recorder, Start, Store, Writer};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Endpoints, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, Service,
-    ServiceAccount,
+    ConfigMap, Endpoints, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod,
+    ResourceQuota, Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Client;
@@ -56,6 +56,8 @@ pub struct Caches {
     pub claims: Arc<Store<PersistentVolumeClaim>>,
     /// Volumes.
     pub volumes: Arc<Store<PersistentVolume>>,
+    /// Quotas.
+    pub quotas: Arc<Store<ResourceQuota>>,
     /// Pools of addresses for load balancers.
     pub pools: Arc<Store<AddressPool>>,
 }
@@ -76,6 +78,7 @@ impl Caches {
             deployments: Arc::default(),
             claims: Arc::default(),
             volumes: Arc::default(),
+            quotas: Arc::default(),
             pools: Arc::default(),
         }
     }
@@ -99,6 +102,7 @@ impl Caches {
         start.follow(&self.deployments, all());
         start.follow(&self.claims, all());
         start.follow(&self.volumes, all());
+        start.follow(&self.quotas, all());
         start.follow(&self.pools, all());
     }
 }

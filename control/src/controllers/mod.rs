@@ -15,6 +15,7 @@ pub mod gc;
 pub mod namespaces;
 pub mod nodes;
 pub mod protection;
+pub mod quota;
 pub mod range;
 pub mod replicaset;
 
@@ -41,6 +42,7 @@ pub async fn run(client: Client, config: Config, shutdown: CancellationToken) {
     let terminator = namespaces::Terminator::new(context.clone());
     let collector = gc::Collector::new(context.clone());
     let deployments = deployment::Controller::new(context.clone());
+    let quotas = quota::Controller::new(context.clone(), &collector);
     let claims = protection::Claims::new(context.clone());
     let volumes = protection::Volumes::new(context.clone());
     let balancers = balancers::Controller::new(context.clone());
@@ -58,6 +60,7 @@ pub async fn run(client: Client, config: Config, shutdown: CancellationToken) {
     running.spawn(furnisher);
     running.spawn(terminator);
     running.spawn(collector);
+    running.spawn(quotas);
     running.spawn(claims);
     running.spawn(volumes);
     running.spawn(balancers);

@@ -33,7 +33,7 @@ pub(crate) mod rules;
 mod scheduling;
 mod selector;
 mod storage;
-mod value;
+pub(crate) mod value;
 
 pub(crate) use apiextensions::custom_resource_definition::CLEANUP;
 use kind::Kind;

@@ -81,7 +81,8 @@ async fn a_finalizer_holds_an_object_until_it_is_taken_away() {
     let undo = json!({"metadata": {"deletionTimestamp": null}});
     let kept = control.patch(&path, MERGE_PATCH, &undo).await.expect(200);
     assert_eq!(kept["metadata"]["deletionTimestamp"], mark);
-    let watch = format!("{MAPS}?watch=1&resourceVersion={}", version(&kept));
+    let only = "fieldSelector=metadata.name%3Dheld";
+    let watch = format!("{MAPS}?watch=1&{only}&resourceVersion={}", version(&kept));
     let mut watch = control.watch(&watch, "application/json").await;
     let none = json!({"metadata": {"finalizers": null}});
     control.patch(&path, MERGE_PATCH, &none).await.expect(200);

@@ -6,7 +6,6 @@
 //! shown to them, nor are those of a status except to who asked for it. A plugin that has nothing to
 //! do costs a comparison of the kind.
 
-mod amounts;
 mod default_class;
 mod in_use;
 mod limit_ranger;
@@ -14,6 +13,7 @@ mod namespace;
 pub(super) mod node;
 mod pod_security;
 mod priority;
+mod quota;
 mod request;
 mod runtime_class;
 mod service_account;
@@ -21,6 +21,7 @@ mod tolerations;
 
 pub use pod_security::Exemptions;
 pub(super) use priority::PRIORITIES;
+pub(super) use quota::Desks;
 pub(super) use request::Request;
 
 use serde_json::Value;
@@ -74,7 +75,6 @@ pub(super) async fn mutate(
 ///
 /// # Errors
 /// 403 or 422 with what a plugin has against it.
-#[allow(clippy::unused_async, reason = "webhooks are asked over the network")]
 pub(super) async fn validate(
     server: &Server,
     request: &Request<'_>,
@@ -106,7 +106,7 @@ pub(super) async fn validate(
             }
         }
     }
-    Ok(())
+    quota::charge(server, request, target, new, old).await
 }
 
 /// Admits the deletion of the object called `name`.

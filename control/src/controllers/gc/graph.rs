@@ -149,6 +149,12 @@ impl Graph {
         wake
     }
 
+    /// Where an object is, if it is in a namespace.
+    pub fn namespace_of(&self, uid: &str) -> Option<String> {
+        let namespace = &self.objects.get(uid)?.ident.namespace;
+        (!namespace.is_empty()).then(|| namespace.clone())
+    }
+
     /// Every uid that has owners or waits for dependents.
     pub fn interesting(&self) -> Vec<String> {
         let concerned = self

@@ -32,7 +32,11 @@ pub struct Collector {
     graph: Mutex<Graph>,
     kinds: Mutex<HashMap<(String, String), Offered>>,
     absent: Mutex<HashSet<String>>,
+    listeners: Mutex<Vec<Listener>>,
 }
+
+/// Hears the namespace of an object that is gone.
+type Listener = Box<dyn Fn(&str) + Send + Sync>;
 
 impl Collector {
     /// Subscribes to the shared caches.
@@ -43,6 +47,7 @@ impl Collector {
             graph: Mutex::default(),
             kinds: Mutex::default(),
             absent: Mutex::default(),
+            listeners: Mutex::default(),
         });
         monitor::subscribe(&collector, &collector.context.caches);
         collector
@@ -59,8 +64,20 @@ impl Collector {
     }
 
     fn removed(&self, uid: &str) {
-        let wake = self.graph.lock().remove(uid);
+        let mut graph = self.graph.lock();
+        let namespace = graph.namespace_of(uid);
+        let wake = graph.remove(uid);
+        drop(graph);
         wake.into_iter().for_each(|uid| self.queue.add(uid));
+        if let Some(namespace) = namespace {
+            let listeners = self.listeners.lock();
+            listeners.iter().for_each(|listener| listener(&namespace));
+        }
+    }
+
+    /// Calls `listener` with the namespace of whatever is deleted, of any kind; it must not block.
+    pub fn on_removal(&self, listener: impl Fn(&str) + Send + Sync + 'static) {
+        self.listeners.lock().push(Box::new(listener));
     }
 
     fn learn(&self, kinds: Vec<Offered>) {

@@ -20,7 +20,7 @@ const REDISCOVER: Duration = Duration::from_secs(15);
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Kinds that come from the shared caches.
-const SHARED: [&str; 12] = [
+const SHARED: [&str; 13] = [
     "Deployment",
     "EndpointSlice",
     "Endpoints",
@@ -31,6 +31,7 @@ const SHARED: [&str; 12] = [
     "PersistentVolumeClaim",
     "Pod",
     "ReplicaSet",
+    "ResourceQuota",
     "Service",
     "ServiceAccount",
 ];
@@ -48,6 +49,7 @@ pub(super) fn subscribe(collector: &Arc<Collector>, caches: &Caches) {
     observe(collector, &caches.services);
     observe(collector, &caches.accounts);
     observe(collector, &caches.claims);
+    observe(collector, &caches.quotas);
     observe(collector, &caches.volumes);
 }
 

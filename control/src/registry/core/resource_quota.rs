@@ -16,7 +16,6 @@ pub(in crate::registry) static KIND: Kind = Kind {
     singular: "resourcequota",
     short_names: &["quota"],
     status: true,
-    inert: true,
     columns: &[NAME, string("Request"), string("Limit"), AGE],
     cells: |quota, now| {
         let (limits, requests) = usage(quota);

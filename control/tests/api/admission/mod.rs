@@ -3,6 +3,7 @@
 mod limits;
 mod pod_security;
 mod priority;
+mod quota;
 mod storage;
 
 use super::*;

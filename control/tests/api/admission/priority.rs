@@ -53,6 +53,10 @@ async fn a_pod_may_be_replaced_by_what_its_writer_knows_of_it() {
     let spec = mine["spec"].as_object_mut().unwrap();
     spec.remove("priority");
     spec.remove("preemptionPolicy");
+    mine["metadata"]
+        .as_object_mut()
+        .unwrap()
+        .remove("resourceVersion");
     mine["metadata"]["labels"] = json!({"a": "b"});
     let done = control.put(&format!("{PODS}/a"), &mine).await.expect(200);
     assert_eq!(done["spec"]["priority"], 0);

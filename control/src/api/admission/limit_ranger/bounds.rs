@@ -3,9 +3,9 @@
 use naru_core::Quantity;
 use serde_json::Value;
 
-use super::super::amounts::{self, Amounts};
 use super::Limit;
 use crate::api::value::items;
+use crate::measure::{Amounts, amounts};
 
 /// What somebody asks for, and what it is.
 struct Asked<'a> {

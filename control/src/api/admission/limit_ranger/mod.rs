@@ -8,11 +8,11 @@ mod tests;
 
 use serde_json::Value;
 
-use super::amounts::{self, Amounts};
 use crate::api::kinds::Target;
 use crate::api::server::Server;
 use crate::api::status::{Result, Status};
 use crate::api::value::{called, items, namespace, text};
+use crate::measure::{Amounts, amounts};
 
 /// One entry of a LimitRange.
 #[derive(Debug, Default)]

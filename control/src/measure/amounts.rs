@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use naru_core::Quantity;
 use serde_json::Value;
 
-use crate::api::value::{items, text};
+use crate::registry::value::{list as items, text};
 
 /// Quantities by the name of their resource.
-pub(super) type Amounts = BTreeMap<String, Quantity>;
+pub(crate) type Amounts = BTreeMap<String, Quantity>;
 
 /// The quantities of a list of resources; what is no quantity is left out.
-pub(super) fn read(list: Option<&Value>) -> Amounts {
+pub(crate) fn read(list: Option<&Value>) -> Amounts {
     let members = list.and_then(Value::as_object).into_iter().flatten();
     let amounts = members.filter_map(|(name, amount)| Some((name.clone(), quantity(amount)?)));
     amounts.collect()
@@ -26,7 +26,7 @@ fn quantity(amount: &Value) -> Option<Quantity> {
 }
 
 /// Adds `more` to `sum`.
-pub(super) fn add(sum: &mut Amounts, more: &Amounts) {
+pub(crate) fn add(sum: &mut Amounts, more: &Amounts) {
     for (name, amount) in more {
         let entry = sum.entry(name.clone()).or_default();
         // The first amount decides about the form of the sum.
@@ -49,7 +49,7 @@ fn raise(most: &mut Amounts, other: &Amounts) {
 
 /// The `requests` or `limits` of a whole pod: its containers together, or the most that it needs
 /// while it starts; with its overhead. What the pod says of itself as a whole counts instead.
-pub(super) fn of_pod(pod: &Value, what: &str) -> Amounts {
+pub(crate) fn of_pod(pod: &Value, what: &str) -> Amounts {
     let of = |container: &Value| read(container.pointer(&format!("/resources/{what}")));
     let mut sum = Amounts::new();
     for container in items(pod, "/spec/containers") {
