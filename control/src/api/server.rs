@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::addresses::{AddressPlan, Addresses};
-use super::admission::Desks;
+use super::admission::{Desks, Hooks};
 use super::authn::{StaticTokens, User};
 use super::authz::{Facts, Grant, Grants};
 use super::custom::{CustomKinds, Made};
@@ -48,6 +48,7 @@ pub struct Server {
     pub(super) custom: ArcSwap<CustomKinds>,
     pub(super) made: Made,
     pub(super) desks: Desks,
+    pub(super) hooks: Hooks,
     pub(super) grants: Grants,
     pub(super) nodes: NodeClient,
     pub(super) config: ServerConfig,
@@ -74,6 +75,7 @@ impl Server {
         }
         let discovery = Discovery::new(kinds.0.iter().copied());
         let pages = Pages::default();
+        let hooks = Hooks::new(&kinds);
         Self {
             store,
             kinds,
@@ -85,6 +87,7 @@ impl Server {
             custom: ArcSwap::default(),
             made: Made::default(),
             desks: Desks::default(),
+            hooks,
             grants: Grants::default(),
             nodes,
             config,

@@ -20,6 +20,22 @@ pub(super) struct Status {
     pub details: Option<Box<Value>>,
 }
 
+/// Reasons that others may refuse with, and the code of each.
+const REASONS: [(&str, u16); 12] = [
+    ("BadRequest", 400),
+    ("Unauthorized", 401),
+    ("Forbidden", 403),
+    ("NotFound", 404),
+    ("MethodNotAllowed", 405),
+    ("AlreadyExists", 409),
+    ("Conflict", 409),
+    ("RequestEntityTooLarge", 413),
+    ("Invalid", 422),
+    ("TooManyRequests", 429),
+    ("InternalError", 500),
+    ("ServiceUnavailable", 503),
+];
+
 /// What a handler returns.
 pub(super) type Result<T> = std::result::Result<T, Status>;
 
@@ -88,6 +104,15 @@ impl Status {
         let message = format!("namespace {namespace} is being terminated");
         Self::forbidden_object(kind, name, why).with_causes(vec![json!({
             "reason": "NamespaceTerminating", "message": message, "field": "metadata.namespace"})])
+    }
+
+    /// What a webhook or a policy refuses with; its reason, if Kubernetes knows it, or that of the
+    /// code.
+    pub(super) fn refused(code: StatusCode, reason: &str, message: String) -> Self {
+        let by_code = |known: &(&str, u16)| known.1 == code.as_u16();
+        let named = REASONS.iter().find(|(known, _)| *known == reason);
+        let reason = named.or_else(|| REASONS.iter().find(|known| by_code(known)));
+        Self::new(code, reason.map_or("", |(reason, _)| *reason), message)
     }
 
     /// 404: no such path or kind.

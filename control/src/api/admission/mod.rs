@@ -3,8 +3,8 @@
 //! One file or folder per plugin, named as in Kubernetes and asked in its order. A write is shown to
 //! all of them twice: [`mutate`] completes the object before it is prepared and validated,
 //! [`validate`] sees what would be stored. Writes of the server itself ([`Request::own`]) are not
-//! shown to them, nor are those of a status except to who asked for it. A plugin that has nothing to
-//! do costs a comparison of the kind.
+//! shown to them; those of a status are shown to webhooks that ask for it. A plugin that has nothing
+//! to do costs a comparison of the kind, or a look at an empty list.
 
 mod default_class;
 mod in_use;
@@ -18,14 +18,17 @@ mod request;
 mod runtime_class;
 mod service_account;
 mod tolerations;
+mod webhooks;
 
 pub use pod_security::Exemptions;
 pub(super) use priority::PRIORITIES;
 pub(super) use quota::Desks;
 pub(super) use request::Request;
+pub(super) use webhooks::Hooks;
 
 use serde_json::Value;
 
+use self::webhooks::{Operation, Write};
 use super::kinds::Target;
 use super::server::Server;
 use super::status::Result;
@@ -34,8 +37,7 @@ use super::status::Result;
 ///
 /// # Errors
 /// 404 when its namespace does not exist, 403 when that is being deleted or when a pod asks for a
-/// class that there is not.
-#[allow(clippy::unused_async, reason = "webhooks are asked over the network")]
+/// class that there is not, and what webhooks refuse with.
 pub(super) async fn mutate(
     server: &Server,
     request: &Request<'_>,
@@ -49,6 +51,29 @@ pub(super) async fn mutate(
     if old.is_none() {
         namespace::admit(server, target, new)?;
     }
+    complete(server, request, target, new, old)?;
+    if server.hooks.never_mutate(server) || !is_shown(request, target) {
+        return Ok(());
+    }
+    let again = |new: &mut Value| complete(server, request, target, new, old);
+    let write = Write::of(server, request, target, old);
+    server.hooks.mutate(write, new, old, &again).await
+}
+
+/// Whether webhooks and policies are asked about a write.
+fn is_shown(request: &Request<'_>, target: Target) -> bool {
+    let part = matches!(request.subresource, "" | "status" | "approval" | "finalize");
+    part && request.user.is_some() && target.kind.group != "admissionregistration.k8s.io"
+}
+
+/// What the plugins of the server itself fill in; nothing more the second time.
+fn complete(
+    server: &Server,
+    request: &Request<'_>,
+    target: Target,
+    new: &mut Value,
+    old: Option<&Value>,
+) -> Result<()> {
     let kind = (target.kind.group, target.kind.plural);
     match (kind, old) {
         (("", "pods"), None) => {
@@ -74,7 +99,7 @@ pub(super) async fn mutate(
 /// Checks an object that is to be stored.
 ///
 /// # Errors
-/// 403 or 422 with what a plugin has against it.
+/// 403 or 422 with what a plugin has against it, and what webhooks refuse with.
 pub(super) async fn validate(
     server: &Server,
     request: &Request<'_>,
@@ -82,9 +107,31 @@ pub(super) async fn validate(
     new: &Value,
     old: Option<&Value>,
 ) -> Result<()> {
-    if request.user.is_none() || !request.subresource.is_empty() {
+    if request.user.is_none() {
         return Ok(());
     }
+    let whole = request.subresource.is_empty();
+    if whole {
+        check(server, request, target, new, old)?;
+    }
+    if !server.hooks.never_refuse(server) && is_shown(request, target) {
+        let write = Write::of(server, request, target, old);
+        server.hooks.validate(write, Some(new), old).await?;
+    }
+    if whole {
+        quota::charge(server, request, target, new, old).await?;
+    }
+    Ok(())
+}
+
+/// What the plugins of the server itself have against an object.
+fn check(
+    server: &Server,
+    request: &Request<'_>,
+    target: Target,
+    new: &Value,
+    old: Option<&Value>,
+) -> Result<()> {
     match (target.kind.group, target.kind.plural) {
         ("", "pods") => {
             if old.is_none() {
@@ -106,13 +153,41 @@ pub(super) async fn validate(
             }
         }
     }
-    quota::charge(server, request, target, new, old).await
+    Ok(())
 }
 
-/// Admits the deletion of the object called `name`.
+/// Admits the deletion of the object called `name`, whatever it is.
 ///
 /// # Errors
 /// 403 for what a cluster cannot be without.
 pub(super) fn delete(target: Target, name: &str) -> Result<()> {
     namespace::delete(target, name)
+}
+
+/// Admits the deletion of this very object.
+///
+/// # Errors
+/// What webhooks refuse with.
+pub(super) async fn before_deletion(
+    server: &Server,
+    request: &Request<'_>,
+    target: Target,
+    old: &Value,
+) -> Result<()> {
+    if !is_shown(request, target) {
+        return Ok(());
+    }
+    let write = Write {
+        server,
+        request,
+        target: target.stored(),
+        operation: Operation::Delete,
+    };
+    if !server.hooks.never_mutate(server) {
+        server.hooks.before_deletion(write, old).await?;
+    }
+    if !server.hooks.never_refuse(server) {
+        server.hooks.validate(write, None, Some(old)).await?;
+    }
+    Ok(())
 }

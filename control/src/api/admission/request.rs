@@ -3,11 +3,14 @@
 use parking_lot::Mutex;
 
 use crate::api::authn::User;
+use crate::api::kinds::Target;
 
 /// Who writes what, and what the writer hears beside the answer.
 pub(in crate::api) struct Request<'a> {
     /// Who writes; nobody where the server itself does, whom admission does not ask.
     pub(in crate::api) user: Option<&'a User>,
+    /// The kind in the version that the writer uses.
+    pub(in crate::api) target: Target,
     /// The subresource that is written, empty for the object itself.
     pub(in crate::api) subresource: &'a str,
     /// Whether everything is checked and nothing written.
@@ -17,19 +20,25 @@ pub(in crate::api) struct Request<'a> {
 
 impl<'a> Request<'a> {
     /// A write by `user`.
-    pub(in crate::api) fn of(user: &'a User, subresource: &'a str, dry: bool) -> Self {
+    pub(in crate::api) fn of(
+        user: &'a User,
+        target: Target,
+        subresource: &'a str,
+        dry: bool,
+    ) -> Self {
         Self {
             user: Some(user),
             subresource,
             dry,
-            ..Self::own()
+            ..Self::own(target)
         }
     }
 
     /// A write by the server itself.
-    pub(in crate::api) fn own() -> Self {
+    pub(in crate::api) fn own(target: Target) -> Self {
         Self {
             user: None,
+            target,
             subresource: "",
             dry: false,
             told: Mutex::default(),

@@ -24,8 +24,8 @@ pub(super) async fn finish(server: &Server, target: Target, definition: &Value) 
     if let Some(objects) = served.and_then(Served::stored) {
         let there = server.store.snapshot(objects.resource).objects;
         for (key, _) in &there {
-            let options = DeleteOptions::default();
-            if let Err(status) = delete_one(server, objects, key, &options).await
+            let (options, own) = (DeleteOptions::default(), Request::own(objects));
+            if let Err(status) = delete_one(server, objects, key, &options, &own).await
                 && status.code != 404
             {
                 tracing::warn!(key = %key, why = status.message, "an object of a deleted kind stays");
@@ -45,7 +45,7 @@ pub(super) async fn finish(server: &Server, target: Target, definition: &Value) 
         Ok(new)
     };
     let (key, trace) = (name(definition), Trace::Update(&writer));
-    let own = Request::own();
+    let own = Request::own(target);
     let freed = server
         .modify(target, key, Part::Raw, &own, trace, &candidate)
         .await;

@@ -189,7 +189,7 @@ async fn report(server: &Server, target: Target, definition: &Value, verdict: &V
         new["status"] = verdict.status(old, &now);
         Ok(new)
     };
-    let (trace, own) = (Trace::Update(&writer), Request::own());
+    let (trace, own) = (Trace::Update(&writer), Request::own(target));
     let key = name(definition);
     let written = server
         .modify(target, key, Part::Status, &own, trace, &candidate)

@@ -3,6 +3,7 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use crate::api::admission::Request;
 use crate::api::body::{Body, Reply, json as json_reply};
 use crate::api::options::DeleteOptions;
 use crate::api::status::{Result, Status};
@@ -25,7 +26,8 @@ pub(super) async fn evict(call: &Call, body: Body) -> Result<Reply> {
         .filter(|options| !options.is_null());
     let options = DeleteOptions::parse(&call.query, options.map(|options: &Value| options))?;
     let key = key(call.path.namespace.as_deref(), pod);
-    delete_one(&call.server, call.target, &key, &options).await?;
+    let own = Request::own(call.target);
+    delete_one(&call.server, call.target, &key, &options, &own).await?;
     let done = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"});
     Ok(json_reply(StatusCode::CREATED, &done))
 }

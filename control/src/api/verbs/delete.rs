@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::Call;
+use crate::api::admission::{self, Request};
 use crate::api::body::{Body, Reply, json};
 use crate::api::kinds::Target;
 use crate::api::meta::{mark_deleted, set_finalizer};
@@ -13,7 +14,7 @@ use crate::api::server::Server;
 use crate::api::status::{Result, Status, deleted};
 use crate::api::value::{integer, is_deleting, name, text};
 use crate::api::write::may_go;
-use crate::api::{admission, decode, negotiate};
+use crate::api::{decode, fields, negotiate};
 use crate::store::{Change, WriteError};
 
 /// Attempts of a deletion against concurrent writers.
@@ -30,10 +31,12 @@ pub(in crate::api) enum Outcome {
 pub(super) async fn delete(call: &Call, body: Body) -> Result<Reply> {
     let options = read_options(call, body).await?;
     let (target, key) = (call.target, call.key());
-    match delete_one(&call.server, target, &key, &options).await? {
+    let request = call.request(options.dry_run);
+    let outcome = delete_one(&call.server, target, &key, &options, &request).await?;
+    let reply = match outcome {
         Outcome::Gone(last) => {
             let gone = deleted(target.kind, name(&last), text(&last, "/metadata/uid"));
-            Ok(json(StatusCode::OK, &gone))
+            json(StatusCode::OK, &gone)
         }
         Outcome::Marked(object) => {
             let foreground = options.propagation == Some(Propagation::Foreground);
@@ -42,9 +45,10 @@ pub(super) async fn delete(call: &Call, body: Body) -> Result<Reply> {
             } else {
                 StatusCode::OK
             };
-            call.answer(code, object.to_string().into())
+            call.answer(code, object.to_string().into())?
         }
-    }
+    };
+    Ok(fields::warn(reply, &request.warnings(Vec::new())))
 }
 
 /// The options in query and body.
@@ -67,6 +71,7 @@ pub(in crate::api) async fn delete_one(
     target: Target,
     key: &str,
     options: &DeleteOptions,
+    request: &Request<'_>,
 ) -> Result<Outcome> {
     let short = key.split_once('/').map_or(key, |(_, name)| name);
     admission::delete(target, short)?;
@@ -75,6 +80,7 @@ pub(in crate::api) async fn delete_one(
         let stored = stored.ok_or_else(|| Status::not_found(target.kind, short))?;
         let old = stored.value();
         check_preconditions(target, &old, options)?;
+        admission::before_deletion(server, request, target, &old).await?;
         let new = plan(target, old.clone(), options, Timestamp::now());
         let gone = may_go(&new);
         if options.dry_run || (!gone && new == old) {

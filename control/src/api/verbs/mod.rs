@@ -63,7 +63,7 @@ impl Call {
     /// The request as admission sees it.
     pub(super) fn request(&self, dry: bool) -> Request<'_> {
         let subresource = self.path.subresource.as_deref().unwrap_or_default();
-        Request::of(&self.user, subresource, dry)
+        Request::of(&self.user, self.target, subresource, dry)
     }
 
     /// Who writes a part of the object.

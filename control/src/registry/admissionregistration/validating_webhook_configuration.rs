@@ -19,7 +19,6 @@ pub(in crate::registry) static KIND: Kind = Kind {
     singular: "validatingwebhookconfiguration",
     categories: &["api-extensions"],
     namespaced: false,
-    inert: true,
     columns: &[NAME, integer("Webhooks"), AGE],
     cells: |object, now| {
         let hooks = list(object, "/webhooks").len();
@@ -28,8 +27,19 @@ pub(in crate::registry) static KIND: Kind = Kind {
     default: set_defaults,
     prepare: prepare::generation,
     validate,
+    warnings: in_vain,
     ..Kind::PLAIN
 };
+
+/// Conditions are kept; the hook is asked whether they hold or not.
+fn in_vain(object: &Value) -> Vec<String> {
+    let hooks = list(object, "/webhooks").iter().enumerate();
+    let conditional = hooks.filter(|(_, hook)| !list(hook, "/matchConditions").is_empty());
+    let told = conditional.map(|(index, _)| {
+        format!("webhooks[{index}].matchConditions: not evaluated yet, the webhook is always asked")
+    });
+    told.collect()
+}
 
 pub(super) fn set_defaults(object: &mut Value) {
     for hook in list_mut(object, "/webhooks") {
@@ -64,6 +74,10 @@ pub(super) fn validate(new: &Value, _old: Option<&Value>) -> Vec<FieldError> {
         let config = hook.get("clientConfig");
         if config.get("url").is_set() == config.get("service").is_set() {
             faults.required(&config, "exactly one of url or service is required");
+        }
+        let url = config.get("url");
+        if url.is_set() && !url.text().starts_with("https://") {
+            faults.invalid(&url, "'https' is the only allowed URL scheme");
         }
         required(&hook.get("sideEffects"), &mut faults);
         one_of(

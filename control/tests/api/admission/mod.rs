@@ -5,6 +5,7 @@ mod pod_security;
 mod priority;
 mod quota;
 mod storage;
+mod webhooks;
 
 use super::*;
 

@@ -1,0 +1,144 @@
+//! What a webhook configuration says.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use parking_lot::Mutex;
+use serde_json::Value;
+use tokio_rustls::TlsConnector;
+
+use super::rules::{Rule, Selector};
+use crate::api::server::Server;
+use crate::api::value::{integer, items, name, text};
+use crate::store::{Objects, Resource};
+
+/// One registered hook.
+pub(super) struct Hook {
+    pub(super) name: String,
+    pub(super) rules: Vec<Rule>,
+    pub(super) namespaces: Selector,
+    pub(super) objects: Selector,
+    /// Whether other versions of a kind are none of its business.
+    pub(super) exact: bool,
+    /// Whether the write happens without it.
+    pub(super) ignore: bool,
+    /// Whether it may be asked about writes that do not happen.
+    pub(super) dry: bool,
+    /// Whether it wants to see what others make of the object after it.
+    pub(super) reinvoke: bool,
+    pub(super) timeout: Duration,
+    pub(super) place: Place,
+    /// The way to it, or what is wrong with its certificates.
+    pub(super) tls: Result<TlsConnector, String>,
+    /// Whether it understands v1.
+    pub(super) current: bool,
+}
+
+/// Where a hook is.
+#[derive(Debug, PartialEq)]
+pub(super) enum Place {
+    Url(String),
+    Service {
+        namespace: String,
+        name: String,
+        port: u16,
+        path: String,
+    },
+}
+
+impl Hook {
+    fn read(hook: &Value) -> Hook {
+        let bundle = text(hook, "/clientConfig/caBundle");
+        Hook {
+            name: text(hook, "/name").to_owned(),
+            rules: items(hook, "/rules").iter().map(Rule::read).collect(),
+            namespaces: Selector::read(hook.get("namespaceSelector")),
+            objects: Selector::read(hook.get("objectSelector")),
+            exact: text(hook, "/matchPolicy") == "Exact",
+            ignore: text(hook, "/failurePolicy") == "Ignore",
+            dry: matches!(text(hook, "/sideEffects"), "None" | "NoneOnDryRun"),
+            reinvoke: text(hook, "/reinvocationPolicy") == "IfNeeded",
+            timeout: timeout(hook),
+            place: Place::read(&hook["clientConfig"]),
+            tls: decoded(bundle).and_then(|pem| super::call::connector(&pem)),
+            current: items(hook, "/admissionReviewVersions").contains(&"v1".into()),
+        }
+    }
+}
+
+fn timeout(hook: &Value) -> Duration {
+    let seconds = integer(hook, "/timeoutSeconds").unwrap_or(10);
+    Duration::from_secs(u64::try_from(seconds).unwrap_or(10).clamp(1, 30))
+}
+
+fn decoded(bundle: &str) -> Result<Vec<u8>, String> {
+    let decoded = base64::engine::general_purpose::STANDARD.decode(bundle);
+    decoded.map_err(|error| format!("caBundle: {error}"))
+}
+
+impl Place {
+    fn read(config: &Value) -> Place {
+        let url = text(config, "/url");
+        if !url.is_empty() {
+            return Place::Url(url.to_owned());
+        }
+        let service = |field: &str| text(config, &format!("/service/{field}")).to_owned();
+        let port = integer(config, "/service/port").and_then(|port| port.try_into().ok());
+        Place::Service {
+            namespace: service("namespace"),
+            name: service("name"),
+            port: port.unwrap_or(443),
+            path: service("path"),
+        }
+    }
+}
+
+/// The hooks of all configurations of a kind, compiled by the first write after one has changed.
+pub(super) struct Index {
+    resource: Option<Resource>,
+    made: Mutex<(Objects, Arc<[Arc<Hook>]>)>,
+}
+
+impl Index {
+    pub(super) fn new(resource: Option<Resource>) -> Self {
+        Self {
+            resource,
+            made: Mutex::new((Objects::new(), Arc::default())),
+        }
+    }
+
+    fn objects(&self, server: &Server) -> Objects {
+        let snapshot = self.resource.map(|it| server.store.snapshot(it).objects);
+        snapshot.unwrap_or_default()
+    }
+
+    pub(super) fn is_empty(&self, server: &Server) -> bool {
+        self.objects(server).is_empty()
+    }
+
+    /// In the order of the names of their configurations.
+    pub(super) fn hooks(&self, server: &Server) -> Arc<[Arc<Hook>]> {
+        let now = self.objects(server);
+        let mut made = self.made.lock();
+        if !made.0.ptr_eq(&now) {
+            let configurations = now.iter().map(|(_, object)| object.value());
+            let mut configurations: Vec<Value> = configurations.collect();
+            configurations.sort_by(|one, other| name(one).cmp(name(other)));
+            let hooks = configurations
+                .iter()
+                .flat_map(|it| items(it, "/webhooks"))
+                .map(|hook| Arc::new(Hook::read(hook)));
+            *made = (now, hooks.collect());
+        }
+        made.1.clone()
+    }
+}
+
+#[cfg(test)]
+impl Hook {
+    /// A hook that a test has written down.
+    pub(super) fn of(hook: &Value) -> Hook {
+        Hook::read(hook)
+    }
+}
