@@ -4,6 +4,7 @@
 //! are clients of `api` and never see the store.
 
 pub mod api;
+mod cel;
 pub mod controllers;
 mod measure;
 pub mod pki;

@@ -90,7 +90,7 @@ impl Kind {
     /// Every fault of an object, none if it may be stored.
     pub(crate) fn faults(&self, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
         match self.custom {
-            Some(custom) => structural::faults(&custom.schema, new),
+            Some(custom) => custom.faults(new, old),
             None => (self.validate)(new, old),
         }
     }

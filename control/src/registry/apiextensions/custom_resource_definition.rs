@@ -32,7 +32,6 @@ pub(in crate::registry) static KIND: Kind = Kind {
         }
     },
     validate,
-    warnings: schema_rules::in_vain,
     ..Kind::PLAIN
 };
 

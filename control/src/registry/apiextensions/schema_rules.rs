@@ -1,10 +1,15 @@
 //! Whether a version's schema is structural: types everywhere, and what the server cannot do named.
 
-use serde_json::Value;
-
+use crate::cel::Program;
 use crate::registry::rules::{At, Faults, one_of, required};
-use crate::registry::value::{list, text};
+use crate::schema::structural::DECLARED;
 
+const REASONS: &[&str] = &[
+    "FieldValueDuplicate",
+    "FieldValueForbidden",
+    "FieldValueInvalid",
+    "FieldValueRequired",
+];
 const TYPES: &[&str] = &["array", "boolean", "integer", "number", "object", "string"];
 
 /// The rules of one version.
@@ -69,6 +74,9 @@ fn below(schema: &At<'_>, faults: &mut Faults) {
     } else if schema.get("type").text() == "array" {
         faults.required(&items, "must be specified");
     }
+    for rule in schema.get("x-kubernetes-validations").each() {
+        expressions(&rule, faults);
+    }
     let keys = schema.get("x-kubernetes-list-map-keys");
     if schema.get("x-kubernetes-list-type").text() == "map" {
         required(&keys, faults);
@@ -85,6 +93,23 @@ fn below(schema: &At<'_>, faults: &mut Faults) {
     }
 }
 
+/// A rule in CEL says something that can be evaluated.
+fn expressions(rule: &At<'_>, faults: &mut Faults) {
+    required(&rule.get("rule"), faults);
+    for key in ["rule", "messageExpression"] {
+        let text = rule.get(key);
+        let compiled = Program::compile(text.text(), DECLARED);
+        if let Some(why) = compiled.err().filter(|_| !text.is_empty()) {
+            faults.invalid(&text, &why);
+        }
+    }
+    one_of(&rule.get("reason"), REASONS, faults);
+    let path = rule.get("fieldPath");
+    if !path.is_empty() && !path.text().starts_with('.') {
+        faults.invalid(&path, "must be a simple path that begins with '.'");
+    }
+}
+
 fn value(schema: &At<'_>, faults: &mut Faults) {
     let set = |name: &str| *schema.get(name).value() == true;
     let any = set("x-kubernetes-int-or-string") || set("x-kubernetes-preserve-unknown-fields");
@@ -95,31 +120,4 @@ fn value(schema: &At<'_>, faults: &mut Faults) {
         faults.required(&kind, "must not be empty for specified object fields");
     }
     below(schema, faults);
-}
-
-/// What a definition asks for and the server does not do.
-pub(super) fn in_vain(definition: &Value) -> Vec<String> {
-    let versions = list(definition, "/spec/versions").iter();
-    let with_rules = versions.filter(|version| {
-        let schema = version.pointer("/schema/openAPIV3Schema");
-        schema.is_some_and(has_expressions)
-    });
-    with_rules
-        .map(|version| {
-            let name = text(version, "/name");
-            format!("spec.versions[{name}].schema: x-kubernetes-validations are not evaluated yet")
-        })
-        .collect()
-}
-
-fn has_expressions(schema: &Value) -> bool {
-    match schema {
-        Value::Object(members) => {
-            let own = members.get("x-kubernetes-validations");
-            own.is_some_and(|rules| rules.as_array().is_some_and(|rules| !rules.is_empty()))
-                || members.values().any(has_expressions)
-        }
-        Value::Array(items) => items.iter().any(has_expressions),
-        _ => false,
-    }
 }

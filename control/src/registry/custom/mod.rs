@@ -9,16 +9,18 @@ mod json_path;
 
 use serde_json::Value;
 
-use super::kind::{Conversion, Kind, ScalePaths};
+use super::kind::{Conversion, FieldError, Kind, ScalePaths};
 use super::prepare;
 use super::value::{list, text};
-use crate::schema::structural;
+use crate::schema::structural::{self, Rules};
 use columns::Columns;
 
 /// What a custom kind has beyond plain data.
 pub(crate) struct Custom {
     /// The structural schema, without prose.
     pub(crate) schema: Value,
+    /// Its rules in CEL.
+    rules: Rules,
     columns: Columns,
 }
 
@@ -26,6 +28,15 @@ impl Custom {
     /// Drops unknown fields and fills in defaults.
     pub(crate) fn complete(&self, object: &mut Value) {
         structural::complete(&self.schema, object);
+    }
+
+    /// Everything that breaks a rule of the schema.
+    pub(crate) fn faults(&self, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
+        let faults = structural::faults(&self.schema, new);
+        if !faults.is_empty() {
+            return faults;
+        }
+        self.rules.faults(&self.schema, new, old)
     }
 
     /// The cells of a row.
@@ -73,6 +84,7 @@ fn kind_of(definition: &Value, version: &Value, stored_as: Option<Conversion>) -
     let null = Value::Null;
     let schema = version.pointer("/schema/openAPIV3Schema").unwrap_or(&null);
     let custom = Custom {
+        rules: Rules::of(schema),
         schema: structural::compact(schema),
         columns,
     };

@@ -2,10 +2,11 @@
 //!
 //! The schema is kept as the JSON that it is, without its prose ([`compact`]); three walks along it
 //! do the work: [`complete`] drops what the schema does not have and fills in defaults, [`unknown`]
-//! names what would be dropped, [`faults`] names everything that breaks a rule. Expressions
-//! (`x-kubernetes-validations`) are not evaluated.
+//! names what would be dropped, [`faults`] names everything that breaks a rule; what keeps to it has to
+//! keep to the rules in CEL, too ([`Rules`]).
 
 mod complete;
+mod expressions;
 mod faults;
 mod formats;
 #[cfg(test)]
@@ -13,6 +14,7 @@ mod tests;
 mod unknown;
 
 pub use complete::complete;
+pub use expressions::{DECLARED, Rules};
 pub use faults::faults;
 pub use unknown::unknown;
 

@@ -1,0 +1,147 @@
+//! What is done to a parsed expression before it may run: comprehensions ask for leave in every round,
+//! names that nobody declares are found, and what the evaluator cannot do is refused.
+
+use std::collections::BTreeSet;
+
+use kube_cel::cel::IdedExpr;
+use kube_cel::cel::common::ast::{CallExpr, EntryExpr, Expr, IdedEntryExpr, operators};
+
+/// The function that asks for leave.
+pub(super) const LEAVE: &str = "__leave";
+/// The function behind `.?` and `[?]`.
+pub(super) const LOOKUP: &str = "__lookup";
+/// Comprehensions within each other.
+const MAX_NESTING: usize = 5;
+/// Prefixes of functions.
+const LIBRARIES: &[&str] = &[
+    "sets",
+    "math",
+    "base64",
+    "format",
+    "optional",
+    "jsonpatch",
+    "strings",
+    "lists",
+    "regex",
+];
+/// Types, which are values.
+const TYPES: &[&str] = &[
+    "int",
+    "uint",
+    "double",
+    "bool",
+    "string",
+    "bytes",
+    "list",
+    "map",
+    "null_type",
+    "type",
+    "google",
+];
+
+/// A walk through an expression.
+#[derive(Default)]
+pub(super) struct Guard {
+    scope: Vec<String>,
+    nesting: usize,
+    /// The names that have to be declared.
+    pub(super) free: BTreeSet<String>,
+    fault: Option<String>,
+}
+
+impl Guard {
+    /// Guards an expression in place.
+    ///
+    /// # Errors
+    /// What cannot be evaluated.
+    pub(super) fn guard(&mut self, expr: &mut IdedExpr) -> Result<(), String> {
+        self.walk(expr);
+        self.fault.take().map_or(Ok(()), Err)
+    }
+
+    fn refuse(&mut self, why: &str) {
+        self.fault.get_or_insert_with(|| why.to_owned());
+    }
+
+    fn walk(&mut self, node: &mut IdedExpr) {
+        match &mut node.expr {
+            Expr::Call(call) => self.call(call),
+            Expr::Comprehension(inner) => {
+                self.walk(&mut inner.iter_range);
+                self.walk(&mut inner.accu_init);
+                self.nesting += 1;
+                if self.nesting > MAX_NESTING {
+                    self.refuse("too many comprehensions within each other");
+                }
+                let depth = self.scope.len();
+                self.scope.push(inner.accu_var.clone());
+                self.scope.push(inner.iter_var.clone());
+                self.scope.extend(inner.iter_var2.clone());
+                self.walk(&mut inner.loop_cond);
+                self.walk(&mut inner.loop_step);
+                self.walk(&mut inner.result);
+                self.scope.truncate(depth);
+                self.nesting -= 1;
+                let condition = std::mem::take(&mut inner.loop_cond);
+                inner.loop_cond = with_leave(condition);
+            }
+            Expr::Ident(name) => {
+                let known = self.scope.contains(name) || TYPES.contains(&name.as_str());
+                if !known {
+                    self.free.insert(name.clone());
+                }
+            }
+            Expr::List(list) => list.elements.iter_mut().for_each(|it| self.walk(it)),
+            Expr::Map(map) => map.entries.iter_mut().for_each(|it| self.entry(it)),
+            Expr::Select(select) => self.walk(&mut select.operand),
+            Expr::Struct(_) => self.refuse("messages cannot be made"),
+            Expr::Unspecified => self.refuse("the expression is incomplete"),
+            Expr::Literal(_) => {}
+        }
+    }
+
+    fn call(&mut self, call: &mut CallExpr) {
+        if [LEAVE, LOOKUP].contains(&call.func_name.as_str()) {
+            self.refuse("undeclared reference to a function");
+        }
+        if let Some(target) = call.target.as_deref_mut() {
+            let library =
+                matches!(&target.expr, Expr::Ident(name) if LIBRARIES.contains(&name.as_str()));
+            if !library {
+                self.walk(target);
+            }
+        }
+        call.args.iter_mut().for_each(|it| self.walk(it));
+        let optional = [operators::OPT_SELECT, operators::OPT_INDEX];
+        if optional.contains(&call.func_name.as_str()) {
+            LOOKUP.clone_into(&mut call.func_name);
+        }
+    }
+
+    fn entry(&mut self, entry: &mut IdedEntryExpr) {
+        match &mut entry.expr {
+            EntryExpr::StructField(field) => self.walk(&mut field.value),
+            EntryExpr::MapEntry(entry) => {
+                self.walk(&mut entry.key);
+                self.walk(&mut entry.value);
+            }
+        }
+    }
+}
+
+fn with_leave(condition: IdedExpr) -> IdedExpr {
+    let of = |func_name: &str, args: Vec<IdedExpr>| IdedExpr {
+        id: condition_id(&args),
+        expr: Expr::Call(CallExpr {
+            func_name: func_name.to_owned(),
+            target: None,
+            args,
+        }),
+    };
+    let leave = of(LEAVE, Vec::new());
+    of(operators::LOGICAL_AND, vec![leave, condition])
+}
+
+fn condition_id(args: &[IdedExpr]) -> u64 {
+    args.last().map_or(0, |condition| condition.id)
+}

@@ -1,0 +1,24 @@
+//! The expression language of Kubernetes (CEL): rules of custom kinds, conditions of webhooks, and
+//! admission policies.
+//!
+//! The `kube-cel` crate parses and evaluates, with the functions that Kubernetes adds; it has no
+//! bound on what an expression may cost. Here an expression gets one: its text and its nesting are
+//! bounded when it is compiled, and every round of a comprehension asks a [`Budget`] for leave, which
+//! has a number of rounds and a deadline. An evaluation that runs out of either is an error, whatever
+//! it would have come to.
+//!
+//! It will not check types: an expression that compares a text with a number is found out when it
+//! is evaluated.
+
+mod budget;
+mod escape;
+mod guard;
+mod lookup;
+mod program;
+#[cfg(test)]
+mod tests;
+mod value;
+
+pub(crate) use budget::Budget;
+pub(crate) use program::{Program, Variables};
+pub(crate) use value::{optional, typed};
