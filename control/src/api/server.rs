@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::addresses::{AddressPlan, Addresses};
-use super::admission::{Desks, Hooks};
+use super::admission::{Desks, Hooks, Policies};
 use super::authn::{StaticTokens, User};
 use super::authz::{Facts, Grant, Grants};
 use super::custom::{CustomKinds, Made};
@@ -49,6 +49,7 @@ pub struct Server {
     pub(super) made: Made,
     pub(super) desks: Desks,
     pub(super) hooks: Hooks,
+    pub(super) policies: Policies,
     pub(super) grants: Grants,
     pub(super) nodes: NodeClient,
     pub(super) config: ServerConfig,
@@ -76,6 +77,7 @@ impl Server {
         let discovery = Discovery::new(kinds.0.iter().copied());
         let pages = Pages::default();
         let hooks = Hooks::new(&kinds);
+        let policies = Policies::new(&kinds);
         Self {
             store,
             kinds,
@@ -88,6 +90,7 @@ impl Server {
             made: Made::default(),
             desks: Desks::default(),
             hooks,
+            policies,
             grants: Grants::default(),
             nodes,
             config,

@@ -21,4 +21,4 @@ mod value;
 
 pub(crate) use budget::Budget;
 pub(crate) use program::{Program, Variables};
-pub(crate) use value::{optional, typed};
+pub(crate) use value::{map_of, of_json, optional, typed};

@@ -46,6 +46,11 @@ fn map(members: impl Iterator<Item = (String, Value)>) -> Value {
     })
 }
 
+/// A map of values.
+pub(crate) fn map_of(members: HashMap<String, Value>) -> Value {
+    map(members.into_iter())
+}
+
 /// A value of a structural schema: what the schema calls a property is there under its escaped name,
 /// members of maps under their own; times, durations and bytes are such.
 pub(crate) fn typed(schema: &Json, json: &Json) -> Value {

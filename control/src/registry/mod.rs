@@ -35,6 +35,7 @@ mod selector;
 mod storage;
 pub(crate) mod value;
 
+pub(crate) use admissionregistration::validating_webhook_configuration::POLICY_VARIABLES;
 pub(crate) use apiextensions::custom_resource_definition::CLEANUP;
 use kind::Kind;
 pub use reviews::REVIEWS;

@@ -6,12 +6,15 @@
 //! shown to them; those of a status are shown to webhooks that ask for it. A plugin that has nothing
 //! to do costs a comparison of the kind, or a look at an empty list.
 
+mod conditions;
 mod default_class;
 mod in_use;
 mod limit_ranger;
+mod matching;
 mod namespace;
 pub(super) mod node;
 mod pod_security;
+mod policies;
 mod priority;
 mod quota;
 mod request;
@@ -21,6 +24,7 @@ mod tolerations;
 mod webhooks;
 
 pub use pod_security::Exemptions;
+pub(super) use policies::Policies;
 pub(super) use priority::PRIORITIES;
 pub(super) use quota::Desks;
 pub(super) use request::Request;
@@ -114,9 +118,14 @@ pub(super) async fn validate(
     if whole {
         check(server, request, target, new, old)?;
     }
-    if !server.hooks.never_refuse(server) && is_shown(request, target) {
+    if is_shown(request, target) {
         let write = Write::of(server, request, target, old);
-        server.hooks.validate(write, Some(new), old).await?;
+        if !server.policies.are_idle(server) {
+            server.policies.check(write, Some(new), old)?;
+        }
+        if !server.hooks.never_refuse(server) {
+            server.hooks.validate(write, Some(new), old).await?;
+        }
     }
     if whole {
         quota::charge(server, request, target, new, old).await?;
@@ -185,6 +194,9 @@ pub(super) async fn before_deletion(
     };
     if !server.hooks.never_mutate(server) {
         server.hooks.before_deletion(write, old).await?;
+    }
+    if !server.policies.are_idle(server) {
+        server.policies.check(write, None, Some(old))?;
     }
     if !server.hooks.never_refuse(server) {
         server.hooks.validate(write, None, Some(old)).await?;

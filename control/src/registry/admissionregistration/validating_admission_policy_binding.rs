@@ -18,7 +18,6 @@ pub(in crate::registry) static KIND: Kind = Kind {
     singular: "validatingadmissionpolicybinding",
     categories: &["api-extensions"],
     namespaced: false,
-    inert: true,
     columns: &[NAME, string("PolicyName"), string("ParamRef"), AGE],
     cells: |object, now| {
         let policy = text(object, "/spec/policyName").into();

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use crate::cel::Program;
 use crate::registry::age::age;
 use crate::registry::column::{AGE, NAME, integer, name};
 use crate::registry::kind::{FieldError, Kind};
@@ -27,19 +28,18 @@ pub(in crate::registry) static KIND: Kind = Kind {
     default: set_defaults,
     prepare: prepare::generation,
     validate,
-    warnings: in_vain,
     ..Kind::PLAIN
 };
 
-/// Conditions are kept; the hook is asked whether they hold or not.
-fn in_vain(object: &Value) -> Vec<String> {
-    let hooks = list(object, "/webhooks").iter().enumerate();
-    let conditional = hooks.filter(|(_, hook)| !list(hook, "/matchConditions").is_empty());
-    let told = conditional.map(|(index, _)| {
-        format!("webhooks[{index}].matchConditions: not evaluated yet, the webhook is always asked")
-    });
-    told.collect()
-}
+/// What the expressions of policies and conditions may look at.
+pub(crate) const POLICY_VARIABLES: &[&str] = &[
+    "object",
+    "oldObject",
+    "request",
+    "params",
+    "namespaceObject",
+    "variables",
+];
 
 pub(super) fn set_defaults(object: &mut Value) {
     for hook in list_mut(object, "/webhooks") {
@@ -104,6 +104,11 @@ pub(super) fn validate(new: &Value, _old: Option<&Value>) -> Vec<FieldError> {
             &["IfNeeded", "Never"],
             &mut faults,
         );
+        for condition in hook.get("matchConditions").each() {
+            required(&condition.get("name"), &mut faults);
+            required(&condition.get("expression"), &mut faults);
+        }
+        conditions(&hook, &mut faults);
         range(&hook.get("timeoutSeconds"), 1..=30, &mut faults);
         selector(&hook.get("namespaceSelector"), &mut faults);
         selector(&hook.get("objectSelector"), &mut faults);
@@ -113,6 +118,23 @@ pub(super) fn validate(new: &Value, _old: Option<&Value>) -> Vec<FieldError> {
     }
     unique(hooks.each().map(|hook| hook.get("name")), &mut faults);
     faults.into_list()
+}
+
+/// Conditions under which something is asked at all have a name each and can be evaluated.
+pub(super) fn conditions(parent: &At<'_>, faults: &mut Faults) {
+    let all = parent.get("matchConditions");
+    for condition in all.each() {
+        compiles(&condition.get("expression"), POLICY_VARIABLES, faults);
+    }
+    unique(all.each().map(|condition| condition.get("name")), faults);
+}
+
+/// An expression, if it is there, can be evaluated.
+pub(super) fn compiles(expression: &At<'_>, declared: &[&str], faults: &mut Faults) {
+    let compiled = Program::compile(expression.text(), declared);
+    if let Some(why) = compiled.err().filter(|_| !expression.is_empty()) {
+        faults.invalid(expression, &why);
+    }
 }
 
 /// Which requests a rule is about.

@@ -317,3 +317,42 @@ async fn a_hook_for_one_version_sees_the_others_in_it() {
         (&json!("v1"), &json!("v2"))
     );
 }
+
+#[tokio::test]
+async fn conditions_decide_whether_a_hook_is_asked() {
+    let control = Control::start(&[]).await;
+    let hook = Hook::start(|_| deny("asked")).await;
+    let conditions = json!({"matchConditions": [
+        {"name": "not-free", "expression": "request.name != 'spared'"},
+        {"name": "has-data", "expression": "object != null && 'a' in object.data"}]});
+    create(
+        &control,
+        VALIDATING,
+        &registration("v", hook.config(), conditions),
+    )
+    .await;
+    create(&control, MAPS, &map("spared")).await;
+    let empty = json!({"metadata": {"name": "empty"}, "data": {"b": "1"}});
+    create(&control, MAPS, &empty).await;
+    assert!(own(&hook).is_empty());
+    control
+        .post(MAPS, &map("m"))
+        .await
+        .refused(403, "Forbidden");
+    // What cannot be evaluated counts as the hook's failure.
+    let why = control
+        .post(MAPS, &json!({"metadata": {"name": "none"}}))
+        .await;
+    let why = why.refused(500, "InternalError");
+    assert!(
+        why.contains("matchConditions \"has-data\": no such key: data"),
+        "{why}"
+    );
+    let bad = json!({"matchConditions": [{"name": "x", "expression": "nobody == 1"}]});
+    let bad = registration("w", hook.config(), bad);
+    let why = control.post(VALIDATING, &bad).await.refused(422, "Invalid");
+    assert!(
+        why.contains("webhooks[0].matchConditions[0].expression"),
+        "{why}"
+    );
+}

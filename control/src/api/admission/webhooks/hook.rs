@@ -8,7 +8,8 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use tokio_rustls::TlsConnector;
 
-use super::rules::{Rule, Selector};
+use super::super::conditions::Conditions;
+use super::super::matching::Match;
 use crate::api::server::Server;
 use crate::api::value::{integer, items, name, text};
 use crate::store::{Objects, Resource};
@@ -16,11 +17,8 @@ use crate::store::{Objects, Resource};
 /// One registered hook.
 pub(super) struct Hook {
     pub(super) name: String,
-    pub(super) rules: Vec<Rule>,
-    pub(super) namespaces: Selector,
-    pub(super) objects: Selector,
-    /// Whether other versions of a kind are none of its business.
-    pub(super) exact: bool,
+    pub(super) matching: Match,
+    pub(super) conditions: Conditions,
     /// Whether the write happens without it.
     pub(super) ignore: bool,
     /// Whether it may be asked about writes that do not happen.
@@ -52,10 +50,8 @@ impl Hook {
         let bundle = text(hook, "/clientConfig/caBundle");
         Hook {
             name: text(hook, "/name").to_owned(),
-            rules: items(hook, "/rules").iter().map(Rule::read).collect(),
-            namespaces: Selector::read(hook.get("namespaceSelector")),
-            objects: Selector::read(hook.get("objectSelector")),
-            exact: text(hook, "/matchPolicy") == "Exact",
+            matching: Match::of_hook(hook),
+            conditions: Conditions::read(hook),
             ignore: text(hook, "/failurePolicy") == "Ignore",
             dry: matches!(text(hook, "/sideEffects"), "None" | "NoneOnDryRun"),
             reinvoke: text(hook, "/reinvocationPolicy") == "IfNeeded",

@@ -1,8 +1,7 @@
 //! MutatingAdmissionWebhook and ValidatingAdmissionWebhook: servers that clients have registered are
 //! asked about writes before they happen.
 //!
-//! `hook` holds what a configuration says, compiled once for each of its versions; `rules` decides
-//! whether a write is a hook's business; `review` writes the question and reads the answer; `call`
+//! `hook` holds what a configuration says, compiled once for each of its versions; `review` writes the question and reads the answer; `call`
 //! asks. Mutating hooks are asked one after the other in the order of their names, and those that want
 //! it again when the object has changed since; validating ones all at the same time.
 //!
@@ -12,7 +11,6 @@
 mod call;
 mod hook;
 mod review;
-mod rules;
 #[cfg(test)]
 mod tests;
 
@@ -22,13 +20,15 @@ use futures_util::future::join_all;
 use serde_json::Value;
 
 use self::hook::{Hook, Index};
-pub(super) use self::review::Operation;
 use self::review::{Answer, Question};
+pub(super) use self::review::{Operation, facts};
+use super::conditions::variables;
 use super::request::Request;
 use crate::api::kinds::{Kinds, Target};
 use crate::api::server::Server;
 use crate::api::status::{Result, Status};
 use crate::api::value::{metadata, name, namespace};
+use crate::cel::Budget;
 use crate::store::Resource;
 
 /// The registered hooks.
@@ -202,9 +202,17 @@ async fn ask(
     new: Option<&Value>,
     old: Option<&Value>,
 ) -> Result<Option<(Target, Answer)>> {
-    let Some(version) = rules::version(write, hook, new, old) else {
+    let Some(version) = hook.matching.version(write, new, old) else {
         return Ok(None);
     };
+    if !hook.conditions.is_empty() {
+        let seen = variables(write, version, new, old);
+        match hook.conditions.hold(&seen, &mut Budget::default()) {
+            Ok(true) => {}
+            Ok(false) => return Ok(None),
+            Err(why) => return failed(hook, &why).map(|()| None),
+        }
+    }
     if write.request.dry && !hook.dry {
         let name = &hook.name;
         let why = format!("admission webhook {name:?} does not support dry run");

@@ -24,7 +24,7 @@ pub(in crate::api::admission) enum Operation {
 }
 
 impl Operation {
-    pub(super) fn text(self) -> &'static str {
+    pub(in crate::api::admission) fn text(self) -> &'static str {
         match self {
             Self::Create => "CREATE",
             Self::Update => "UPDATE",
@@ -48,17 +48,6 @@ impl Question {
         old: Option<&Value>,
     ) -> Question {
         let uid = uuid::Uuid::new_v4().to_string();
-        let request = write.request;
-        let object = new.or(old).unwrap_or(&Value::Null);
-        let kind = |target: Target| {
-            let kind = target.kind;
-            json!({"group": kind.group, "version": kind.version, "kind": kind.kind})
-        };
-        let resource = |target: Target| {
-            let kind = target.kind;
-            json!({"group": kind.group, "version": kind.version, "resource": kind.plural})
-        };
-        let user = request.user.cloned().unwrap_or_default();
         let show = |object: Option<&Value>| {
             let mut object = object.cloned().unwrap_or_default();
             if !object.is_null() {
@@ -66,23 +55,10 @@ impl Question {
             }
             object
         };
-        let mut asked = json!({
-            "uid": uid, "kind": kind(version), "resource": resource(version),
-            "requestKind": kind(request.target), "requestResource": resource(request.target),
-            "name": name(object), "operation": write.operation.text(),
-            "userInfo": {"username": user.name, "groups": user.groups},
-            "object": show(new), "oldObject": show(old), "dryRun": request.dry,
-            "options": options(write.operation, request.dry),
-        });
-        if write.target.kind.namespaced {
-            asked["namespace"] = namespace(object).into();
-        } else if write.target.kind.kind == "Namespace" {
-            asked["namespace"] = name(object).into();
-        }
-        if !request.subresource.is_empty() {
-            asked["subResource"] = request.subresource.into();
-            asked["requestSubResource"] = request.subresource.into();
-        }
+        let mut asked = facts(write, version, new.or(old).unwrap_or(&Value::Null));
+        asked["uid"] = uid.as_str().into();
+        asked["object"] = show(new);
+        asked["oldObject"] = show(old);
         let body = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
             "request": asked});
         Question { uid, body }
@@ -121,6 +97,38 @@ impl Question {
                 .collect(),
         })
     }
+}
+
+/// What is said about a write beside its objects, of which `object` is the new one or, if it goes, the
+/// old.
+pub(in crate::api::admission) fn facts(write: Write<'_>, version: Target, object: &Value) -> Value {
+    let request = write.request;
+    let kind = |target: Target| {
+        let kind = target.kind;
+        json!({"group": kind.group, "version": kind.version, "kind": kind.kind})
+    };
+    let resource = |target: Target| {
+        let kind = target.kind;
+        json!({"group": kind.group, "version": kind.version, "resource": kind.plural})
+    };
+    let user = request.user.cloned().unwrap_or_default();
+    let mut facts = json!({
+        "kind": kind(version), "resource": resource(version),
+        "requestKind": kind(request.target), "requestResource": resource(request.target),
+        "name": name(object), "operation": write.operation.text(),
+        "userInfo": {"username": user.name, "groups": user.groups}, "dryRun": request.dry,
+        "options": options(write.operation, request.dry),
+    });
+    if write.target.kind.namespaced {
+        facts["namespace"] = namespace(object).into();
+    } else if write.target.kind.kind == "Namespace" {
+        facts["namespace"] = name(object).into();
+    }
+    if !request.subresource.is_empty() {
+        facts["subResource"] = request.subresource.into();
+        facts["requestSubResource"] = request.subresource.into();
+    }
+    facts
 }
 
 fn options(operation: Operation, dry: bool) -> Value {

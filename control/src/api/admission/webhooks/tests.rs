@@ -50,7 +50,7 @@ fn a_configuration_is_read_with_its_defaults() {
         "sideEffects": "NoneOnDryRun", "timeoutSeconds": 99, "reinvocationPolicy": "IfNeeded",
         "admissionReviewVersions": ["v1beta1"],
         "clientConfig": {"caBundle": "!", "service": {"namespace": "n", "name": "s"}}}));
-    assert!(hook.ignore && hook.dry && hook.reinvoke && !hook.exact && !hook.current);
+    assert!(hook.ignore && hook.dry && hook.reinvoke && !hook.current);
     assert_eq!(hook.timeout.as_secs(), 30);
     assert!(hook.tls.is_err());
     assert_eq!(

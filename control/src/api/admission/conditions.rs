@@ -1,0 +1,107 @@
+//! Conditions in CEL under which a webhook or a policy is asked at all.
+
+use serde_json::Value;
+
+use super::webhooks::{Write, facts};
+use crate::api::kinds::Target;
+use crate::api::value::{items, text};
+use crate::cel::{Budget, Program, Variables, of_json};
+
+/// What conditions may look at.
+pub(super) const DECLARED: &[&str] = &[
+    "object",
+    "oldObject",
+    "request",
+    "namespaceObject",
+    "params",
+];
+
+/// Conditions that all have to hold.
+#[derive(Default)]
+pub(super) struct Conditions(Vec<(String, Result<Program, String>)>);
+
+impl Conditions {
+    /// Those of a webhook, or of a policy's spec.
+    pub(super) fn read(value: &Value) -> Conditions {
+        let read = |condition: &Value| {
+            let program = Program::compile(text(condition, "/expression"), DECLARED);
+            (text(condition, "/name").to_owned(), program)
+        };
+        Conditions(items(value, "/matchConditions").iter().map(read).collect())
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether all hold. One that does not decides, whatever others come to.
+    ///
+    /// # Errors
+    /// Which one cannot be evaluated, and why.
+    pub(super) fn hold(&self, seen: &Variables, budget: &mut Budget) -> Result<bool, String> {
+        let mut fault = None;
+        for (name, program) in &self.0 {
+            let holds = match program {
+                Ok(program) => program.holds(seen, budget),
+                Err(why) => Err(why.clone()),
+            };
+            match holds {
+                Ok(true) => {}
+                Ok(false) => return Ok(false),
+                Err(why) => {
+                    fault.get_or_insert_with(|| format!("matchConditions {name:?}: {why}"));
+                }
+            }
+        }
+        fault.map_or(Ok(true), Err)
+    }
+}
+
+/// What expressions see of a write: the objects in `version`, and the request.
+pub(super) fn variables(
+    write: Write<'_>,
+    version: Target,
+    new: Option<&Value>,
+    old: Option<&Value>,
+) -> Variables {
+    let show = |object: Option<&Value>| {
+        let mut object = object.cloned().unwrap_or_default();
+        if !object.is_null() {
+            version.show(&mut object);
+        }
+        of_json(&object)
+    };
+    let request = facts(write, version, new.or(old).unwrap_or(&Value::Null));
+    vec![
+        ("object".to_owned(), show(new)),
+        ("oldObject".to_owned(), show(old)),
+        ("request".to_owned(), of_json(&request)),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn all_conditions_have_to_hold_and_one_that_does_not_decides() {
+        let of = |texts: &[&str]| {
+            let list = texts
+                .iter()
+                .map(|it| json!({"name": "c", "expression": it}));
+            let list: Vec<Value> = list.collect();
+            Conditions::read(&json!({"matchConditions": list}))
+        };
+        let object = of_json(&json!({"a": 1}));
+        let seen = vec![("object".to_owned(), object)];
+        let hold = |texts: &[&str]| of(texts).hold(&seen, &mut Budget::default());
+        assert_eq!(hold(&[]), Ok(true));
+        assert_eq!(hold(&["object.a == 1", "has(object.a)"]), Ok(true));
+        assert_eq!(hold(&["object.b == 1", "object.a == 2"]), Ok(false));
+        let why = hold(&["object.b == 1", "object.a == 1"]).unwrap_err();
+        assert_eq!(why, "matchConditions \"c\": no such key: b");
+        assert!(hold(&["nothing == 1"]).is_err());
+    }
+}

@@ -1,0 +1,119 @@
+//! Where a policy holds, and with which parameters.
+
+use serde_json::Value;
+
+use super::super::matching::{Match, Selector};
+use super::policy::Policy;
+use crate::api::kinds::{Target, api_version};
+use crate::api::server::Server;
+use crate::api::value::{items, key, name, namespace, text};
+
+/// A binding of a policy.
+pub(super) struct Binding {
+    pub(super) name: String,
+    /// The policy's name.
+    pub(super) policy: String,
+    pub(super) matching: Match,
+    pub(super) denies: bool,
+    pub(super) warns: bool,
+    reference: Option<Reference>,
+}
+
+/// Which parameters are meant.
+struct Reference {
+    name: String,
+    namespace: String,
+    selector: Option<Selector>,
+    /// Whether nothing is checked where there are none.
+    may_be_missing: bool,
+}
+
+impl Binding {
+    pub(super) fn read(binding: &Value) -> Binding {
+        let spec = binding.get("spec").cloned().unwrap_or_default();
+        let does = |action: &str| {
+            items(&spec, "/validationActions")
+                .iter()
+                .any(|it| it == action)
+        };
+        let reference = spec.get("paramRef").filter(|it| it.is_object());
+        Binding {
+            name: name(binding).to_owned(),
+            policy: text(&spec, "/policyName").to_owned(),
+            matching: Match::of_policy(&spec["matchResources"]),
+            denies: does("Deny"),
+            warns: does("Warn"),
+            reference: reference.map(Reference::read),
+        }
+    }
+
+    /// The parameters with which an object is checked, each by itself; one that is none for a policy
+    /// without.
+    ///
+    /// # Errors
+    /// Why there are none although there should be.
+    pub(super) fn parameters(
+        &self,
+        server: &Server,
+        policy: &Policy,
+        object: &Value,
+    ) -> Result<Vec<Option<Value>>, String> {
+        let (Some((version, kind)), Some(reference)) = (&policy.parameters, &self.reference) else {
+            return Ok(vec![None]);
+        };
+        let failed = |why: &str| format!("failed to configure binding: {why}");
+        let target = find(server, version, kind)
+            .ok_or_else(|| failed(&format!("paramKind {version}, Kind={kind} not found")))?;
+        let found = reference.objects(server, target, object);
+        let found = found.map_err(|why| failed(&why))?;
+        if found.is_empty() && !reference.may_be_missing {
+            let why = "no params found for policy binding with `Deny` parameterNotFoundAction";
+            return Err(failed(why));
+        }
+        Ok(found.into_iter().map(Some).collect())
+    }
+}
+
+fn find(server: &Server, version: &str, kind: &str) -> Option<Target> {
+    let custom = server.custom.load();
+    let mut all = server.kinds.0.iter().copied().chain(custom.kinds());
+    let found = all.find(|it| it.kind == kind && api_version(it) == version)?;
+    server.find(found.group, found.version, found.plural)
+}
+
+impl Reference {
+    fn read(reference: &Value) -> Reference {
+        let selector = reference.get("selector").filter(|it| !it.is_null());
+        Reference {
+            name: text(reference, "/name").to_owned(),
+            namespace: text(reference, "/namespace").to_owned(),
+            selector: selector.map(|selector| Selector::read(Some(selector))),
+            may_be_missing: text(reference, "/parameterNotFoundAction") == "Allow",
+        }
+    }
+
+    fn objects(
+        &self,
+        server: &Server,
+        target: Target,
+        object: &Value,
+    ) -> Result<Vec<Value>, String> {
+        let place = match (target.kind.namespaced, self.namespace.as_str()) {
+            (false, _) => None,
+            (true, "") => Some(namespace(object)),
+            (true, place) => Some(place),
+        };
+        if place == Some("") {
+            return Err("namespaced paramKind without a namespace".to_owned());
+        }
+        let Some(selector) = &self.selector else {
+            let key = key(place, &self.name);
+            let stored = server.store.get(target.resource, &key);
+            return Ok(stored.iter().map(|stored| target.value(stored)).collect());
+        };
+        let snapshot = server.store.snapshot(target.resource);
+        let all = snapshot.range(place, None);
+        let all = all.map(|(_, stored)| target.value(stored));
+        Ok(all.filter(|it| selector.selects(it)).collect())
+    }
+}
