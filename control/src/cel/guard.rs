@@ -24,21 +24,6 @@ const LIBRARIES: &[&str] = &[
     "lists",
     "regex",
 ];
-/// Types, which are values.
-const TYPES: &[&str] = &[
-    "int",
-    "uint",
-    "double",
-    "bool",
-    "string",
-    "bytes",
-    "list",
-    "map",
-    "null_type",
-    "type",
-    "google",
-];
-
 /// A walk through an expression.
 #[derive(Default)]
 pub(super) struct Guard {
@@ -86,8 +71,7 @@ impl Guard {
                 inner.loop_cond = with_leave(condition);
             }
             Expr::Ident(name) => {
-                let known = self.scope.contains(name) || TYPES.contains(&name.as_str());
-                if !known {
+                if !self.scope.contains(name) {
                     self.free.insert(name.clone());
                 }
             }
@@ -103,6 +87,9 @@ impl Guard {
     fn call(&mut self, call: &mut CallExpr) {
         if [LEAVE, LOOKUP].contains(&call.func_name.as_str()) {
             self.refuse("undeclared reference to a function");
+        }
+        if call.func_name == "type" && call.target.is_none() {
+            self.refuse("type() is not supported");
         }
         if let Some(target) = call.target.as_deref_mut() {
             let library =

@@ -30,7 +30,7 @@ fn expressions_see_objects() {
         "quantity('1Gi').isGreaterThan(quantity('500Mi'))",
         "'abc'.matches('^[a-c]+$') && self.list.map(x, x + x) == ['xx', 'yy']",
         "sets.contains(self.list, ['x'])",
-        "type(self.a) == int",
+        "dyn(self.a) == 1",
         "isURL('https://a.b/c') && url('https://a.b/c').getHost() == 'a.b'",
     ] {
         assert_eq!(holds(text, &object), Ok(true), "{text}");
@@ -47,6 +47,7 @@ fn what_is_wrong_is_told() {
     assert!(errors("self.a ==").starts_with("compilation failed"));
     assert!(errors("Message{a: 1} == 1").contains("messages cannot be made"));
     assert!(errors("__leave()").contains("undeclared reference"));
+    assert!(errors("type(self.a) == int").contains("type() is not supported"));
     assert!(errors(" ").contains("empty"));
     assert!(errors(&"(".repeat(20_000)).contains("longer than"));
     assert!(holds(&"(".repeat(10_000), &json!({})).is_err());
