@@ -34,6 +34,7 @@ mod roles;
 mod selectors;
 mod server;
 mod status;
+mod streams;
 mod subresources;
 mod table;
 mod tokens;

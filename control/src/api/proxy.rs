@@ -23,9 +23,18 @@ use tokio_rustls::client::TlsStream;
 use super::body::{Body, Reply, empty};
 use super::listener::{ListenError, roots};
 use super::status::{Result, Status};
+use super::streams::Pipe;
 
 /// A node has this long to accept a connection and shake hands.
 const CONNECT: Duration = Duration::from_secs(10);
+
+/// What comes of asking a node for streams.
+pub(super) enum Opened {
+    /// A connection that speaks SPDY/3.1 from here on.
+    Pipe(Pipe),
+    /// The node's refusal.
+    Refused(Reply),
+}
 
 /// Calls nodes as `kube-apiserver-kubelet-client`.
 pub struct NodeClient {
@@ -57,7 +66,7 @@ impl NodeClient {
     /// Sends `request` to the node at `address` under `path_and_query` and streams the answer back.
     ///
     /// # Errors
-    /// 400 for a WebSocket upgrade (clients then speak SPDY), 500 when the node is out of reach.
+    /// 500 when the node is out of reach.
     pub(super) async fn forward(
         &self,
         address: SocketAddr,
@@ -65,14 +74,6 @@ impl NodeClient {
         mut request: Request<Body>,
     ) -> Result<Reply> {
         let upgrade = upgrade_of(request.headers());
-        if upgrade
-            .as_deref()
-            .is_some_and(|protocol| protocol.eq_ignore_ascii_case("websocket"))
-        {
-            return Err(Status::bad_request(
-                "WebSocket is not supported, use SPDY/3.1",
-            ));
-        }
         let client = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
         let second = request.version() == Version::HTTP_2 && client.is_none();
         let request = rewrite(request, address, path_and_query, upgrade.as_deref(), second)?;
@@ -83,12 +84,36 @@ impl NodeClient {
         }
     }
 
-    async fn send_one(
+    /// Asks the node for SPDY/3.1 streams of `version` under `path_and_query`.
+    ///
+    /// # Errors
+    /// 500 when the node is out of reach or breaks off.
+    pub(super) async fn open(
+        &self,
+        address: SocketAddr,
+        path_and_query: &str,
+        version: &'static str,
+    ) -> Result<Opened> {
+        let request = Request::post("/")
+            .header("x-stream-protocol-version", version)
+            .body(empty());
+        let request = request.map_err(|error| Status::internal(error.to_string()))?;
+        let request = rewrite(request, address, path_and_query, Some("SPDY/3.1"), false)?;
+        let mut response = self.ask(address, request).await?;
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(Opened::Refused(clean(response)));
+        }
+        let upgraded = hyper::upgrade::on(&mut response).await;
+        let upgraded = upgraded.map_err(|error| unreachable(address, &error))?;
+        Ok(Opened::Pipe(Box::new(TokioIo::new(upgraded))))
+    }
+
+    /// Sends a request over a connection of its own.
+    async fn ask(
         &self,
         address: SocketAddr,
         request: Request<Body>,
-        client: Option<OnUpgrade>,
-    ) -> Result<Reply> {
+    ) -> Result<http::Response<Incoming>> {
         let stream = connect(&self.one, address).await?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
             .await
@@ -99,7 +124,16 @@ impl NodeClient {
             }
         });
         let sent = sender.send_request(request).await;
-        let mut response = sent.map_err(|error| unreachable(address, &error))?;
+        sent.map_err(|error| unreachable(address, &error))
+    }
+
+    async fn send_one(
+        &self,
+        address: SocketAddr,
+        request: Request<Body>,
+        client: Option<OnUpgrade>,
+    ) -> Result<Reply> {
+        let mut response = self.ask(address, request).await?;
         match client {
             Some(client) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                 let node = hyper::upgrade::on(&mut response);
@@ -152,7 +186,7 @@ fn unreachable(address: SocketAddr, why: &dyn std::fmt::Display) -> Status {
 }
 
 /// The protocol that the client wants to switch to.
-fn upgrade_of(headers: &HeaderMap) -> Option<String> {
+pub(super) fn upgrade_of(headers: &HeaderMap) -> Option<String> {
     let connection = headers.get(header::CONNECTION)?.to_str().ok()?;
     let switches = connection
         .split(',')

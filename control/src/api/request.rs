@@ -178,7 +178,7 @@ fn query_decode(text: &str) -> String {
 }
 
 /// Undoes `%XX`; what is no such escape stays as it is.
-fn percent_decode(text: &str) -> String {
+pub(super) fn percent_decode(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
     let mut index = 0;

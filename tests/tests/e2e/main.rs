@@ -21,6 +21,7 @@ mod network;
 mod policy;
 mod runtime;
 mod services;
+mod streams;
 mod workloads;
 mod world;
 
@@ -29,9 +30,10 @@ use std::process::ExitCode;
 use harness::Case;
 
 fn main() -> ExitCode {
-    let groups: [&[Case]; 16] = [
+    let groups: [&[Case]; 17] = [
         first_light::CASES,
         kubectl::CASES,
+        streams::CASES,
         workloads::CASES,
         images::CASES,
         lifecycle::CASES,
