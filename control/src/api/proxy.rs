@@ -1,6 +1,9 @@
-//! Requests that a node answers: over mutual TLS, streamed both ways, upgrades tunnelled as bytes.
+//! Requests that others answer: nodes over mutual TLS, and what runs in the cluster; streamed both
+//! ways, upgrades tunnelled as bytes.
 //!
 //! Each request has a connection of its own; what flows through is neither buffered nor understood.
+
+mod tls;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -16,6 +19,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ClientConfig;
 use rustls::client::ResolvesClientCert;
 use rustls_pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -115,16 +119,8 @@ impl NodeClient {
         request: Request<Body>,
     ) -> Result<http::Response<Incoming>> {
         let stream = connect(&self.one, address).await?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| unreachable(address, &error))?;
-        tokio::spawn(async move {
-            if let Err(error) = connection.with_upgrades().await {
-                tracing::debug!(%address, %error, "connection to a node ended");
-            }
-        });
-        let sent = sender.send_request(request).await;
-        sent.map_err(|error| unreachable(address, &error))
+        let asked = ask(stream, request).await;
+        asked.map_err(|error| unreachable(address, &error))
     }
 
     async fn send_one(
@@ -133,16 +129,7 @@ impl NodeClient {
         request: Request<Body>,
         client: Option<OnUpgrade>,
     ) -> Result<Reply> {
-        let mut response = self.ask(address, request).await?;
-        match client {
-            Some(client) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                let node = hyper::upgrade::on(&mut response);
-                tokio::spawn(tunnel(client, node));
-                let (parts, _) = response.into_parts();
-                Ok(http::Response::from_parts(parts, empty()))
-            }
-            _ => Ok(clean(response)),
-        }
+        Ok(answer(self.ask(address, request).await?, client))
     }
 
     async fn send_two(&self, address: SocketAddr, request: Request<Body>) -> Result<Reply> {
@@ -164,6 +151,99 @@ impl NodeClient {
             response.map_err(|error| unreachable(address, &error))?,
         ))
     }
+}
+
+/// Sends a request over a connection that is for it alone.
+async fn ask<S>(stream: S, request: Request<Body>) -> hyper::Result<http::Response<Incoming>>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(async move {
+        if let Err(error) = connection.with_upgrades().await {
+            tracing::debug!(%error, "a forwarded connection ended");
+        }
+    });
+    sender.send_request(request).await
+}
+
+/// The answer for the client, which is joined with the other side if both have switched protocols.
+fn answer(mut response: http::Response<Incoming>, client: Option<OnUpgrade>) -> Reply {
+    match client {
+        Some(client) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            let node = hyper::upgrade::on(&mut response);
+            tokio::spawn(tunnel(client, node));
+            let (parts, _) = response.into_parts();
+            http::Response::from_parts(parts, empty())
+        }
+        _ => clean(response),
+    }
+}
+
+/// A server of the cluster's users, and what is asked of it.
+pub(super) struct Target {
+    /// Where it is known; the way there may be another.
+    pub(super) address: SocketAddr,
+    https: bool,
+    path_and_query: String,
+}
+
+impl Target {
+    /// `path_and_query` of the server at `address`.
+    pub(super) fn new(address: SocketAddr, https: bool, path_and_query: &str) -> Self {
+        Self {
+            address,
+            https,
+            path_and_query: path_and_query.to_owned(),
+        }
+    }
+}
+
+/// A connection to a server of the cluster's users.
+///
+/// # Errors
+/// 503 when there is none.
+pub(super) async fn dial(address: SocketAddr) -> Result<Pipe> {
+    let refused = |why: &dyn std::fmt::Display| {
+        Status::unavailable(format!("error trying to reach service: {address}: {why}"))
+    };
+    match tokio::time::timeout(CONNECT, TcpStream::connect(address)).await {
+        Ok(Ok(stream)) => {
+            let _ = stream.set_nodelay(true);
+            Ok(Box::new(stream))
+        }
+        Ok(Err(error)) => Err(refused(&error)),
+        Err(_) => Err(refused(&"no answer in time")),
+    }
+}
+
+/// Sends a request to `target` over `pipe` and streams the answer back. A server behind HTTPS need
+/// not prove who it is: its users make up their certificates themselves.
+///
+/// # Errors
+/// In words, when there is no answer.
+pub(super) async fn through(
+    pipe: Pipe,
+    target: &Target,
+    mut request: Request<Body>,
+) -> std::result::Result<Reply, String> {
+    let upgrade = upgrade_of(request.headers());
+    let client = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
+    let cookies = request.headers().get_all(header::COOKIE).iter().cloned();
+    let cookies: Vec<HeaderValue> = cookies.collect();
+    let (address, path) = (target.address, &target.path_and_query);
+    let request = rewrite(request, address, path, upgrade.as_deref(), false);
+    let mut request = request.map_err(|status| status.message)?;
+    for cookie in cookies {
+        request.headers_mut().append(header::COOKIE, cookie);
+    }
+    let asked = if target.https {
+        let stream = tls::trusting(address, pipe).await;
+        ask(stream.map_err(|error| error.to_string())?, request).await
+    } else {
+        ask(pipe, request).await
+    };
+    Ok(answer(asked.map_err(|error| error.to_string())?, client))
 }
 
 /// The node's certificate must name the address that is dialled.

@@ -19,6 +19,7 @@ mod names;
 mod netctl;
 mod network;
 mod policy;
+mod proxies;
 mod runtime;
 mod services;
 mod streams;
@@ -30,10 +31,11 @@ use std::process::ExitCode;
 use harness::Case;
 
 fn main() -> ExitCode {
-    let groups: [&[Case]; 17] = [
+    let groups: [&[Case]; 18] = [
         first_light::CASES,
         kubectl::CASES,
         streams::CASES,
+        proxies::CASES,
         workloads::CASES,
         images::CASES,
         lifecycle::CASES,

@@ -58,7 +58,12 @@ fn exec_works_alike_over_websocket_and_spdy(world: &World) -> Result<()> {
         ensure!(stderr.contains("oops"), "{way}: {stderr}");
         let spoken = stderr.contains("v5.channel.k8s.io");
         ensure!(spoken == websocket, "{way}: {stderr}");
-        let mut absent = command(&world.kubectl, &space, way, &["exec", "shell", "--", "none"]);
+        let mut absent = command(
+            &world.kubectl,
+            &space,
+            way,
+            &["exec", "shell", "--", "none"],
+        );
         let absent = absent.stdin(Stdio::null()).output()?;
         ensure!(!absent.status.success(), "{way}: a command that is none");
     }
@@ -98,7 +103,8 @@ fn a_terminal_has_the_size_of_its_window(world: &World) -> Result<()> {
     let space = world.namespace("exec-size")?;
     space.landing_pod("shell", None)?;
     for (way, _) in WAYS {
-        let script = "'until stty size | grep -q \"45 123\"; do sleep 0.1; done; echo a-$((40+2))-fit'";
+        let script =
+            "'until stty size | grep -q \"45 123\"; do sleep 0.1; done; echo a-$((40+2))-fit'";
         let args = ["exec", "-it", "shell", "--", "sh", "-c", script];
         let exec = command(&world.kubectl, &space, way, &args);
         let line: Vec<_> = std::iter::once(exec.get_program())
@@ -108,7 +114,10 @@ fn a_terminal_has_the_size_of_its_window(world: &World) -> Result<()> {
         let inside = format!("stty rows 45 cols 123; timeout 60 {}", line.join(" "));
         let mut script = Command::new("script");
         script.args(["--quiet", "--return", "--command", &inside, "/dev/null"]);
-        script.envs(exec.get_envs().filter_map(|(key, value)| Some((key, value?))));
+        script.envs(
+            exec.get_envs()
+                .filter_map(|(key, value)| Some((key, value?))),
+        );
         let said = run::checked(&mut script)?;
         ensure!(said.contains("a-42-fit"), "{way}: {said}");
     }
@@ -259,15 +268,30 @@ async fn forwards(pods: &Api<Pod>) -> Result<()> {
 fn who_may_only_look_opens_no_streams(world: &World) -> Result<()> {
     let space = world.namespace("look")?;
     space.landing_pod("shell", None)?;
-    let role = ["create", "role", "look", "--verb=get", "--resource=pods,pods/exec"];
+    let role = [
+        "create",
+        "role",
+        "look",
+        "--verb=get",
+        "--resource=pods,pods/exec",
+    ];
     space.run(&role)?;
-    space.run(&["create", "rolebinding", "look", "--role=look", "--user=watcher"])?;
+    space.run(&[
+        "create",
+        "rolebinding",
+        "look",
+        "--role=look",
+        "--user=watcher",
+    ])?;
     for (way, _) in WAYS {
         let args = ["exec", "--as=watcher", "shell", "--", "echo", "hello"];
         let mut exec = command(&world.kubectl, &space, way, &args);
         let output = exec.stdin(Stdio::null()).output()?;
         let said = text(&output.stderr);
-        ensure!(!output.status.success() && said.contains("orbidden"), "{way}: {said}");
+        ensure!(
+            !output.status.success() && said.contains("orbidden"),
+            "{way}: {said}"
+        );
     }
     Ok(())
 }

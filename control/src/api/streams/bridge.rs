@@ -22,9 +22,9 @@ const OPEN: Duration = Duration::from_secs(30);
 
 /// A channel and the stream that it stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Route {
+pub(super) struct Route {
     channel: u8,
-    stream: u32,
+    pub(super) stream: u32,
     way: Way,
 }
 
@@ -97,7 +97,7 @@ async fn open(sender: &Sender, purpose: &Purpose) -> io::Result<Vec<Route>> {
 }
 
 /// The two streams of the port that is the `number`-th.
-async fn open_port(sender: &Sender, number: u8, port: u16) -> io::Result<[Route; 2]> {
+pub(super) async fn open_port(sender: &Sender, number: u8, port: u16) -> io::Result<[Route; 2]> {
     let (port, request) = (port.to_string(), number.to_string());
     let headers = |kind| {
         [
@@ -122,12 +122,7 @@ async fn open_port(sender: &Sender, number: u8, port: u16) -> io::Result<[Route;
 
 /// The first messages: each channel of a port begins with its number; a process' client hears by an
 /// empty message that the connection stands.
-async fn greet(
-    sink: &Sink,
-    coding: Coding,
-    purpose: &Purpose,
-    routes: &[Route],
-) -> io::Result<()> {
+async fn greet(sink: &Sink, coding: Coding, purpose: &Purpose, routes: &[Route]) -> io::Result<()> {
     match purpose {
         Purpose::Process(_) => {
             let out = routes.iter().filter(|route| route.way == Way::Out);

@@ -134,7 +134,10 @@ impl Coding {
         if !self.base64 {
             return Said::Content((first, message.slice(1..)));
         }
-        match (first.checked_sub(b'0'), BASE64_STANDARD.decode(&message[1..])) {
+        match (
+            first.checked_sub(b'0'),
+            BASE64_STANDARD.decode(&message[1..]),
+        ) {
             (Some(channel @ 0..=9), Ok(content)) => Said::Content((channel, content.into())),
             _ => Said::Nothing,
         }
@@ -169,7 +172,10 @@ mod tests {
     fn the_clients_favourite_among_the_known_is_spoken() {
         let name = |offered: &[&str]| process(offered).unwrap().name();
         assert_eq!(name(&["v5.channel.k8s.io"]), "v5.channel.k8s.io");
-        assert_eq!(name(&["new", "channel.k8s.io", "v4.channel.k8s.io"]), "channel.k8s.io");
+        assert_eq!(
+            name(&["new", "channel.k8s.io", "v4.channel.k8s.io"]),
+            "channel.k8s.io"
+        );
         assert_eq!(name(&[]), "");
         let message = process(&["x", TUNNEL]).unwrap_err().message;
         assert!(message.contains("v5.channel.k8s.io"), "{message}");
@@ -194,7 +200,10 @@ mod tests {
         let coding = PROCESS[2];
         assert_eq!(coding.write(1, b"hi\n"), Message::text("1aGkK"));
         let content = Bytes::from_static(b"hi\n");
-        assert_eq!(coding.read(Bytes::from_static(b"0aGkK")), Said::Content((0, content)));
+        assert_eq!(
+            coding.read(Bytes::from_static(b"0aGkK")),
+            Said::Content((0, content))
+        );
         assert_eq!(coding.read(Bytes::from_static(b"0a")), Said::Nothing);
         assert_eq!(coding.read(Bytes::from_static(b"xaGkK")), Said::Nothing);
     }

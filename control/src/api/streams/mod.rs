@@ -10,6 +10,7 @@
 
 mod bridge;
 mod channels;
+mod dial;
 mod sink;
 mod spdy;
 mod tunnel;
@@ -25,6 +26,7 @@ use super::body::{Body, Reply};
 use super::proxy::{NodeClient, Opened};
 use super::status::{Result, Status};
 use channels::Protocol;
+pub(super) use dial::{Dialled, dial};
 pub(super) use websocket::is_wanted;
 use websocket::{Handshake, Socket};
 

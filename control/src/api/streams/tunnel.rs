@@ -76,7 +76,10 @@ mod tests {
         assert_eq!(&heard, b"abcd");
         node.write_all(b"answer").await.unwrap();
         let answer = client.next().await.unwrap().unwrap();
-        assert_eq!(answer, Message::Binary(bytes::Bytes::from_static(b"answer")));
+        assert_eq!(
+            answer,
+            Message::Binary(bytes::Bytes::from_static(b"answer"))
+        );
         drop(node);
         assert!(matches!(client.next().await, Some(Ok(Message::Close(_)))));
         assert!(client.next().await.is_none());

@@ -3,6 +3,7 @@
 mod binding;
 mod eviction;
 mod node;
+mod proxy;
 mod scale;
 mod token;
 
@@ -45,7 +46,7 @@ pub(super) async fn run(
         ("", "pods", "log" | "exec" | "attach" | "portforward") => {
             node::pod(&call, subresource, request).await
         }
-        ("", "nodes", "proxy") => node::proxy(&call, request).await,
+        ("", "nodes" | "pods" | "services", "proxy") => proxy::run(&call, request).await,
         ("", "serviceaccounts", "token") => {
             creation(verb)?;
             token::request(&call, request.into_body()).await

@@ -1,4 +1,4 @@
-//! What a node answers: logs, exec, attach and port-forward of its pods, and anything under `proxy`.
+//! What a node answers: logs, exec, attach and port-forward of its pods.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -59,7 +59,7 @@ pub(super) async fn pod(call: &Call, subresource: &str, request: Request<Body>) 
 }
 
 /// A node refuses in plain text; clients of the API look for a Status.
-async fn refusal(reply: Reply) -> Status {
+pub(super) async fn refusal(reply: Reply) -> Status {
     let code = reply.status();
     let (mut body, mut said) = (reply.into_body(), Vec::new());
     let reading = async {
@@ -73,25 +73,6 @@ async fn refusal(reply: Reply) -> Status {
     // What has come by then is better than nothing.
     let _ = tokio::time::timeout(REFUSAL_TIME, reading).await;
     Status::of_node(code, &String::from_utf8_lossy(&said))
-}
-
-/// `nodes/NAME/proxy/PATH` becomes `/PATH` on the node.
-pub(super) async fn proxy(call: &Call, request: Request<Body>) -> Result<Reply> {
-    let node = call.path.name.as_deref().unwrap_or_default();
-    // "", "api", "v1", "nodes", NAME, "proxy", PATH
-    let rest = request
-        .uri()
-        .path()
-        .splitn(7, '/')
-        .nth(6)
-        .unwrap_or_default();
-    let query = request
-        .uri()
-        .query()
-        .map(|query| format!("?{query}"))
-        .unwrap_or_default();
-    let path = format!("/{rest}{query}");
-    send(call, node, &path, request).await
 }
 
 /// Who opens streams makes something happen. A WebSocket handshake is a GET, and whoever may only
@@ -162,7 +143,7 @@ async fn send(call: &Call, node: &str, path: &str, request: Request<Body>) -> Re
 }
 
 /// Where the server of `node` listens.
-fn address(call: &Call, node: &str) -> Result<SocketAddr> {
+pub(super) fn address(call: &Call, node: &str) -> Result<SocketAddr> {
     let nodes = call
         .server
         .core("nodes")

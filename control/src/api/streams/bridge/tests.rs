@@ -67,7 +67,10 @@ impl Bench {
 
     async fn say(&mut self, stream: u32, bytes: &[u8]) {
         let head = data_head(stream, bytes.len(), false);
-        self.node.write_all(&[&head[..], bytes].concat()).await.unwrap();
+        self.node
+            .write_all(&[&head[..], bytes].concat())
+            .await
+            .unwrap();
     }
 
     async fn heard(&mut self) -> Vec<u8> {
@@ -93,7 +96,10 @@ async fn every_channel_finds_its_stream_and_the_status_comes_last() {
     for (message, stream) in [(&b"\0in"[..], 3u8), (b"\x04{}", 9)] {
         bench.send(message).await;
         let frame = bench.frame().await;
-        assert_eq!(frame[..8], [0, 0, 0, stream, 0, 0, 0, message.len() as u8 - 1]);
+        assert_eq!(
+            frame[..8],
+            [0, 0, 0, stream, 0, 0, 0, message.len() as u8 - 1]
+        );
         assert_eq!(frame[8..], message[1..]);
     }
     // No such channel, one of the other direction, nothing at all: not heard.
@@ -117,7 +123,10 @@ async fn every_channel_finds_its_stream_and_the_status_comes_last() {
 
 #[tokio::test]
 async fn a_node_that_falls_silent_is_no_success() {
-    for (protocol, wanted) in [("v4.channel.k8s.io", "Failure"), ("channel.k8s.io", "ended")] {
+    for (protocol, wanted) in [
+        ("v4.channel.k8s.io", "Failure"),
+        ("channel.k8s.io", "ended"),
+    ] {
         let mut bench = Bench::start(protocol, Purpose::Process(ALL)).await;
         bench.opened(5).await;
         bench.heard().await;
@@ -135,7 +144,10 @@ async fn a_node_that_falls_silent_is_no_success() {
 async fn old_clients_hear_of_failures_only_and_in_words() {
     for (status, wanted) in [
         ("{\"status\":\"Success\"}", &b"closed"[..]),
-        ("{\"status\":\"Failure\",\"message\":\"exit 7\"}", b"\x03exit 7"),
+        (
+            "{\"status\":\"Failure\",\"message\":\"exit 7\"}",
+            b"\x03exit 7",
+        ),
     ] {
         let mut bench = Bench::start("channel.k8s.io", Purpose::Process(ALL)).await;
         bench.opened(5).await;
@@ -165,7 +177,10 @@ async fn a_client_that_does_not_read_holds_the_node_back() {
     let mut sent = 0;
     loop {
         let write = bench.node.write_all(&chunk);
-        if tokio::time::timeout(Duration::from_millis(300), write).await.is_err() {
+        if tokio::time::timeout(Duration::from_millis(300), write)
+            .await
+            .is_err()
+        {
             break;
         }
         sent += 1;

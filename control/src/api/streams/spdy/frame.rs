@@ -243,8 +243,14 @@ mod tests {
             encoder.open(1, &[("streamtype", "error")]),
             encoder.open(3, &[("streamtype", "data"), ("port", "80")]),
         ];
-        assert_eq!(all(&frames.concat()).unwrap(), [Frame::Opened(1), Frame::Opened(3)]);
-        let packed: Vec<u8> = frames.iter().flat_map(|frame| frame[18..].to_vec()).collect();
+        assert_eq!(
+            all(&frames.concat()).unwrap(),
+            [Frame::Opened(1), Frame::Opened(3)]
+        );
+        let packed: Vec<u8> = frames
+            .iter()
+            .flat_map(|frame| frame[18..].to_vec())
+            .collect();
         let mut plain = vec![0; 4 + 4 + 10 + 4 + 5];
         let mut reader = flate2::read::ZlibDecoder::new(&packed[..]);
         reader.read_exact(&mut plain).unwrap();
@@ -288,10 +294,20 @@ mod tests {
     #[test]
     fn wrong_bytes_are_named() {
         assert_eq!(all(b"\x80\x02\0\x01\0\0\0\0"), Err(FrameError::Version(2)));
-        assert_eq!(all(b"\x80\x03\0\x01\0\xff\0\0"), Err(FrameError::Long(0xff_0000)));
-        assert_eq!(all(b"\x80\x03\0\x01\0\0\0\x02\0\0"), Err(FrameError::Short(1)));
+        assert_eq!(
+            all(b"\x80\x03\0\x01\0\xff\0\0"),
+            Err(FrameError::Long(0xff_0000))
+        );
+        assert_eq!(
+            all(b"\x80\x03\0\x01\0\0\0\x02\0\0"),
+            Err(FrameError::Short(1))
+        );
         // The answer of a server that speaks something else.
-        assert_eq!(all(b"HTTP/1.1 400").unwrap().len(), 1, "a piece of a long data frame");
+        assert_eq!(
+            all(b"HTTP/1.1 400").unwrap().len(),
+            1,
+            "a piece of a long data frame"
+        );
     }
 
     proptest! {
