@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::value::{self, items, metadata, text};
 use crate::registry::kind::{FieldError, FieldErrorReason, Kind, NameForm};
+use crate::registry::value::at;
 use crate::registry::rules::{
     LABEL, QUALIFIED, SEGMENT, SERVICE, SUBDOMAIN, is_dns_label, is_dns_subdomain, is_label_value,
     is_path_segment, is_qualified_name, is_service_label,
@@ -262,8 +263,7 @@ fn owners(object: &Value, faults: &mut Vec<FieldError>) {
 }
 
 fn members<'a>(object: &'a Value, pointer: &str) -> impl Iterator<Item = (&'a String, &'a Value)> {
-    object
-        .pointer(pointer)
+    at(object, pointer)
         .and_then(Value::as_object)
         .into_iter()
         .flatten()

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::registry::kind::{Column, Kind};
+use crate::store::Object;
 
 /// What each row of a table carries of its object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +56,14 @@ fn row(kind: &Kind, object: Value, include: IncludeObject, now: i64) -> Value {
         IncludeObject::Object => object,
     };
     json!({"cells": cells, "object": object})
+}
+
+/// The same of a stored object as text: its metadata is copied, not decoded.
+pub(super) fn metadata_text(object: &Object) -> Vec<u8> {
+    let head = br#"{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":"#;
+    let metadata = object.metadata();
+    let metadata: &[u8] = if metadata.is_empty() { b"{}" } else { &metadata };
+    [head.as_slice(), metadata, b"}"].concat()
 }
 
 /// `meta.k8s.io/v1 PartialObjectMetadata` of an object.

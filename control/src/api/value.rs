@@ -3,23 +3,23 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
+use crate::registry::value::at;
+
 /// The text under a JSON pointer, empty where there is none.
 pub(super) fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
-    value
-        .pointer(pointer)
+    at(value, pointer)
         .and_then(Value::as_str)
         .unwrap_or_default()
 }
 
 /// The number under a JSON pointer.
 pub(super) fn integer(value: &Value, pointer: &str) -> Option<i64> {
-    value.pointer(pointer).and_then(Value::as_i64)
+    at(value, pointer).and_then(Value::as_i64)
 }
 
 /// The elements of the array under a JSON pointer.
 pub(super) fn items<'a>(value: &'a Value, pointer: &str) -> &'a [Value] {
-    value
-        .pointer(pointer)
+    at(value, pointer)
         .and_then(Value::as_array)
         .map_or(&[], Vec::as_slice)
 }
@@ -66,9 +66,7 @@ pub(super) fn finalizers(value: &Value) -> Vec<&str> {
 
 /// Whether the object is on its way out.
 pub(super) fn is_deleting(value: &Value) -> bool {
-    value
-        .pointer("/metadata/deletionTimestamp")
-        .is_some_and(Value::is_string)
+    at(value, "/metadata/deletionTimestamp").is_some_and(Value::is_string)
 }
 
 /// A point in time as the API writes it: RFC 3339, whole seconds, UTC.

@@ -18,7 +18,7 @@ use super::kinds::Target;
 use super::negotiate::{self, Shape};
 use super::options::ListOptions;
 use super::status::{Result, Status};
-use super::table::{IncludeObject, metadata_only, table};
+use super::table::{IncludeObject, metadata_only, metadata_text, table};
 use super::verbs::Call;
 use crate::store::{Event, EventType, Expired, Object, Selectable, Snapshot, Watcher};
 
@@ -273,7 +273,7 @@ impl Stream {
         match self.shape {
             Shape::Object if target.kind.stored_as.is_none() => object.line(event),
             Shape::Object => encode(event.name(), &value()),
-            Shape::Metadata => encode(event.name(), &metadata_only(&value())),
+            Shape::Metadata => framed(event.name(), &metadata_text(object)),
             Shape::Table => encode(event.name(), &self.table_of(value())),
         }
     }
@@ -312,5 +312,10 @@ impl Stream {
 }
 
 fn encode(event: &str, object: &Value) -> Bytes {
-    format!("{{\"type\":\"{event}\",\"object\":{object}}}\n").into()
+    framed(event, object.to_string().as_bytes())
+}
+
+fn framed(event: &str, object: &[u8]) -> Bytes {
+    let head = [r#"{"type":""#, event, r#"","object":"#].concat();
+    [head.as_bytes(), object, b"}\n"].concat().into()
 }

@@ -3,31 +3,42 @@
 
 use serde_json::{Map, Value};
 
+/// The value at a JSON pointer (RFC 6901), as [`Value::pointer`], which copies each of its steps: this
+/// is asked dozens of times for every write.
+pub(crate) fn at<'a>(object: &'a Value, pointer: &str) -> Option<&'a Value> {
+    if pointer.contains('~') {
+        return at(object, pointer);
+    }
+    let mut steps = pointer.split('/').skip(1);
+    steps.try_fold(object, |value, step| match value {
+        Value::Object(members) => members.get(step),
+        Value::Array(elements) => elements.get(step.parse::<usize>().ok()?),
+        _ => None,
+    })
+}
+
 /// The string at a JSON pointer, empty if there is none.
 pub(crate) fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
-    object
-        .pointer(pointer)
+    at(object, pointer)
         .and_then(Value::as_str)
         .unwrap_or_default()
 }
 
 /// The integer at a JSON pointer.
 pub(crate) fn int(object: &Value, pointer: &str) -> Option<i64> {
-    object.pointer(pointer).and_then(Value::as_i64)
+    at(object, pointer).and_then(Value::as_i64)
 }
 
 /// The boolean at a JSON pointer, false if there is none.
 pub(crate) fn flag(object: &Value, pointer: &str) -> bool {
-    object
-        .pointer(pointer)
+    at(object, pointer)
         .and_then(Value::as_bool)
         .unwrap_or_default()
 }
 
 /// The elements of the list at a JSON pointer, none if there is no list.
 pub(crate) fn list<'a>(object: &'a Value, pointer: &str) -> &'a [Value] {
-    object
-        .pointer(pointer)
+    at(object, pointer)
         .and_then(Value::as_array)
         .map_or(&[], Vec::as_slice)
 }
@@ -45,7 +56,7 @@ pub(crate) fn members<'a>(
     object: &'a Value,
     pointer: &str,
 ) -> impl Iterator<Item = (&'a str, &'a Value)> {
-    let map = object.pointer(pointer).and_then(Value::as_object);
+    let map = at(object, pointer).and_then(Value::as_object);
     map.into_iter()
         .flatten()
         .map(|(key, value)| (key.as_str(), value))
@@ -53,8 +64,7 @@ pub(crate) fn members<'a>(
 
 /// Whether there is a value other than null at a JSON pointer.
 pub(crate) fn present(object: &Value, pointer: &str) -> bool {
-    object
-        .pointer(pointer)
+    at(object, pointer)
         .is_some_and(|value| !value.is_null())
 }
 

@@ -1,17 +1,23 @@
 //! One stored object: encoded once, shared by every reader and watcher.
 //!
 //! The encoding is a whole watch line, `{"type":"ADDED","object":{…}}\n`; the object itself is a
-//! slice of it. Only what selectors need is kept in decoded form.
+//! slice of it, its metadata a slice of that. Only what selectors and admission need of every object
+//! is kept in decoded form.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::ResourceDef;
 use super::log::EventType;
 
 const TAIL: &[u8] = b"}\n";
+/// How the metadata of every object begins.
+const METADATA: &[u8] = br#"{"resourceVersion":""#;
 
 /// What label and field selectors look at.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -75,8 +81,12 @@ pub struct Object {
     pub revision: u64,
     /// What selectors look at.
     pub selectable: Arc<Selectable>,
+    /// Whether it is on its way out: it has a `deletionTimestamp`.
+    pub deleting: bool,
     line: Bytes,
     event: EventType,
+    /// Where in the object's JSON its metadata stands.
+    metadata: Range<u32>,
 }
 
 impl Object {
@@ -84,6 +94,13 @@ impl Object {
     pub fn json(&self) -> Bytes {
         self.line
             .slice(self.event.prefix().len()..self.line.len() - TAIL.len())
+    }
+
+    /// The object's metadata as JSON.
+    pub fn metadata(&self) -> Bytes {
+        let start = self.event.prefix().len();
+        let (from, to) = (self.metadata.start as usize, self.metadata.end as usize);
+        self.line.slice(start + from..start + to)
     }
 
     /// The object, decoded.
@@ -114,10 +131,37 @@ impl Object {
         Ok(Self {
             revision,
             selectable: Arc::new(Selectable::of(&value, def)),
+            deleting: is_deleting(&value),
             line: line(EventType::Added, &[json]),
             event: EventType::Added,
+            metadata: metadata_of(json)?,
         })
     }
+}
+
+fn is_deleting(object: &Value) -> bool {
+    let metadata = object.get("metadata");
+    metadata.is_some_and(|metadata| metadata.get("deletionTimestamp").is_some_and(Value::is_string))
+}
+
+/// Where the metadata stands in an encoded object; nowhere if it has none.
+fn metadata_of(json: &[u8]) -> Result<Range<u32>, serde_json::Error> {
+    #[derive(Deserialize)]
+    struct Parts<'a> {
+        #[serde(borrow)]
+        metadata: Option<&'a RawValue>,
+    }
+    let parts: Parts<'_> = serde_json::from_slice(json)?;
+    let text = parts.metadata.map_or("", RawValue::get);
+    let start = (text.as_ptr() as usize).saturating_sub(json.as_ptr() as usize);
+    let start = if text.is_empty() { 0 } else { start };
+    Ok(range(start, start + text.len()))
+}
+
+/// Objects are far smaller than 4 GiB.
+fn range(start: usize, end: usize) -> Range<u32> {
+    let short = |offset| u32::try_from(offset).unwrap_or(u32::MAX);
+    short(start)..short(end)
 }
 
 fn line(event: EventType, parts: &[&[u8]]) -> Bytes {
@@ -132,9 +176,13 @@ fn line(event: EventType, parts: &[&[u8]]) -> Bytes {
 
 /// An encoded object that lacks only its revision, which the committer puts between the halves.
 pub struct Draft {
+    /// Ends behind the opening quotation mark of the resourceVersion, the first in the metadata.
     head: Vec<u8>,
     tail: Vec<u8>,
+    /// Bytes of the tail that belong to the metadata.
+    metadata: usize,
     selectable: Selectable,
+    deleting: bool,
 }
 
 impl Draft {
@@ -142,11 +190,13 @@ impl Draft {
     pub fn new(object: &Value, def: &ResourceDef) -> Self {
         let empty = Map::new();
         let object_map = object.as_object().unwrap_or(&empty);
-        let (head, tail) = halves(object_map);
+        let (head, tail, metadata) = halves(object_map);
         Self {
             head,
             tail,
+            metadata,
             selectable: Selectable::of(object, def),
+            deleting: is_deleting(object),
         }
     }
 
@@ -158,26 +208,34 @@ impl Draft {
             Some(before) if *before.selectable == self.selectable => before.selectable.clone(),
             _ => Arc::new(self.selectable),
         };
+        let start = self.head.len() - METADATA.len();
+        let end = self.head.len() + text.len() + self.metadata;
         Object {
             revision,
             selectable,
+            deleting: self.deleting,
             line,
             event,
+            metadata: range(start, end),
         }
     }
 }
 
-/// `{"apiVersion":…,"kind":…,"metadata":{"resourceVersion":"` and all that follows the number.
-fn halves(object: &Map<String, Value>) -> (Vec<u8>, Vec<u8>) {
-    let mut head = b"{".to_vec();
+/// `{"apiVersion":…,"kind":…,"metadata":{"resourceVersion":"`, all that follows the number, and how
+/// much of that is metadata.
+fn halves(object: &Map<String, Value>) -> (Vec<u8>, Vec<u8>, usize) {
+    let mut head = Vec::with_capacity(128);
+    head.push(b'{');
     for key in ["apiVersion", "kind"] {
         if let Some(value) = object.get(key) {
             member(&mut head, key, value);
             head.push(b',');
         }
     }
-    head.extend_from_slice(br#""metadata":{"resourceVersion":""#);
-    let mut tail = b"\"".to_vec();
+    head.extend_from_slice(br#""metadata":"#);
+    head.extend_from_slice(METADATA);
+    let mut tail = Vec::with_capacity(1024);
+    tail.push(b'"');
     let metadata = object.get("metadata").and_then(Value::as_object);
     for (key, value) in metadata.into_iter().flatten() {
         if key != "resourceVersion" {
@@ -186,6 +244,7 @@ fn halves(object: &Map<String, Value>) -> (Vec<u8>, Vec<u8>) {
         }
     }
     tail.push(b'}');
+    let metadata = tail.len();
     for (key, value) in object {
         if !matches!(key.as_str(), "apiVersion" | "kind" | "metadata") {
             tail.push(b',');
@@ -193,7 +252,7 @@ fn halves(object: &Map<String, Value>) -> (Vec<u8>, Vec<u8>) {
         }
     }
     tail.push(b'}');
-    (head, tail)
+    (head, tail, metadata)
 }
 
 fn member(out: &mut Vec<u8>, key: &str, value: &Value) {
@@ -222,6 +281,24 @@ mod tests {
         assert_eq!(value["data"]["a"], "b");
         assert_eq!(object.selectable.label("b"), Some("2"));
         assert_eq!(object.selectable.label("c"), None);
+    }
+
+    #[test]
+    fn the_metadata_is_a_part_of_the_text() {
+        let def = ResourceDef::default();
+        let mut leaving = object();
+        leaving["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
+        for (value, deleting) in [(object(), false), (leaving, true)] {
+            let drafted = Draft::new(&value, &def).finish(77, EventType::Modified, None);
+            let loaded = Object::load(77, &drafted.json(), &def).unwrap();
+            for object in [drafted, loaded] {
+                let metadata: Value = serde_json::from_slice(&object.metadata()).unwrap();
+                assert_eq!(metadata, object.value()["metadata"]);
+                assert_eq!(object.deleting, deleting);
+            }
+        }
+        let bare = Object::load(1, br#"{"kind":"X"}"#, &def).unwrap();
+        assert!(bare.metadata().is_empty());
     }
 
     #[test]

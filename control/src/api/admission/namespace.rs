@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::api::kinds::Target;
 use crate::api::server::Server;
 use crate::api::status::{Result, Status};
-use crate::api::value::{called, is_deleting, namespace};
+use crate::api::value::{called, namespace};
 
 pub(super) fn admit(server: &Server, target: Target, object: &Value) -> Result<()> {
     if !target.kind.namespaced {
@@ -17,10 +17,10 @@ pub(super) fn admit(server: &Server, target: Target, object: &Value) -> Result<(
     let Some(namespaces) = server.core("namespaces") else {
         return Ok(());
     };
-    match server.stored("namespaces", None, place) {
+    match server.store.get(namespaces.resource, place) {
         None => Err(Status::not_found(namespaces.kind, place)),
         // Events tell how the deletion goes.
-        Some(stored) if is_deleting(&stored) && target.kind.kind != "Event" => {
+        Some(stored) if stored.deleting && target.kind.kind != "Event" => {
             let why = format!(
                 "unable to create new content in namespace {place} because it is being terminated"
             );

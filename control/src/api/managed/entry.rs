@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::Writer;
 use crate::api::value::text;
 use crate::schema::ownership::FieldSet;
 
@@ -55,11 +56,27 @@ impl Entry {
         })
     }
 
+    /// The entry of a plain writer that owns nothing yet.
+    pub(super) fn of(writer: &Writer, version: &str, time: &str) -> Entry {
+        Entry {
+            manager: writer.manager.clone(),
+            applies: false,
+            version: version.to_owned(),
+            subresource: writer.subresource.to_owned(),
+            time: time.to_owned(),
+            fields: FieldSet::default(),
+        }
+    }
+
     pub(super) fn to_value(&self) -> Value {
+        self.with_fields(self.fields.to_value())
+    }
+
+    /// The entry as it is written, with these `FieldsV1` in place of its own.
+    pub(super) fn with_fields(&self, fields: Value) -> Value {
         let operation = if self.applies { "Apply" } else { "Update" };
         let mut entry = json!({"manager": self.manager, "operation": operation,
-            "apiVersion": self.version, "fieldsType": "FieldsV1",
-            "fieldsV1": self.fields.to_value()});
+            "apiVersion": self.version, "fieldsType": "FieldsV1", "fieldsV1": fields});
         for (key, text) in [("time", &self.time), ("subresource", &self.subresource)] {
             if !text.is_empty() {
                 entry[key] = text.as_str().into();

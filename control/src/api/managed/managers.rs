@@ -62,14 +62,7 @@ impl Managers {
         if difference.is_empty() {
             return;
         }
-        let mut entry = Entry {
-            manager: writer.manager.clone(),
-            applies: false,
-            version: version.to_owned(),
-            subresource: writer.subresource.to_owned(),
-            time: time.to_owned(),
-            fields: FieldSet::default(),
-        };
+        let mut entry = Entry::of(writer, version, time);
         let index = self.0.iter().position(|have| have.is_same(&entry));
         let before = index.map(|index| self.0.remove(index));
         drop(self.give_way(&difference));

@@ -16,12 +16,13 @@ mod tests;
 pub(super) use apply::{Applying, apply};
 pub(super) use managers::Managers;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
+use self::entry::Entry;
 use super::kinds::Target;
 use super::value::metadata;
 use super::write::Part;
-use crate::schema::ownership::Node;
+use crate::schema::ownership::{Node, written};
 
 /// Characters of a manager's name, at most.
 pub(super) const MAX_NAME: usize = 128;
@@ -82,11 +83,29 @@ pub(super) fn record(
         Trace::Carried => return given,
         Trace::Update(writer) => writer,
     };
+    let now = super::value::timestamp(jiff::Timestamp::now());
+    let (node, version) = (node(target), target.api_version());
+    let is_new = objects.0.as_object().is_some_and(Map::is_empty);
+    if is_new && given.is_none() && had.is_none() {
+        return first(node, objects.1, &version, writer, &now);
+    }
     let old = Managers::parse(had);
     let mut managers = Managers::chosen(given.as_ref(), &old);
-    let now = super::value::timestamp(jiff::Timestamp::now());
-    managers.update(node(target), objects, &target.api_version(), writer, &now);
+    managers.update(node, objects, &version, writer, &now);
     managers.to_value()
+}
+
+/// The one entry of a new object: everything in it belongs to its writer.
+fn first(
+    node: Node<'_>,
+    object: &Value,
+    version: &str,
+    writer: &Writer,
+    time: &str,
+) -> Option<Value> {
+    let fields = written(node, object, UNOWNED);
+    let entry = Entry::of(writer, version, time);
+    (!fields.is_empty()).then(|| vec![entry.with_fields(Value::Object(fields))].into())
 }
 
 /// The schema by which a kind's objects are taken apart.

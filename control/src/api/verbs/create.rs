@@ -30,8 +30,12 @@ pub(super) async fn create(call: &Call, body: Body) -> Result<Reply> {
     let request = call.request(options.dry_run);
     let generated = name(&object).is_empty();
     let mut attempt = 1;
+    let mut next = Some(object);
     let json = loop {
-        let mut object = object.clone();
+        let mut object = next.take().expect("left by the attempt before");
+        if generated {
+            next = Some(object.clone());
+        }
         object["apiVersion"] = call.target.api_version().into();
         object["kind"] = call.target.kind.kind.into();
         meta::stamp(

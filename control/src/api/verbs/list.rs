@@ -12,12 +12,11 @@ use serde_json::{Value, json};
 
 use super::Call;
 use crate::api::body::{BoxError, Reply, json as json_reply, reply};
-use crate::api::kinds::Target;
 use crate::api::negotiate::{self, Shape};
 use crate::api::options::{ListOptions, VersionMatch};
 use crate::api::pages::Token;
 use crate::api::status::{Result, Status};
-use crate::api::table::{IncludeObject, metadata_only, table};
+use crate::api::table::{IncludeObject, metadata_text, table};
 use crate::store::{Object, Snapshot};
 
 /// Bytes of one piece of a long answer.
@@ -32,7 +31,12 @@ pub(super) fn list(call: &Call) -> Result<Reply> {
     let metadata = list_metadata(call, &options, &snapshot, &page);
     let objects = page.selected.into_iter().map(|(_, object)| object);
     Ok(match shape {
-        Shape::Object => stream_list(call, &metadata, objects.collect()),
+        Shape::Object => {
+            let (kind, version) = (call.target.kind.kind, call.target.api_version());
+            let target = call.target;
+            let show = move |object: &Object| target.json(object.json());
+            stream_list(kind, &version, &metadata, objects.collect(), Box::new(show))
+        }
         Shape::Table => {
             let include = IncludeObject::parse(call.query.get("includeObject"));
             let now = jiff::Timestamp::now().as_second();
@@ -41,12 +45,9 @@ pub(super) fn list(call: &Call) -> Result<Reply> {
             json_reply(StatusCode::OK, &table)
         }
         Shape::Metadata => {
-            let items: Vec<Value> = objects
-                .map(|object| metadata_only(&object.value()))
-                .collect();
-            let list = json!({"kind": "PartialObjectMetadataList",
-                "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "items": items});
-            json_reply(StatusCode::OK, &list)
+            let show = |object: &Object| metadata_text(object).into();
+            let (kind, version) = ("PartialObjectMetadata", "meta.k8s.io/v1");
+            stream_list(kind, version, &metadata, objects.collect(), Box::new(show))
         }
     })
 }
@@ -163,14 +164,18 @@ fn list_metadata(call: &Call, options: &ListOptions, snapshot: &Snapshot, page: 
 }
 
 /// Streams the list out of the shared encodings, piece by piece.
-fn stream_list(call: &Call, metadata: &Value, objects: Vec<Arc<Object>>) -> Reply {
-    let kind = call.target.kind.kind;
-    let version = call.target.api_version();
+fn stream_list(
+    kind: &str,
+    version: &str,
+    metadata: &Value,
+    objects: Vec<Arc<Object>>,
+    show: Show,
+) -> Reply {
     let head = format!(
         r#"{{"kind":"{kind}List","apiVersion":"{version}","metadata":{metadata},"items":["#
     );
     let mut pieces = Pieces {
-        target: Some(call.target),
+        show,
         head: Some(head.into()),
         objects: objects.into_iter(),
         first: true,
@@ -189,10 +194,12 @@ fn stream_list(call: &Call, metadata: &Value, objects: Vec<Arc<Object>>) -> Repl
     reply(StatusCode::OK, "application/json", body)
 }
 
+/// The text of an object in a list.
+type Show = Box<dyn Fn(&Object) -> Bytes + Send>;
+
 /// The list as a sequence of pieces of about [`CHUNK`] bytes; the last ends with `]}`.
 struct Pieces {
-    /// In whose version the objects are shown.
-    target: Option<Target>,
+    show: Show,
     head: Option<Bytes>,
     objects: std::vec::IntoIter<Arc<Object>>,
     first: bool,
@@ -213,8 +220,7 @@ impl Iterator for Pieces {
             if !std::mem::take(&mut self.first) {
                 piece.put_u8(b',');
             }
-            let json = object.json();
-            piece.put_slice(&self.target.map_or(json.clone(), |target| target.json(json)));
+            piece.put_slice(&(self.show)(&object));
             if piece.len() >= CHUNK {
                 return Some(piece.freeze());
             }
@@ -245,7 +251,7 @@ mod tests {
         let objects: Vec<_> = (0..count).map(object).collect();
         let head = Some(Bytes::from_static(b"{\"items\":["));
         let pieces = Pieces {
-            target: None,
+            show: Box::new(Object::json),
             head,
             objects: objects.into_iter(),
             first: true,

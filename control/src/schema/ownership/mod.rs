@@ -13,9 +13,11 @@ mod set;
 mod step;
 #[cfg(test)]
 mod tests;
+mod written;
 
 pub use compare::{Difference, compare, fields_of};
 pub use merge::merge;
 pub use node::Node;
 pub use prune::prune;
 pub use set::FieldSet;
+pub use written::written;

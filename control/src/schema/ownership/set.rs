@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::step;
 
 /// The name under which `FieldsV1` says that a path itself is meant, beside what is below it.
-const ITSELF: &str = ".";
+pub(super) const ITSELF: &str = ".";
 
 /// A tree of steps ([`step`]); each node may be a member of the set or only lead to members.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

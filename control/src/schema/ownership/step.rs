@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 /// The member of that name.
 pub(super) fn field(name: &str) -> Box<str> {
-    format!("f:{name}").into()
+    ["f:", name].concat().into()
 }
 
 /// The element with these keys.

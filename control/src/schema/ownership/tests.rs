@@ -112,3 +112,21 @@ fn a_custom_schema_is_read_like_the_table() {
         ]
     );
 }
+
+#[test]
+fn what_is_written_at_once_is_what_a_comparison_with_nothing_gives() {
+    let apart: &[&[&str]] = &[&["kind"], &["metadata", "name"], &["metadata", "uid"]];
+    let nothing = json!({});
+    let mut named = two();
+    named["kind"] = "Pod".into();
+    named["metadata"]["name"] = "x".into();
+    let bare = json!({"kind": "Pod", "metadata": {"name": "x"}, "spec": {"containers": [],
+        "nodeSelector": {}, "hostname": null}});
+    let strange = json!({"metadata": 7, "spec": [1], "other": {"a": {"b": [1]}}});
+    for object in [named, two(), bare, strange, json!({})] {
+        let sets = compare(pod(), &nothing, &object).set();
+        let expected = sets.without(apart).without_itself("metadata").to_value();
+        let written = written(pod(), &object, apart);
+        assert_eq!(Value::Object(written), expected, "{object}");
+    }
+}
