@@ -27,6 +27,13 @@ async fn create(store: &Store, name: &str, bytes: usize) -> Result<(), WriteErro
         .map(drop)
 }
 
+async fn delete(store: &Store, name: &str) -> Result<(), WriteError> {
+    let stored = store.get(THINGS, name).expect("it was acknowledged");
+    let draft = store.draft(THINGS, &stored.value());
+    let change = Change::Delete(draft, stored.revision);
+    store.write(THINGS, name.into(), change).await.map(drop)
+}
+
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -159,7 +166,7 @@ impl SmallDisk {
     fn mount() -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=8m", "naru-test-store"])
+            .args(["-t", "tmpfs", "-o", "size=20m", "naru-test-store"])
             .arg(dir.path())
             .status();
         mounted
@@ -182,10 +189,10 @@ fn a_full_disk_is_a_clear_error_and_corrupts_nothing() {
     };
     let path = disk.0.path().join("store.redb");
     let ballast = disk.0.path().join("ballast");
-    std::fs::write(&ballast, vec![1_u8; 3 << 20]).unwrap();
+    std::fs::write(&ballast, vec![1_u8; 7 << 20]).unwrap();
     let store = Store::open(&path, DEFS).unwrap();
     runtime().block_on(async {
-        let mut written = Vec::new();
+        let (mut written, mut deleted) = (Vec::new(), Vec::new());
         let error = loop {
             let name = format!("o{}", written.len());
             match create(&store, &name, 20_000).await {
@@ -195,7 +202,13 @@ fn a_full_disk_is_a_clear_error_and_corrupts_nothing() {
             assert!(written.len() < 1000, "the disk never fills");
         };
         assert!(matches!(error, WriteError::Full), "{error}");
-        let again = create(&store, "again", 20_000).await;
+        for name in written.drain(..20) {
+            delete(&store, &name)
+                .await
+                .expect("a deletion needs little");
+            deleted.push(name);
+        }
+        let again = create(&store, "again", 8_000_000).await;
         assert!(again.is_err(), "it is still full");
         assert!(written.iter().all(|name| store.get(THINGS, name).is_some()));
         std::fs::remove_file(&ballast).unwrap();
@@ -211,6 +224,11 @@ fn a_full_disk_is_a_clear_error_and_corrupts_nothing() {
                 .all(|name| reopened.get(THINGS, name).is_some())
         );
         assert!(reopened.get(THINGS, "again").is_none());
+        assert!(
+            deleted
+                .iter()
+                .all(|name| reopened.get(THINGS, name).is_none())
+        );
     });
 }
 

@@ -5,11 +5,11 @@ use serde_json::{Map, Value, json};
 
 use super::value::{self, items, metadata, text};
 use crate::registry::kind::{FieldError, FieldErrorReason, Kind, NameForm};
-use crate::registry::value::at;
 use crate::registry::rules::{
     LABEL, QUALIFIED, SEGMENT, SERVICE, SUBDOMAIN, is_dns_label, is_dns_subdomain, is_label_value,
     is_path_segment, is_qualified_name, is_service_label,
 };
+use crate::registry::value::at;
 
 /// Bytes of all annotations together, as in Kubernetes.
 const MAX_ANNOTATIONS: usize = 256 << 10;

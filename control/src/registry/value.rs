@@ -64,8 +64,7 @@ pub(crate) fn members<'a>(
 
 /// Whether there is a value other than null at a JSON pointer.
 pub(crate) fn present(object: &Value, pointer: &str) -> bool {
-    at(object, pointer)
-        .is_some_and(|value| !value.is_null())
+    at(object, pointer).is_some_and(|value| !value.is_null())
 }
 
 /// Sets a member that is absent or null; does nothing to what is not an object.

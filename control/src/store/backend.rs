@@ -1,6 +1,9 @@
 //! What the committer needs of a back end: load everything once, then make batches durable.
 
 use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
 
 /// One stored object.
 pub(super) struct Row<'a> {
@@ -12,16 +15,17 @@ pub(super) struct Row<'a> {
     pub json: &'a [u8],
 }
 
-/// One change of a batch.
-pub(super) struct RowChange<'a> {
+/// One change of a batch; shares its parts with what is in memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct RowChange {
     /// Name of the resource.
-    pub resource: &'a str,
+    pub resource: Arc<str>,
     /// `namespace/name` or `name`.
-    pub key: &'a str,
+    pub key: Arc<str>,
     /// The write that made it.
     pub revision: u64,
     /// The object, or none to remove the row.
-    pub json: Option<&'a [u8]>,
+    pub json: Option<Bytes>,
 }
 
 /// Keeps rows durably. Used by one thread.
@@ -53,7 +57,7 @@ pub(super) trait Backend: Send {
     /// # Errors
     /// The batch did not happen. [`BackendError::Diverged`] means that its fate was unknown and that
     /// it did happen: the process must start again to show it.
-    fn commit(&mut self, revision: u64, changes: &[RowChange<'_>]) -> Result<(), BackendError>;
+    fn commit(&mut self, revision: u64, changes: &[RowChange]) -> Result<(), BackendError>;
 }
 
 /// Why the storage failed.
@@ -77,6 +81,14 @@ pub enum BackendError {
         #[source]
         source: serde_json::Error,
     },
+    /// A journal is damaged in front of something that was acknowledged.
+    #[error("the journal {path} is damaged at byte {offset}; what stands behind cannot be trusted")]
+    Journal {
+        /// The file.
+        path: String,
+        /// Where.
+        offset: u64,
+    },
     /// A batch that was reported as failed is on disk.
     #[error("the disk is at revision {disk}, the process at {memory}; a restart is needed")]
     Diverged {
@@ -85,4 +97,20 @@ pub enum BackendError {
         /// Revision in memory.
         memory: u64,
     },
+}
+
+/// Whatever a file or the database says.
+pub(super) fn failed(error: impl Into<redb::Error>) -> BackendError {
+    match error.into() {
+        redb::Error::Io(source) if is_full(&source) => BackendError::Full,
+        redb::Error::Io(source) => BackendError::Io(source),
+        other => BackendError::Database(Box::new(other)),
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
 }

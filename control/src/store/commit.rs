@@ -131,23 +131,16 @@ impl Committer {
     }
 
     fn make_durable(&mut self, revision: u64, accepted: &[Accepted]) -> Result<(), BackendError> {
-        let json: Vec<_> = accepted
-            .iter()
-            .map(|write| write.event.object.json())
-            .collect();
-        let names: Vec<Arc<str>> = {
+        let changes: Vec<RowChange> = {
             let state = self.shared.state.read();
-            let name = |write: &Accepted| state.kinds[write.resource.0].name.clone();
-            accepted.iter().map(name).collect()
+            let change = |write: &Accepted| RowChange {
+                resource: state.kinds[write.resource.0].name.clone(),
+                key: write.event.key.clone(),
+                revision: write.event.object.revision,
+                json: (write.event.event != EventType::Deleted).then(|| write.event.object.json()),
+            };
+            accepted.iter().map(change).collect()
         };
-        let written = accepted.iter().zip(&names).zip(&json);
-        let changes = written.map(|((write, name), json)| RowChange {
-            resource: name,
-            key: &write.event.key,
-            revision: write.event.object.revision,
-            json: (write.event.event != EventType::Deleted).then_some(json.as_ref()),
-        });
-        let changes: Vec<_> = changes.collect();
         self.backend.commit(revision, &changes)
     }
 

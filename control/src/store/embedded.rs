@@ -3,12 +3,11 @@
 //! After an I/O error redb refuses further work until the file is opened again, so the database is
 //! dropped and opened anew by the next commit; what was acknowledged is on disk either way.
 
-use std::io;
 use std::path::{Path, PathBuf};
 
 use redb::{Database, ReadableDatabase, TableDefinition};
 
-use super::backend::{Backend, BackendError, Row, RowChange};
+use super::backend::{Backend, BackendError, Row, RowChange, failed};
 
 /// `resource|namespace/name` → revision and JSON.
 const OBJECTS: TableDefinition<'_, &str, (u64, &[u8])> = TableDefinition::new("objects");
@@ -52,20 +51,20 @@ impl Embedded {
         Ok(self.database.as_ref().expect("opened above"))
     }
 
-    fn try_commit(&mut self, revision: u64, changes: &[RowChange<'_>]) -> Result<(), BackendError> {
+    fn try_commit(&mut self, revision: u64, changes: &[RowChange]) -> Result<(), BackendError> {
         let transaction = self.database()?.begin_write().map_err(failed)?;
         {
             let mut objects = transaction.open_table(OBJECTS).map_err(failed)?;
             let mut revisions = transaction.open_table(REVISIONS).map_err(failed)?;
             for change in changes {
-                let key = row_key(change.resource, change.key);
-                match change.json {
+                let key = row_key(&change.resource, &change.key);
+                match change.json.as_deref() {
                     Some(json) => objects.insert(key.as_str(), (change.revision, json)),
                     None => objects.remove(key.as_str()),
                 }
                 .map_err(failed)?;
                 revisions
-                    .insert(change.resource, change.revision)
+                    .insert(&*change.resource, change.revision)
                     .map_err(failed)?;
             }
             revisions.insert("", revision).map_err(failed)?;
@@ -111,7 +110,7 @@ impl Backend for Embedded {
         Ok(())
     }
 
-    fn commit(&mut self, revision: u64, changes: &[RowChange<'_>]) -> Result<(), BackendError> {
+    fn commit(&mut self, revision: u64, changes: &[RowChange]) -> Result<(), BackendError> {
         let result = self.try_commit(revision, changes);
         match &result {
             Ok(()) => self.revision = revision,
@@ -145,19 +144,4 @@ fn stored_revision(database: &Database) -> Result<u64, BackendError> {
         .get("")
         .map_err(failed)?
         .map_or(0, |revision| revision.value()))
-}
-
-fn failed(error: impl Into<redb::Error>) -> BackendError {
-    match error.into() {
-        redb::Error::Io(source) if is_full(&source) => BackendError::Full,
-        redb::Error::Io(source) => BackendError::Io(source),
-        other => BackendError::Database(Box::new(other)),
-    }
-}
-
-fn is_full(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-    )
 }

@@ -11,6 +11,7 @@
 mod backend;
 mod commit;
 mod embedded;
+mod journal;
 mod log;
 mod object;
 mod state;
@@ -117,12 +118,13 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens or creates the embedded store in the file `path` and loads every object into memory.
+    /// Opens or creates the embedded store in the file `path`, with its journal beside it, and loads every object into memory.
     ///
     /// # Errors
     /// When the file cannot be opened, is in use, or holds something that is no store.
     pub fn open(path: &Path, resources: &[ResourceDef]) -> Result<Self, BackendError> {
-        let mut backend = embedded::Embedded::open(path)?;
+        let embedded = embedded::Embedded::open(path)?;
+        let mut backend = journal::Journaled::open(path, Box::new(embedded))?;
         let state = state::load(&mut backend, resources)?;
         let shared = Arc::new(state::Shared::new(state));
         let (writes, queue) = mpsc::channel();

@@ -5,7 +5,7 @@
 //! is kept in decoded form.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::Deserialize;
@@ -52,6 +52,15 @@ impl Selectable {
             labels: labels.into(),
             fields: fields.collect(),
         }
+    }
+
+    /// Shared, where there is nothing in it: most objects have no labels.
+    fn share(self) -> Arc<Self> {
+        static NOTHING: LazyLock<Arc<Selectable>> = LazyLock::new(Arc::default);
+        if self == **NOTHING {
+            return NOTHING.clone();
+        }
+        Arc::new(self)
     }
 
     /// The value of a label.
@@ -130,7 +139,7 @@ impl Object {
         let value: Value = serde_json::from_slice(json)?;
         Ok(Self {
             revision,
-            selectable: Arc::new(Selectable::of(&value, def)),
+            selectable: Selectable::of(&value, def).share(),
             deleting: is_deleting(&value),
             line: line(EventType::Added, &[json]),
             event: EventType::Added,
@@ -141,7 +150,11 @@ impl Object {
 
 fn is_deleting(object: &Value) -> bool {
     let metadata = object.get("metadata");
-    metadata.is_some_and(|metadata| metadata.get("deletionTimestamp").is_some_and(Value::is_string))
+    metadata.is_some_and(|metadata| {
+        metadata
+            .get("deletionTimestamp")
+            .is_some_and(Value::is_string)
+    })
 }
 
 /// Where the metadata stands in an encoded object; nowhere if it has none.
@@ -206,7 +219,7 @@ impl Draft {
         let line = line(event, &[&self.head, text.as_bytes(), &self.tail]);
         let selectable = match before {
             Some(before) if *before.selectable == self.selectable => before.selectable.clone(),
-            _ => Arc::new(self.selectable),
+            _ => self.selectable.share(),
         };
         let start = self.head.len() - METADATA.len();
         let end = self.head.len() + text.len() + self.metadata;

@@ -35,7 +35,13 @@ enum Task {
     Creates(Crowd),
     /// Reads of one ConfigMap, per second.
     Reads(Crowd),
-    /// Make a number of ConfigMaps; prints the bytes of one.
+    /// Milliseconds that 99 of 100 durable creates take at most.
+    CreateP99(Crowd),
+    /// Milliseconds that 99 of 100 reads take at most.
+    ReadP99(Crowd),
+    /// Milliseconds of a list.
+    List(requests::ListArgs),
+    /// Make a number of objects; prints the bytes of one.
     Fill(requests::FillArgs),
     /// Milliseconds from a write until the last of many watchers has it.
     Fanout(fanout::FanoutArgs),
@@ -78,6 +84,9 @@ async fn dispatch(task: Task) -> anyhow::Result<f64> {
         Task::Services(args) => services::run(&args).await,
         Task::Creates(crowd) => requests::creates(&crowd).await,
         Task::Reads(crowd) => requests::reads(&crowd).await,
+        Task::CreateP99(crowd) => requests::create_p99(&crowd).await,
+        Task::ReadP99(crowd) => requests::read_p99(&crowd).await,
+        Task::List(args) => requests::list(&args).await,
         Task::Fill(args) => requests::fill(&args).await,
         Task::Fanout(args) => fanout::run(&args).await,
         Task::Pod(args) => pod::run(&args).await,

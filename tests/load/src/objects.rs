@@ -7,14 +7,52 @@ use serde_json::{Value, json};
 pub(crate) const NAMESPACE: &str = "load";
 
 /// Bytes of the text in every ConfigMap.
-const PAYLOAD: usize = 1024;
+const PAYLOAD: usize = 512;
 
-/// A ConfigMap with one kibibyte of text.
+/// A ConfigMap with half a kibibyte of text.
 pub(crate) fn config_map(name: &str) -> Bytes {
     bytes(&json!({
         "apiVersion": "v1", "kind": "ConfigMap",
         "metadata": {"name": name},
         "data": {"text": "x".repeat(PAYLOAD)},
+    }))
+}
+
+/// A node as its daemon registers it.
+pub(crate) fn node(number: usize) -> Bytes {
+    let name = node_name(number);
+    let resources = json!({"cpu": "8", "memory": "32Gi", "pods": "110"});
+    bytes(&json!({
+        "apiVersion": "v1", "kind": "Node",
+        "metadata": {"name": name, "labels": {
+            "kubernetes.io/hostname": name, "kubernetes.io/os": "linux",
+            "kubernetes.io/arch": "amd64", "topology.kubernetes.io/zone": format!("z{}", number % 3)}},
+        "status": {"capacity": resources, "allocatable": resources},
+    }))
+}
+
+/// The name of a node.
+pub(crate) fn node_name(number: usize) -> String {
+    format!("node-{number:05}")
+}
+
+/// A pod as a Deployment makes it, bound to one of `nodes` nodes.
+pub(crate) fn pod(number: usize, nodes: usize) -> Bytes {
+    let probe = json!({"httpGet": {"path": "/healthz", "port": 8080}, "periodSeconds": 10});
+    bytes(&json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": format!("web-7d4b9c6f5-{number:06}"), "labels": {
+            "app": format!("web-{}", number % 500), "pod-template-hash": "7d4b9c6f5"}},
+        "spec": {
+            "nodeName": node_name(number % nodes.max(1)),
+            "containers": [{
+                "name": "web", "image": "registry.example/web:1.27",
+                "ports": [{"containerPort": 8080}],
+                "env": [{"name": "MODE", "value": "production"}],
+                "resources": {"requests": {"cpu": "100m", "memory": "64Mi"}},
+                "readinessProbe": probe, "livenessProbe": probe,
+            }],
+        },
     }))
 }
 

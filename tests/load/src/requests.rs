@@ -5,16 +5,27 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 use bytes::Bytes;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use http::{Method, StatusCode};
 
 use crate::access::Access;
-use crate::objects::{NAMESPACE, config_map, namespace};
+use crate::objects::{NAMESPACE, config_map, namespace, node, pod};
 use crate::session::Session;
 use crate::{Crowd, crowd};
 
 /// Workers that fill.
 const FILLERS: usize = 16;
+
+/// What is filled in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Sort {
+    /// ConfigMaps.
+    ConfigMaps,
+    /// Nodes that nobody serves.
+    Nodes,
+    /// Pods that are bound to those nodes.
+    Pods,
+}
 
 /// Arguments of `fill`.
 #[derive(Debug, Args)]
@@ -24,6 +35,22 @@ pub(crate) struct FillArgs {
     /// How many objects.
     #[arg(long)]
     count: usize,
+    #[arg(long, value_enum, default_value = "config-maps")]
+    sort: Sort,
+    /// Nodes that the pods are spread over.
+    #[arg(long, default_value_t = 1)]
+    nodes: usize,
+}
+
+/// Arguments of `list`.
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    #[arg(long)]
+    kubeconfig: PathBuf,
+    #[arg(long, default_value = "/api/v1/namespaces/load/configmaps")]
+    path: String,
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
 }
 
 /// Durable creates per second.
@@ -86,7 +113,78 @@ async fn read_until(mut seat: Session, path: String, until: Instant) -> Result<u
     Ok(done)
 }
 
-/// Makes `count` ConfigMaps and returns the bytes of one as it was sent.
+/// What 99 of 100 durable creates take at most, in milliseconds.
+///
+/// # Errors
+/// When a request fails.
+pub(crate) async fn create_p99(args: &Crowd) -> Result<f64> {
+    let access = Access::of(&args.kubeconfig)?;
+    prepare(&access, NAMESPACE).await?;
+    let seats = Session::many(&access, args.clients).await?;
+    let run = unique();
+    crowd::slowest(seats, args.seconds, |number, mut seat, until| {
+        let prefix = format!("p-{run}-{number}");
+        async move {
+            let mut took = Vec::new();
+            while Instant::now() < until {
+                let begin = Instant::now();
+                let name = format!("{prefix}-{}", took.len());
+                create(&mut seat, NAMESPACE, &name).await?;
+                took.push(begin.elapsed());
+            }
+            Ok(took)
+        }
+    })
+    .await
+}
+
+/// What 99 of 100 reads of one object take at most, in milliseconds.
+///
+/// # Errors
+/// When a request fails.
+pub(crate) async fn read_p99(args: &Crowd) -> Result<f64> {
+    let access = Access::of(&args.kubeconfig)?;
+    prepare(&access, NAMESPACE).await?;
+    let mut seats = Session::many(&access, args.clients.max(1)).await?;
+    let name = format!("r-{}", unique());
+    create(&mut seats[0], NAMESPACE, &name).await?;
+    let path = format!("{}/{name}", collection(NAMESPACE));
+    crowd::slowest(seats, args.seconds, |_, mut seat, until| {
+        let path = path.clone();
+        async move {
+            let mut took = Vec::new();
+            while Instant::now() < until {
+                let begin = Instant::now();
+                seat.call(Method::GET, &path, Bytes::new(), &[]).await?;
+                took.push(begin.elapsed());
+            }
+            Ok(took)
+        }
+    })
+    .await
+}
+
+/// A list of everything under a path: the median of the rounds in milliseconds.
+///
+/// # Errors
+/// When a request fails.
+pub(crate) async fn list(args: &ListArgs) -> Result<f64> {
+    let access = Access::of(&args.kubeconfig)?;
+    let mut seat = Session::open(&access).await?;
+    let mut took = Vec::with_capacity(args.rounds);
+    for _ in 0..args.rounds.max(1) {
+        let begin = Instant::now();
+        let body = seat
+            .call(Method::GET, &args.path, Bytes::new(), &[])
+            .await?;
+        took.push(begin.elapsed().as_secs_f64() * 1000.0);
+        println!("{} bytes", body.len());
+    }
+    took.sort_by(f64::total_cmp);
+    Ok(took[took.len() / 2])
+}
+
+/// Makes `count` objects and returns the bytes of one as it was sent.
 ///
 /// # Errors
 /// When a request fails.
@@ -94,19 +192,29 @@ pub(crate) async fn fill(args: &FillArgs) -> Result<f64> {
     let access = Access::of(&args.kubeconfig)?;
     prepare(&access, NAMESPACE).await?;
     let seats = Session::many(&access, FILLERS).await?;
-    let (run, count) = (unique(), args.count);
+    let (run, count, sort, nodes) = (unique(), args.count, args.sort, args.nodes);
+    let body = move |i: usize| match sort {
+        Sort::ConfigMaps => config_map(&format!("f-{run}-{i}")),
+        Sort::Nodes => node(i),
+        Sort::Pods => pod(i, nodes),
+    };
+    let path = match sort {
+        Sort::ConfigMaps => collection(NAMESPACE),
+        Sort::Nodes => "/api/v1/nodes".to_owned(),
+        Sort::Pods => format!("/api/v1/namespaces/{NAMESPACE}/pods"),
+    };
     // The work ends it, not the clock.
     crowd::rate(seats, 0.0, |number, mut seat, _| {
-        let run = run.clone();
+        let (body, path) = (body.clone(), path.clone());
         async move {
             for i in crowd::share(count, number, FILLERS) {
-                create(&mut seat, NAMESPACE, &format!("f-{run}-{i}")).await?;
+                seat.call(Method::POST, &path, body(i), &[]).await?;
             }
             Ok(1)
         }
     })
     .await?;
-    Ok(config_map(&format!("f-{run}-{count}")).len() as f64)
+    Ok(body(count).len() as f64)
 }
 
 /// Makes the namespace, if there is none.

@@ -13,8 +13,8 @@ use super::report::Report;
 use super::series::{Better, Case};
 use super::{Effort, load};
 
-/// Objects whose memory is measured.
-const OBJECTS: u32 = 20_000;
+/// Objects whose memory is measured; a list of them too.
+const OBJECTS: u32 = 30_000;
 
 const CLIENTS: [&str; 2] = ["1", "64"];
 
@@ -24,11 +24,20 @@ pub(super) fn measure(cluster: &Cluster, effort: Effort, report: &mut Report) ->
     for case in memory(cluster)? {
         report.add(case);
     }
+    report.add(alone(cluster, "list_30000_objects", 1, "list", &[])?);
     for clients in CLIENTS {
         report.add(creates(cluster, &etcd, clients, effort)?);
         report.add(reads(cluster, clients, effort)?);
     }
-    report.add(fanout(cluster, effort)?);
+    let seconds = effort.seconds.to_string();
+    let crowd = ["--clients", "64", "--seconds", &seconds];
+    let (name, pairs) = ("create_p99_64_clients", effort.pairs);
+    report.add(alone(cluster, name, pairs, "create-p99", &crowd)?);
+    for watchers in ["1000", "5000"] {
+        let name = format!("fanout_{watchers}_watchers");
+        let args = ["--watchers", watchers];
+        report.add(alone(cluster, &name, effort.pairs, "fanout", &args)?);
+    }
     Ok(())
 }
 
@@ -67,10 +76,9 @@ fn reads(cluster: &Cluster, clients: &str, effort: Effort) -> Result<Case> {
     Ok(Case::alone(&name, "1/s", Better::Higher, &runs))
 }
 
-fn fanout(cluster: &Cluster, effort: Effort) -> Result<Case> {
-    let args = ["--watchers", "1000"];
-    let runs = repeat(effort.pairs, || load::run(cluster, "fanout", &args))?;
-    let name = "fanout_1000_watchers";
+/// Milliseconds without a peer.
+fn alone(cluster: &Cluster, name: &str, times: usize, task: &str, args: &[&str]) -> Result<Case> {
+    let runs = repeat(times, || load::run(cluster, task, args))?;
     Ok(Case::alone(name, "ms", Better::Lower, &runs))
 }
 

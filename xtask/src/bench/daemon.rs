@@ -25,6 +25,16 @@ impl Daemon {
         Ok(Self { pid })
     }
 
+    /// By its number.
+    ///
+    /// # Errors
+    /// When no process can have it.
+    pub(super) fn of_process(pid: u32) -> Result<Self> {
+        Ok(Self {
+            pid: pid.try_into()?,
+        })
+    }
+
     /// Resident memory in bytes (proc(5), VmRSS).
     ///
     /// # Errors

@@ -13,6 +13,7 @@ mod load;
 mod net;
 mod pod;
 mod report;
+mod scale;
 mod series;
 
 use std::time::{Duration, Instant};
@@ -29,7 +30,7 @@ use crate::{compile, kubectls};
 /// Arguments of `cargo xtask bench`.
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
-    /// `idle`, `pod`, `net` or `api`; all when absent.
+    /// `idle`, `pod`, `net`, `api` or `scale`; all when absent.
     name: Option<String>,
     /// Pairs of runs per case.
     #[arg(long, default_value_t = 15)]
@@ -51,7 +52,7 @@ struct Effort {
 }
 
 /// Idle first: it wants a fresh cluster.
-const NAMES: [&str; 4] = ["idle", "pod", "net", "api"];
+const NAMES: [&str; 5] = ["idle", "pod", "net", "api", "scale"];
 
 /// Starts a cluster of its own, measures, ends it.
 ///
@@ -106,7 +107,8 @@ fn measure(
         "idle" => idle::measure(cluster, up, &mut report),
         "pod" => pod::measure(cluster, effort.pairs, &mut report),
         "net" => net::measure(cluster, effort, &mut report),
-        _ => api::measure(cluster, effort, &mut report),
+        "api" => api::measure(cluster, effort, &mut report),
+        _ => scale::measure(cluster, &mut report),
     };
     let dir = target_dir().join("bench");
     std::fs::create_dir_all(&dir)?;
@@ -162,7 +164,7 @@ mod tests {
     #[test]
     fn an_unknown_benchmark_is_refused() {
         assert!(chosen(Some("nett")).is_err());
-        assert_eq!(chosen(None).unwrap().len(), 4);
+        assert_eq!(chosen(None).unwrap().len(), 5);
     }
 
     #[test]

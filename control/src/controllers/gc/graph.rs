@@ -3,6 +3,7 @@
 //! Pure: changes go in, the uids to look at come out; [`Graph::verdict`] says what to do with one,
 //! given what is known of owners that the graph does not hold.
 
+use super::uid::Uid;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -65,6 +66,11 @@ impl Object {
     fn waits_for_dependents(&self) -> bool {
         self.deleting && self.foreground
     }
+
+    /// Whether there is nothing to say about it but that it is there.
+    fn is_plain(&self) -> bool {
+        self.owners.is_empty() && !self.deleting
+    }
 }
 
 /// How an owner stands.
@@ -98,15 +104,16 @@ pub enum Verdict {
     Await(Vec<String>),
 }
 
-/// The graph.
+/// The graph. Most objects of a cluster have no owner and live; of those it keeps the uid alone.
 #[derive(Debug, Default)]
 pub struct Graph {
     objects: HashMap<String, Object>,
+    plain: HashSet<Uid>,
     dependents: HashMap<String, HashSet<String>>,
 }
 
 impl Graph {
-    /// The object with `uid`.
+    /// The object with `uid`, if it has owners or is being deleted.
     pub fn get(&self, uid: &str) -> Option<&Object> {
         self.objects.get(uid)
     }
@@ -125,27 +132,32 @@ impl Graph {
                 .or_default()
                 .insert(uid.to_owned());
         }
-        let doomed = |owner: &OwnerReference| {
-            self.objects
-                .get(&owner.uid)
-                .is_none_or(Object::waits_for_dependents)
-        };
+        let doomed = |owner: &OwnerReference| self.owner(&owner.uid) != Some(Owner::Solid);
         let finalizing = object.deleting && (object.foreground || object.orphan);
         if finalizing || object.owners.iter().any(doomed) {
             wake.insert(uid.to_owned());
         }
-        self.objects.insert(uid.to_owned(), object);
+        if object.is_plain() {
+            self.objects.remove(uid);
+            self.plain.insert(uid.into());
+        } else {
+            self.plain.remove(&uid.into());
+            self.objects.insert(uid.to_owned(), object);
+        }
         wake
     }
 
     /// Removes an object; answers the uids to look at.
     pub fn remove(&mut self, uid: &str) -> BTreeSet<String> {
-        let Some(object) = self.objects.remove(uid) else {
+        let known = self.plain.remove(&uid.into());
+        let object = self.objects.remove(uid);
+        if !known && object.is_none() {
             return BTreeSet::new();
-        };
-        self.unlink(uid, &object.owners);
+        }
+        let owners = object.map(|object| object.owners).unwrap_or_default();
+        self.unlink(uid, &owners);
         let mut wake: BTreeSet<String> = self.dependents_of(uid).into_iter().collect();
-        wake.extend(self.waiting(&object.owners));
+        wake.extend(self.waiting(&owners));
         wake
     }
 
@@ -166,12 +178,11 @@ impl Graph {
 
     /// What the graph knows of an owner; `None` asks for a look at the API.
     pub fn owner(&self, uid: &str) -> Option<Owner> {
-        let object = self.objects.get(uid)?;
-        Some(if object.waits_for_dependents() {
-            Owner::Waiting
-        } else {
-            Owner::Solid
-        })
+        match self.objects.get(uid) {
+            Some(object) if object.waits_for_dependents() => Some(Owner::Waiting),
+            Some(_) => Some(Owner::Solid),
+            None => self.plain.contains(&uid.into()).then_some(Owner::Solid),
+        }
     }
 
     /// What to do with the object `uid`, whose owners stand as `state` says.

@@ -2,6 +2,7 @@
 
 use super::Collector;
 use super::graph::Object;
+use super::uid::Uid;
 use crate::controllers::context::Caches;
 use crate::controllers::runtime::discovery::{Offered, offered};
 use crate::controllers::runtime::error::chain;
@@ -135,28 +136,28 @@ async fn watch(collector: Weak<Collector>, kind: Offered) {
     let api = kind.all(strong.context.writer.client());
     drop(strong);
     let mut events = std::pin::pin!(watcher(api, watcher::Config::default()).default_backoff());
-    let mut known: HashSet<String> = HashSet::new();
-    let mut listed: HashSet<String> = HashSet::new();
+    let mut known: HashSet<Uid> = HashSet::new();
+    let mut listed: HashSet<Uid> = HashSet::new();
     while let Some(event) = events.next().await {
         let Some(collector) = collector.upgrade() else {
             return;
         };
         let seen = |object: &PartialObjectMeta<DynamicObject>| {
-            let uid = meta::uid(&object.metadata).to_owned();
+            let uid = meta::uid(&object.metadata);
             collector.seen(
-                &uid,
+                uid,
                 Object::read(
                     &kind.resource.api_version,
                     &kind.resource.kind,
                     &object.metadata,
                 ),
             );
-            uid
+            Uid::from(uid)
         };
         match event {
             Ok(watcher::Event::Apply(object)) => drop(known.insert(seen(&object))),
             Ok(watcher::Event::Delete(object)) => {
-                known.remove(meta::uid(&object.metadata));
+                known.remove(&meta::uid(&object.metadata).into());
                 collector.removed(meta::uid(&object.metadata));
             }
             Ok(watcher::Event::Init) => listed.clear(),
@@ -164,7 +165,7 @@ async fn watch(collector: Weak<Collector>, kind: Offered) {
             Ok(watcher::Event::InitDone) => {
                 known
                     .difference(&listed)
-                    .for_each(|uid| collector.removed(uid));
+                    .for_each(|uid| collector.removed(&uid.to_string()));
                 known = std::mem::take(&mut listed);
             }
             Err(error) => tracing::debug!(kind = kind.resource.kind, %error, "watch interrupted"),

@@ -23,7 +23,9 @@ fn deleting(finalizer: &str) -> Value {
 }
 
 fn verdict(graph: &Graph, uid: &str) -> Verdict {
-    let object = graph.get(uid).unwrap();
+    let object = graph
+        .get(uid)
+        .expect("held: it has owners or is being deleted");
     graph.verdict(uid, object, |owner| {
         graph.owner(owner).unwrap_or(Owner::Absent)
     })
@@ -46,6 +48,20 @@ fn a_child_lives_as_long_as_an_owner_does() {
         verdict(&graph, "child"),
         Verdict::Delete { foreground: false }
     );
+}
+
+#[test]
+fn of_a_plain_object_only_the_uid_is_kept() {
+    let mut graph = family(json!({}));
+    assert_eq!(graph.get("owner"), None);
+    assert_eq!(graph.owner("owner"), Some(Owner::Solid));
+    graph.set("owner", object("owner", &[], deleting(FOREGROUND)));
+    assert_eq!(graph.owner("owner"), Some(Owner::Waiting));
+    graph.set("owner", object("owner", &[], json!({})));
+    assert_eq!(graph.get("owner"), None);
+    assert!(graph.remove("owner").contains("child"));
+    assert_eq!(graph.owner("owner"), None);
+    assert!(graph.remove("owner").is_empty());
 }
 
 #[test]
