@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 /// is asked dozens of times for every write.
 pub(crate) fn at<'a>(object: &'a Value, pointer: &str) -> Option<&'a Value> {
     if pointer.contains('~') {
-        return at(object, pointer);
+        return object.pointer(pointer);
     }
     let mut steps = pointer.split('/').skip(1);
     steps.try_fold(object, |value, step| match value {
@@ -100,5 +100,29 @@ pub(crate) fn put(object: &mut Value, key: &str, value: Option<Value>) {
     match value {
         Some(value) => drop(map.insert(key.to_owned(), value)),
         None => drop(map.remove(key)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_pointer_leads_where_the_rfc_says() {
+        let object = json!({"a": {"b/c": [1, {"~": 2}], "": 3}});
+        for pointer in [
+            "",
+            "/a",
+            "/a/b~1c/1/~0",
+            "/a/b~1c/0",
+            "/a/",
+            "/a/b",
+            "/a/b~1c/7",
+            "/x/y",
+        ] {
+            assert_eq!(at(&object, pointer), object.pointer(pointer), "{pointer}");
+        }
     }
 }
