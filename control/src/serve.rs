@@ -37,12 +37,13 @@ pub(crate) struct ServeArgs {
     /// Further names or addresses in the server's certificate.
     #[arg(long = "san")]
     sans: Vec<String>,
-    /// Range that nodes get their pod ranges from.
-    #[arg(long, default_value = "10.244.0.0/16")]
-    pod_cidr: controllers::range::Ipv4Range,
-    /// Range of cluster addresses.
-    #[arg(long, default_value = "10.96.0.0/12")]
-    service_cidr: String,
+    /// Range that nodes get their pod ranges from; two, separated by a comma, for both families.
+    #[arg(long, value_delimiter = ',', default_value = "10.244.0.0/16")]
+    pod_cidr: Vec<controllers::Range>,
+    /// Range of cluster addresses; two for both families. Services that ask for no family get the
+    /// first one's.
+    #[arg(long, value_delimiter = ',', default_value = "10.96.0.0/12")]
+    service_cidr: Vec<String>,
     /// Range of node ports.
     #[arg(long, default_value = "30000-32767")]
     node_port_range: String,
@@ -92,6 +93,7 @@ pub(crate) fn run(args: ServeArgs) -> anyhow::Result<()> {
 
 async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let plan = AddressPlan::parse(&args.service_cidr, &args.node_port_range)?;
+    controllers::range::of_cluster(&args.pod_cidr).map_err(anyhow::Error::msg)?;
     let pki = args.data_dir.join("pki");
     std::fs::create_dir_all(&args.data_dir)
         .with_context(|| format!("cannot create {}", args.data_dir.display()))?;
@@ -186,7 +188,7 @@ fn start_clients(
         )
     };
     let config = controllers::Config {
-        pod_cidr: args.pod_cidr,
+        pod_cidrs: args.pod_cidr.clone(),
         node_mask: naru_core::names::defaults::NODE_POD_PREFIX,
         node_grace: args.node_grace(),
         ca_pem: authority.certificate().to_owned(),
@@ -215,7 +217,7 @@ fn serving_subject(args: &ServeArgs, plan: &AddressPlan) -> Subject {
         .extend([service.to_owned(), "localhost".to_owned()]);
     subject.addresses.extend([
         args.advertise_address,
-        IpAddr::from(plan.nth(1)),
+        plan.nth(1),
         IpAddr::from([127, 0, 0, 1]),
     ]);
     for san in &args.sans {

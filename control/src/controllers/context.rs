@@ -1,7 +1,7 @@
 //! What every controller is given: settings, caches, a writer and a recorder.
 
 use super::balancers::pool::AddressPool;
-use super::range::Ipv4Range;
+use super::range::Range;
 use super::runtime::{Recorder, Start, Store, Writer};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::coordination::v1::Lease;
@@ -18,9 +18,10 @@ use std::time::Duration;
 /// Settings of the controllers.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The range that node ranges are cut from, such as `10.244.0.0/16`.
-    pub pod_cidr: Ipv4Range,
-    /// Prefix length of one node's range.
+    /// The ranges that node ranges are cut from, such as `10.244.0.0/16`: one, or one of each
+    /// family, the first of which comes first everywhere.
+    pub pod_cidrs: Vec<Range>,
+    /// Prefix length of one node's IPv4 range.
     pub node_mask: u8,
     /// How long a node may be silent before it counts as unreachable.
     pub node_grace: Duration,

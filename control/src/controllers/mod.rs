@@ -20,7 +20,7 @@ pub mod range;
 pub mod replicaset;
 
 pub use context::{Caches, Config, Context};
-pub use range::Ipv4Range;
+pub use range::Range;
 
 use kube::Client;
 use std::sync::Arc;

@@ -118,19 +118,34 @@ impl Controller {
         )
     }
 
-    async fn sync_slices(&self, service: &Service, family: &str) -> Result<(), ReconcileError> {
-        let mut existing = self
-            .context
-            .caches
-            .slices
-            .in_namespace(&service.namespace().unwrap_or_default());
-        existing.retain(|slice| {
+    /// Removes the slices of families that the Service has no more.
+    async fn remove_slices(
+        &self,
+        service: &Service,
+        kept: &[String],
+    ) -> Result<(), ReconcileError> {
+        for slice in self.slices_of(service) {
+            if !kept.contains(&slice.address_type) {
+                self.context.writer.delete(slice.as_ref()).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Our slices of a Service that are not being deleted.
+    fn slices_of(&self, service: &Service) -> Vec<Arc<EndpointSlice>> {
+        let namespace = service.namespace().unwrap_or_default();
+        let mut slices = self.context.caches.slices.in_namespace(&namespace);
+        slices.retain(|slice| {
             let of_service = slice.labels().get(labels::SERVICE_NAME) == Some(&service.name_any());
-            of_service
-                && slices::is_ours(slice)
-                && slice.address_type == family
-                && !meta::is_deleting(&slice.metadata)
+            of_service && slices::is_ours(slice) && !meta::is_deleting(&slice.metadata)
         });
+        slices
+    }
+
+    async fn sync_slices(&self, service: &Service, family: &str) -> Result<(), ReconcileError> {
+        let mut existing = self.slices_of(service);
+        existing.retain(|slice| slice.address_type == family);
         let plan = slices::plan(
             service,
             family,
@@ -256,6 +271,7 @@ impl Reconcile for Controller {
         for family in &families {
             self.sync_slices(&service, family).await?;
         }
+        self.remove_slices(&service, &families).await?;
         self.sync_endpoints(&service, &families[0]).await?;
         Ok(After::Settled)
     }

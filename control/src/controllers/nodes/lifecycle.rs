@@ -2,7 +2,7 @@
 
 use super::health;
 use crate::controllers::Context;
-use crate::controllers::range::Ipv4Range;
+use crate::controllers::range::Range;
 use crate::controllers::runtime::{
     After, Change, Key, Queue, Reconcile, ReconcileError, Recorder, Severity, now, pod, taints,
     time,
@@ -24,7 +24,7 @@ pub struct Lifecycle {
     /// When each node was heard last.
     heard: Mutex<HashMap<String, Instant>>,
     /// Ranges given that the cache may not show yet, by node.
-    given: Mutex<HashMap<String, Ipv4Range>>,
+    given: Mutex<HashMap<String, Vec<Range>>>,
 }
 
 impl Lifecycle {
@@ -86,37 +86,35 @@ impl Lifecycle {
         }
     }
 
-    /// A first range for a node without one. One worker calls this, so no range is given twice.
-    async fn give_range(&self, node: &Node) -> Result<Option<Node>, ReconcileError> {
+    /// First ranges, one of each family, for a node without any. One worker calls this, so no range
+    /// is given twice.
+    async fn give_ranges(&self, node: &Node) -> Result<Option<Node>, ReconcileError> {
         let name = node.name_any();
-        if range(node).is_some() {
+        if !ranges(node).is_empty() {
             self.given.lock().remove(&name);
             return Ok(None);
         }
-        let mut used: Vec<Ipv4Range> = self.given.lock().values().copied().collect();
-        used.extend(
-            self.context
-                .caches
-                .nodes
-                .all()
-                .iter()
-                .filter_map(|node| range(node)),
-        );
+        let mut used: Vec<Range> = self.given.lock().values().flatten().copied().collect();
+        let nodes = self.context.caches.nodes.all();
+        used.extend(nodes.iter().flat_map(|node| ranges(node)));
         let config = &self.context.config;
-        let Some(free) = config.pod_cidr.first_free(config.node_mask, &used) else {
-            let message = format!("No range is left in {} for node {name}", config.pod_cidr);
-            self.events
-                .record(node, Severity::Warning, "CIDRNotAvailable", message);
-            return Err(ReconcileError::Pending {
-                object: name,
-                what: format!("a free range in {}", config.pod_cidr),
-            });
+        let free = match free_parts(&config.pod_cidrs, config.node_mask, &used) {
+            Ok(free) => free,
+            Err(exhausted) => {
+                let message = format!("No range is left in {exhausted} for node {name}");
+                self.events
+                    .record(node, Severity::Warning, "CIDRNotAvailable", message);
+                return Err(ReconcileError::Pending {
+                    object: name,
+                    what: format!("a free range in {exhausted}"),
+                });
+            }
         };
-        self.given.lock().insert(name.clone(), free);
         let mut ranged = node.clone();
         let spec = ranged.spec.get_or_insert_default();
-        spec.pod_cidr = Some(free.to_string());
-        spec.pod_cidrs = Some(vec![free.to_string()]);
+        spec.pod_cidr = free.first().map(Range::to_string);
+        spec.pod_cidrs = Some(free.iter().map(Range::to_string).collect());
+        self.given.lock().insert(name.clone(), free);
         let answer = self.context.writer.update(node, &ranged).await;
         if answer.is_err() {
             self.given.lock().remove(&name);
@@ -192,8 +190,25 @@ impl Lifecycle {
     }
 }
 
-fn range(node: &Node) -> Option<Ipv4Range> {
-    node.spec.as_ref()?.pod_cidr.as_ref()?.parse().ok()
+/// The ranges of a node, each once.
+fn ranges(node: &Node) -> Vec<Range> {
+    let Some(spec) = node.spec.as_ref() else {
+        return Vec::new();
+    };
+    let all = spec.pod_cidr.iter().chain(spec.pod_cidrs.iter().flatten());
+    let mut ranges: Vec<Range> = all.filter_map(|text| text.parse().ok()).collect();
+    ranges.dedup();
+    ranges
+}
+
+/// The first free part of each range, or the range that has none.
+fn free_parts(cluster: &[Range], v4_prefix: u8, used: &[Range]) -> Result<Vec<Range>, Range> {
+    let part = |range: &Range| {
+        range
+            .first_free(range.node_prefix(v4_prefix), used)
+            .ok_or(*range)
+    };
+    cluster.iter().map(part).collect()
 }
 
 impl Reconcile for Lifecycle {
@@ -214,7 +229,7 @@ impl Reconcile for Lifecycle {
         let Some(node) = self.context.caches.nodes.at(key) else {
             return Ok(After::Settled);
         };
-        if self.give_range(&node).await?.is_some() {
+        if self.give_ranges(&node).await?.is_some() {
             // The change comes back and is the next attempt's start.
             return Ok(After::Settled);
         }
@@ -229,5 +244,23 @@ impl Reconcile for Lifecycle {
             return Ok(After::Again(self.context.config.node_grace));
         }
         Ok(after)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Range, free_parts};
+
+    #[test]
+    fn a_node_gets_a_part_of_every_range_or_none() {
+        let parse = |texts: &[&str]| -> Vec<Range> {
+            texts.iter().map(|text| text.parse().unwrap()).collect()
+        };
+        let cluster = parse(&["fd00:1::/56", "10.0.0.0/23"]);
+        let used = parse(&["10.0.0.0/24", "fd00:1::/64"]);
+        let free = free_parts(&cluster, 24, &used).unwrap();
+        assert_eq!(free, parse(&["fd00:1:0:1::/64", "10.0.1.0/24"]));
+        let full = [used, free].concat();
+        assert_eq!(free_parts(&cluster, 24, &full), Err(cluster[1]));
     }
 }

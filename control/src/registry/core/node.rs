@@ -153,6 +153,11 @@ fn cidrs(spec: &At<'_>, faults: &mut Faults) {
     {
         faults.invalid(&all, "first value must match `podCIDR`");
     }
+    let families: Vec<_> = all.each().map(|one| one.text().contains(':')).collect();
+    if families.len() > 2 || (families.len() == 2 && families[0] == families[1]) {
+        let rule = "may specify no more than one CIDR for each IP family";
+        faults.invalid(&all, rule);
+    }
 }
 
 #[cfg(test)]
@@ -204,6 +209,17 @@ mod tests {
                 "spec.podCIDR"
             ]
         );
+    }
+
+    #[test]
+    fn a_node_has_one_range_for_each_family() {
+        let paths = |second: &str| {
+            let cidrs = json!(["10.244.0.0/24", second]);
+            let node = json!({"spec": {"podCIDR": "10.244.0.0/24", "podCIDRs": cidrs}});
+            Faults::paths(&validate(&node, None)).join(" ")
+        };
+        assert_eq!(paths("fd00:10:244::/64"), "");
+        assert_eq!(paths("10.244.1.0/24"), "spec.podCIDRs");
     }
 
     #[test]

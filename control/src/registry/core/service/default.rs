@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::families;
 use crate::registry::value::{child, default, default_text, int, list_mut, put, text};
 
 /// Fills in the defaults that need no allocation; addresses and node ports are the allocator's.
@@ -21,7 +22,7 @@ pub(super) fn set_defaults(service: &mut Value) {
     let kind = text(spec, "/type").to_owned();
     if kind != "ExternalName" {
         default_text(spec, "internalTrafficPolicy", "Cluster");
-        families(spec);
+        families::infer(spec);
     }
     if matches!(kind.as_str(), "NodePort" | "LoadBalancer") {
         default_text(spec, "externalTrafficPolicy", "Cluster");
@@ -53,43 +54,18 @@ fn target_port(port: &mut Value) {
     }
 }
 
-/// One stack, of the family of the given address or IPv4.
-fn families(spec: &mut Value) {
-    let first = match text(spec, "/clusterIP") {
-        "" => text(spec, "/clusterIPs/0"),
-        ip => ip,
-    };
-    let family = if first.contains(':') { "IPv6" } else { "IPv4" };
-    default(spec, "ipFamilies", json!([family]));
-    default_text(spec, "ipFamilyPolicy", "SingleStack");
-    mirror_addresses(spec);
-}
-
-/// `clusterIP` and the first of `clusterIPs` are one value in two places.
-fn mirror_addresses(spec: &mut Value) {
-    let single = text(spec, "/clusterIP").to_owned();
-    let first = text(spec, "/clusterIPs/0").to_owned();
-    if !single.is_empty() && first.is_empty() {
-        put(spec, "clusterIPs", Some(json!([single])));
-    } else if single.is_empty() && !first.is_empty() {
-        put(spec, "clusterIP", Some(first.into()));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_bare_service_is_a_single_stack_cluster_ip() {
+    fn a_bare_service_is_a_cluster_ip() {
         let mut service = json!({"spec": {"ports": [{"port": 80}]}});
         set_defaults(&mut service);
         let spec = json!({
             "type": "ClusterIP",
             "sessionAffinity": "None",
             "internalTrafficPolicy": "Cluster",
-            "ipFamilies": ["IPv4"],
-            "ipFamilyPolicy": "SingleStack",
             "ports": [{"port": 80, "targetPort": 80, "protocol": "TCP"}],
         });
         assert_eq!(service["spec"], spec);

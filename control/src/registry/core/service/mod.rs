@@ -2,6 +2,7 @@
 
 mod columns;
 mod default;
+mod families;
 mod update;
 mod validate;
 

@@ -6,6 +6,7 @@
 
 use serde_json::{Value, json};
 
+use super::families;
 use crate::registry::value::{flag, int, list, list_mut, present, put, text};
 
 /// Copies addresses and node ports of the stored Service into an update that leaves them out.
@@ -20,6 +21,9 @@ pub(super) fn carry_over(new: &mut Value, old: &Value) {
     if needs_address && had_address && text(spec, "/clusterIP").is_empty() {
         put(spec, "clusterIP", old.pointer("/spec/clusterIP").cloned());
         put(spec, "clusterIPs", old.pointer("/spec/clusterIPs").cloned());
+    }
+    if needs_address && had_address {
+        families::carry_over(spec, old);
     }
     if needs_node_ports(spec) {
         carry_node_ports(spec, old);

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use super::families;
 use crate::registry::kind::FieldError;
 use crate::registry::rules::{
     At, Faults, dns_label, dns_subdomain, ip, label_map, one_of, port_number, port_or_name,
@@ -30,31 +31,11 @@ pub(super) fn validate(new: &Value, old: Option<&Value>) -> Vec<FieldError> {
     for policy in ["externalTrafficPolicy", "internalTrafficPolicy"] {
         one_of(&spec.get(policy), &POLICIES, &mut faults);
     }
-    let families = ["SingleStack", "PreferDualStack", "RequireDualStack"];
-    one_of(&spec.get("ipFamilyPolicy"), &families, &mut faults);
-    one_family(&spec, &mut faults);
+    families::validate(&spec, &mut faults);
     if let Some(old) = old {
         update(&spec, &At::root(old).get("spec"), &mut faults);
     }
     faults.into_list()
-}
-
-/// Service addresses are IPv4; a Service without one may say what it likes.
-fn one_family(spec: &At<'_>, faults: &mut Faults) {
-    let named = spec.get("type").text() == "ExternalName";
-    for family in spec.get("ipFamilies").each() {
-        one_of(&family, &["IPv4", "IPv6"], faults);
-        if !named && family.text() == "IPv6" {
-            faults.invalid(&family, "not configured on this cluster");
-        }
-    }
-    let policy = spec.get("ipFamilyPolicy");
-    if !named && policy.text() == "RequireDualStack" {
-        faults.invalid(
-            &policy,
-            "this cluster is not configured for dual-stack services",
-        );
-    }
 }
 
 fn is_headless(spec: &At<'_>) -> bool {
@@ -162,11 +143,6 @@ fn no_pair_twice(ports: &At<'_>, field: &str, faults: &mut Faults) {
 
 fn addresses(spec: &At<'_>, faults: &mut Faults) {
     let (single, all) = (spec.get("clusterIP"), spec.get("clusterIPs"));
-    for address in all.each() {
-        if address.text() != "None" {
-            ip(&address, faults);
-        }
-    }
     if single.text() != "None" {
         ip(&single, faults);
     }
@@ -210,12 +186,7 @@ fn update(new: &At<'_>, old: &At<'_>, faults: &mut Faults) {
     if named(new) || named(old) {
         return;
     }
-    for field in ["clusterIP", "clusterIPs"] {
-        let (new, old) = (new.get(field), old.get(field));
-        if !old.is_empty() && new.value() != old.value() {
-            faults.invalid(&new, "field is immutable");
-        }
-    }
+    families::validate_update(new, old, faults);
 }
 
 #[cfg(test)]
@@ -285,24 +256,11 @@ mod tests {
         );
         case(
             json!({"clusterIP": "ten", "ports": [{"port": 80}]}),
-            &["spec.clusterIPs[0]", "spec.clusterIP"],
+            &["spec.clusterIP", "spec.clusterIPs[0]"],
         );
         case(
             json!({"externalTrafficPolicy": "Local", "ports": [{"port": 80}]}),
             &["spec.externalTrafficPolicy"],
-        );
-    }
-
-    #[test]
-    fn addresses_are_of_one_family() {
-        let port = json!([{"port": 80}]);
-        case(
-            json!({"ipFamilies": ["IPv6"], "ipFamilyPolicy": "RequireDualStack", "ports": port}),
-            &["spec.ipFamilies[0]", "spec.ipFamilyPolicy"],
-        );
-        case(
-            json!({"ipFamilies": ["IPv4"], "ipFamilyPolicy": "PreferDualStack", "ports": port}),
-            &[],
         );
     }
 
@@ -314,9 +272,6 @@ mod tests {
         new["spec"]["clusterIP"] = json!("10.96.0.8");
         new["spec"]["clusterIPs"] = json!(["10.96.0.8"]);
         let faults = validate(&new, Some(&old));
-        assert_eq!(
-            Faults::paths(&faults),
-            ["spec.clusterIP", "spec.clusterIPs"]
-        );
+        assert_eq!(Faults::paths(&faults), ["spec.clusterIPs[0]"]);
     }
 }

@@ -4,89 +4,30 @@
 //! path. A reservation holds new addresses until the write is durable and gives them back if it is
 //! not, so that nothing leaks and nothing is given twice.
 
+mod families;
+mod plan;
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
-use std::ops::RangeInclusive;
+use std::net::IpAddr;
 
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use super::value::{integer, items, key, name, namespace, text};
 use crate::registry::kind::{FieldError, FieldErrorReason};
-
-/// Addresses at the lower end that are only given on request.
-const STATIC_BAND: u32 = 256;
-
-/// Ranges to allocate from.
-#[derive(Debug, Clone)]
-pub struct AddressPlan {
-    base: u32,
-    size: u32,
-    node_ports: RangeInclusive<u16>,
-}
-
-/// Why a range is unusable.
-#[derive(Debug, thiserror::Error)]
-pub enum PlanError {
-    /// The CIDR is malformed, not IPv4, or too small or large.
-    #[error("{0}: the service CIDR must be an IPv4 range between /12 and /28")]
-    Cidr(String),
-    /// The port range is malformed or empty.
-    #[error("{0}: the node port range must be FIRST-LAST")]
-    Ports(String),
-}
-
-impl AddressPlan {
-    /// Parses `10.96.0.0/12` and `30000-32767`.
-    ///
-    /// # Errors
-    /// See [`PlanError`].
-    pub fn parse(cidr: &str, ports: &str) -> Result<Self, PlanError> {
-        let (base, size) = parse_cidr(cidr).ok_or_else(|| PlanError::Cidr(cidr.to_owned()))?;
-        let node_ports = parse_ports(ports).ok_or_else(|| PlanError::Ports(ports.to_owned()))?;
-        Ok(Self {
-            base,
-            size,
-            node_ports,
-        })
-    }
-
-    /// The n-th address of the range.
-    pub fn nth(&self, index: u32) -> Ipv4Addr {
-        Ipv4Addr::from(self.base + index)
-    }
-
-    fn contains(&self, address: Ipv4Addr) -> bool {
-        let offset = u32::from(address).wrapping_sub(self.base);
-        offset > 0 && offset < self.size - 1
-    }
-}
-
-fn parse_cidr(cidr: &str) -> Option<(u32, u32)> {
-    let (address, prefix) = cidr.split_once('/')?;
-    let address = u32::from(address.parse::<Ipv4Addr>().ok()?);
-    let prefix: u32 = prefix.parse().ok()?;
-    if !(12..=28).contains(&prefix) {
-        return None;
-    }
-    let size = 1_u32 << (32 - prefix);
-    Some((address & !(size - 1), size))
-}
-
-fn parse_ports(ports: &str) -> Option<RangeInclusive<u16>> {
-    let (first, last) = ports.split_once('-')?;
-    let (first, last) = (first.parse().ok()?, last.parse().ok()?);
-    (first > 0 && first <= last).then_some(first..=last)
-}
+pub use plan::{AddressPlan, PlanError};
 
 /// A node port with its protocol: the same number may serve TCP and UDP.
 type Port = (String, u16);
 
 #[derive(Default)]
 struct Taken {
-    ips: HashMap<Ipv4Addr, String>,
+    ips: HashMap<IpAddr, String>,
     ports: HashMap<Port, String>,
-    next_ip: u32,
+    /// By range: the offset after the address given last.
+    next_ip: [u128; 2],
     next_port: u16,
 }
 
@@ -134,7 +75,7 @@ pub(super) struct Addresses {
 /// New addresses of a Service that is not yet stored; given back when dropped.
 pub(super) struct Reservation<'a> {
     addresses: &'a Addresses,
-    ips: Vec<Ipv4Addr>,
+    ips: Vec<IpAddr>,
     ports: Vec<Port>,
 }
 
@@ -230,9 +171,13 @@ impl Addresses {
         if kind == "ExternalName" {
             return Ok(());
         }
-        match self.reserve_ip(taken, owner, service, old) {
-            Ok(ip) => reservation.ips.extend(ip),
-            Err(fault) => faults.push(fault),
+        families::settle(service, old, &self.plan.families())?;
+        if text(service, "/spec/clusterIP") != "None" {
+            let kept = old.map(ips).unwrap_or_default();
+            match self.reserve_ips(taken, owner, service, &kept) {
+                Ok(ips) => reservation.ips.extend(ips),
+                Err(fault) => faults.push(fault),
+            }
         }
         let balanced = kind == "LoadBalancer"
             && service.pointer("/spec/allocateLoadBalancerNodePorts") != Some(&json!(false));
@@ -258,60 +203,79 @@ impl Addresses {
         }
     }
 
-    fn reserve_ip(
+    /// One address of each family of the Service, in their order.
+    fn reserve_ips(
         &self,
         taken: &mut Taken,
         owner: &str,
         service: &mut Value,
-        old: Option<&Value>,
-    ) -> Result<Option<Ipv4Addr>, FieldError> {
-        let wanted = text(service, "/spec/clusterIP").to_owned();
-        if wanted == "None" {
-            return Ok(None);
+        kept: &[IpAddr],
+    ) -> Result<Vec<IpAddr>, FieldError> {
+        let wanted = wanted(service);
+        let mut all = Vec::new();
+        for (index, family) in items(service, "/spec/ipFamilies").iter().enumerate() {
+            let wanted = wanted.get(index).map_or("", String::as_str);
+            let family = family.as_str().unwrap_or_default();
+            all.push(self.choose(taken, (index, family), wanted, kept)?);
         }
-        let field = "spec.clusterIP";
-        let ip = if wanted.is_empty() {
-            self.free_ip(taken).ok_or_else(|| {
-                invalid(field, "no address is left in the service CIDR".to_owned())
-            })?
-        } else {
-            let ip = wanted.parse::<Ipv4Addr>();
-            let ip =
-                ip.map_err(|_| invalid(field, format!("{wanted:?}: must be an IPv4 address")))?;
-            if old.is_some_and(|old| ips(old).contains(&ip)) {
-                return Ok(None);
-            }
-            if !self.plan.contains(ip) {
-                let why = format!("{wanted:?}: the address is not in the service CIDR");
-                return Err(invalid(field, why));
-            }
-            if taken.ips.contains_key(&ip) {
-                let why = format!(
-                    "{wanted:?}: failed to allocate IP {ip}: provided IP is already allocated"
-                );
-                return Err(invalid(field, why));
-            }
-            ip
-        };
-        taken.ips.insert(ip, owner.to_owned());
-        service["spec"]["clusterIP"] = ip.to_string().into();
-        service["spec"]["clusterIPs"] = json!([ip.to_string()]);
-        Ok(Some(ip))
+        let new: Vec<IpAddr> = all
+            .iter()
+            .filter(|ip| !kept.contains(ip))
+            .copied()
+            .collect();
+        for ip in &new {
+            taken.ips.insert(*ip, owner.to_owned());
+        }
+        let texts: Vec<_> = all.iter().map(IpAddr::to_string).collect();
+        if let Some(first) = texts.first() {
+            service["spec"]["clusterIP"] = first.as_str().into();
+            service["spec"]["clusterIPs"] = json!(texts);
+        }
+        Ok(new)
     }
 
-    /// The next free address after the one given last, outside the static band.
-    fn free_ip(&self, taken: &mut Taken) -> Option<Ipv4Addr> {
-        let band = STATIC_BAND.min(self.plan.size / 16).max(1);
-        let span = self.plan.size - band - 1;
-        for step in 0..span {
-            let offset = (taken.next_ip + step) % span;
-            let ip = self.plan.nth(band + offset);
-            if !taken.ips.contains_key(&ip) {
-                taken.next_ip = (offset + 1) % span;
-                return Some(ip);
-            }
+    /// The address that is wanted, or any that is free if none is.
+    fn choose(
+        &self,
+        taken: &mut Taken,
+        (index, family): (usize, &str),
+        wanted: &str,
+        kept: &[IpAddr],
+    ) -> Result<IpAddr, FieldError> {
+        let field = match index {
+            0 => "spec.clusterIP".to_owned(),
+            _ => format!("spec.clusterIPs[{index}]"),
+        };
+        let fault = |why: String| invalid(&field, why);
+        let given = match wanted {
+            "" => None,
+            _ => Some(wanted.parse::<IpAddr>()),
+        };
+        let given = given.transpose();
+        let given = given.map_err(|_| fault(format!("{wanted:?}: must be a valid IP address")))?;
+        if let Some(ip) = given.filter(|ip| kept.contains(ip)) {
+            return Ok(ip);
         }
-        None
+        let range = self.plan.range(family);
+        let (place, range) =
+            range.ok_or_else(|| fault(format!("{family} is not configured on this cluster")))?;
+        let Some(ip) = given else {
+            let free = range.free(taken.next_ip[place], |ip| taken.ips.contains_key(&ip));
+            let (ip, next) =
+                free.ok_or_else(|| fault("no address is left in the service CIDR".to_owned()))?;
+            taken.next_ip[place] = next;
+            return Ok(ip);
+        };
+        if !range.contains(ip) {
+            let why = "the address is not in the service CIDR";
+            return Err(fault(format!("{wanted:?}: {why}")));
+        }
+        if taken.ips.contains_key(&ip) {
+            return Err(fault(format!(
+                "{wanted:?}: failed to allocate IP {ip}: provided IP is already allocated"
+            )));
+        }
+        Ok(ip)
     }
 
     fn reserve_port(
@@ -390,8 +354,21 @@ fn invalid(field: &str, message: String) -> FieldError {
     }
 }
 
+/// The addresses that a Service names, in order.
+fn wanted(service: &Value) -> Vec<String> {
+    let all = items(service, "/spec/clusterIPs").iter();
+    let all: Vec<String> = all
+        .filter_map(|ip| ip.as_str().map(str::to_owned))
+        .collect();
+    if all.is_empty() {
+        vec![text(service, "/spec/clusterIP").to_owned()]
+    } else {
+        all
+    }
+}
+
 /// The cluster addresses of a Service.
-fn ips(service: &Value) -> Vec<Ipv4Addr> {
+fn ips(service: &Value) -> Vec<IpAddr> {
     let ip = text(service, "/spec/clusterIP").parse().ok();
     let more = items(service, "/spec/clusterIPs")
         .iter()
@@ -415,131 +392,4 @@ fn ports(service: &Value) -> Vec<Port> {
         .filter_map(port)
         .chain(health.map(|port| ("TCP".to_owned(), port)))
         .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn addresses() -> Addresses {
-        Addresses::new(AddressPlan::parse("10.96.0.0/28", "30000-30001").unwrap())
-    }
-
-    fn service(name: &str, kind: &str, ip: &str) -> Value {
-        json!({"metadata": {"name": name, "namespace": "n"}, "spec": {"type": kind, "clusterIP": ip,
-            "ports": [{"port": 80, "protocol": "TCP"}]}})
-    }
-
-    #[test]
-    fn a_failed_write_gives_its_addresses_back() {
-        let addresses = addresses();
-        let mut first = service("a", "ClusterIP", "10.96.0.5");
-        drop(addresses.reserve(&mut first, None).ok().unwrap());
-        addresses.reserve(&mut first, None).ok().unwrap().keep();
-        let faults = addresses
-            .reserve(&mut service("b", "ClusterIP", "10.96.0.5"), None)
-            .err();
-        assert_eq!(faults.unwrap()[0].field, "spec.clusterIP");
-        addresses.release("n/a", &first, None);
-        assert!(
-            addresses
-                .reserve(&mut service("b", "ClusterIP", "10.96.0.5"), None)
-                .is_ok()
-        );
-    }
-
-    #[test]
-    fn no_address_is_given_twice_and_exhaustion_is_said() {
-        let addresses = addresses();
-        let mut given = Vec::new();
-        loop {
-            let mut new = service(&format!("s{}", given.len()), "ClusterIP", "");
-            match addresses.reserve(&mut new, None) {
-                Ok(reservation) => reservation.keep(),
-                Err(faults) => {
-                    assert!(faults[0].message.contains("no address is left"));
-                    break;
-                }
-            }
-            given.push(text(&new, "/spec/clusterIP").to_owned());
-        }
-        assert_eq!(given.len(), 14);
-        given.sort();
-        given.dedup();
-        assert_eq!(given.len(), 14);
-    }
-
-    #[test]
-    fn node_ports_are_unique_per_protocol_and_in_range() {
-        let addresses = addresses();
-        let mut first = service("a", "NodePort", "");
-        addresses.reserve(&mut first, None).ok().unwrap().keep();
-        assert_eq!(first["spec"]["ports"][0]["nodePort"], 30000);
-        let mut same = service("b", "NodePort", "");
-        same["spec"]["ports"][0]["nodePort"] = 30000.into();
-        let faults = addresses.reserve(&mut same, None).err().unwrap();
-        assert_eq!(faults[0].field, "spec.ports[0].nodePort");
-        same["spec"]["ports"][0]["protocol"] = "UDP".into();
-        assert!(addresses.reserve(&mut same, None).is_ok());
-        same["spec"]["ports"][0]["nodePort"] = 29999.into();
-        assert!(addresses.reserve(&mut same, None).is_err());
-    }
-
-    #[test]
-    fn a_balanced_service_with_a_local_policy_gets_a_health_port() {
-        let plan = AddressPlan::parse("10.96.0.0/28", "30000-30003");
-        let addresses = Addresses::new(plan.unwrap());
-        let mut local = service("a", "LoadBalancer", "");
-        local["spec"]["externalTrafficPolicy"] = "Local".into();
-        addresses.reserve(&mut local, None).ok().unwrap().keep();
-        assert_eq!(local["spec"]["ports"][0]["nodePort"], 30000);
-        assert_eq!(local["spec"]["healthCheckNodePort"], 30001);
-        let before = local.clone();
-        addresses
-            .reserve(&mut local, Some(&before))
-            .ok()
-            .unwrap()
-            .keep();
-        assert_eq!(local, before);
-        let mut other = service("b", "NodePort", "");
-        other["spec"]["ports"][0]["nodePort"] = 30001.into();
-        assert!(addresses.reserve(&mut other, None).is_err());
-        addresses.release("n/a", &local, None);
-        assert!(addresses.reserve(&mut other, None).is_ok());
-    }
-
-    #[test]
-    fn an_update_keeps_what_it_has() {
-        let addresses = addresses();
-        let mut first = service("a", "NodePort", "");
-        addresses.reserve(&mut first, None).ok().unwrap().keep();
-        let before = first.clone();
-        addresses
-            .reserve(&mut first, Some(&before))
-            .ok()
-            .unwrap()
-            .keep();
-        assert_eq!(first, before);
-        assert!(
-            addresses
-                .reserve(
-                    &mut service("b", "ClusterIP", text(&first, "/spec/clusterIP")),
-                    None
-                )
-                .is_err()
-        );
-    }
-
-    #[test]
-    fn malformed_ranges_are_refused() {
-        for (cidr, ports) in [
-            ("10.0.0.0/8", "1-2"),
-            ("x", "1-2"),
-            ("10.96.0.0/12", "5-1"),
-            ("fd00::/64", "1-2"),
-            ("10.96.0.0/12", "70000-80000"),
-        ] {
-            assert!(AddressPlan::parse(cidr, ports).is_err(), "{cidr} {ports}");
-        }
-    }
 }
