@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Parser;
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 /// What `naru-node` is told on its command line.
 #[derive(Debug, Clone, Parser)]
@@ -35,9 +35,10 @@ pub struct Config {
     /// Directory of the runtime's CNI plugins; the one beside this program is kept in it.
     #[arg(long)]
     pub cni_bin_dir: Option<PathBuf>,
-    /// Address by which other nodes and the control plane reach this node.
-    #[arg(long, env = "NARU_NODE_IP")]
-    pub node_ip: IpAddr,
+    /// Address by which other nodes and the control plane reach this node; two, separated by a
+    /// comma, for both families. Pods speak the families that the node has an address of.
+    #[arg(long, env = "NARU_NODE_IP", required = true, value_delimiter = ',')]
+    pub node_ip: Vec<IpAddr>,
     /// Link that carries traffic to other nodes.
     #[arg(long, env = "NARU_UPLINK", default_value = "eth0")]
     pub uplink: String,
@@ -59,12 +60,12 @@ pub struct Config {
     /// Parent of the pods' cgroups, as containerd names it (absolute, below the cgroup2 mount).
     #[arg(long, default_value = "/naru")]
     pub cgroup_parent: String,
-    /// Range that the pods of the whole cluster get their addresses from.
-    #[arg(long, default_value = "10.244.0.0/16")]
-    pub cluster_cidr: Ipv4Net,
-    /// Range that Services get their addresses from.
-    #[arg(long, default_value = "10.96.0.0/12")]
-    pub service_cidr: Ipv4Net,
+    /// Range that the pods of the whole cluster get their addresses from; two for both families.
+    #[arg(long, value_delimiter = ',', default_value = "10.244.0.0/16")]
+    pub cluster_cidr: Vec<IpNet>,
+    /// Range that Services get their addresses from; two for both families.
+    #[arg(long, value_delimiter = ',', default_value = "10.96.0.0/12")]
+    pub service_cidr: Vec<IpNet>,
     /// Address of the cluster DNS, which every node serves: 10.96.0.10 unless given. With
     /// `--network-only` names are somebody else's business unless it is given.
     #[arg(long)]
@@ -87,6 +88,15 @@ pub struct Config {
 const CLUSTER_DNS: IpAddr = IpAddr::V4(naru_core::names::defaults::CLUSTER_DNS);
 
 impl Config {
+    /// The node's first address, where one has to stand for the node.
+    ///
+    /// # Panics
+    /// Never: the command line is refused without one.
+    #[must_use]
+    pub fn first_ip(&self) -> IpAddr {
+        self.node_ip[0]
+    }
+
     /// The address of the cluster DNS that this node serves, if it serves one.
     #[must_use]
     pub fn dns(&self) -> Option<IpAddr> {
@@ -104,6 +114,20 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_node_has_one_address_or_two() {
+        let parse = |ips: &str| {
+            let words = ["naru-node", "--node-name", "n", "--node-ip", ips];
+            Config::try_parse_from(words).map(|config| config.node_ip)
+        };
+        assert_eq!(parse("192.0.2.1").unwrap().len(), 1);
+        assert_eq!(
+            parse("fd00::1,192.0.2.1").unwrap()[0],
+            "fd00::1".parse::<IpAddr>().unwrap()
+        );
+        assert!(Config::try_parse_from(["naru-node", "--node-name", "n"]).is_err());
+    }
 
     #[test]
     fn names_are_served_unless_only_the_network_is() {

@@ -1,7 +1,7 @@
 //! Sends every datagram back, with the host's name in front; and the client that asks.
 
 use std::io::ErrorKind;
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use crate::{Flags, load, serve};
@@ -9,8 +9,8 @@ use crate::{Flags, load, serve};
 /// Serves until the process ends.
 pub(crate) fn run(flags: &Flags) -> Result<(), String> {
     let port: u16 = flags.number("port", 5353)?;
-    let socket =
-        UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).map_err(|e| format!("port {port}: {e}"))?;
+    let host: IpAddr = flags.number("host", Ipv4Addr::UNSPECIFIED.into())?;
+    let socket = UdpSocket::bind((host, port)).map_err(|e| format!("port {port}: {e}"))?;
     let prefix = format!("{} ", serve::hostname());
     let mut buffer = [0; 65_536];
     loop {
@@ -33,7 +33,7 @@ const BEAT: Duration = Duration::from_millis(100);
 pub(crate) fn stay(flags: &Flags) -> Result<(), String> {
     let target = load::resolve(&flags.required("target")?)?;
     let beats: u32 = flags.number("seconds", 30)? * 10;
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).map_err(|e| e.to_string())?;
+    let socket = UdpSocket::bind((any_like(target), 0)).map_err(|e| e.to_string())?;
     let set_up = socket.connect(target);
     let set_up = set_up.and_then(|()| socket.set_read_timeout(Some(BEAT)));
     set_up.map_err(|e| e.to_string())?;
@@ -58,12 +58,21 @@ pub(crate) fn stay(flags: &Flags) -> Result<(), String> {
     Err("nothing ended the socket".to_owned())
 }
 
+/// Every address of this host in the family of `target`.
+fn any_like(target: SocketAddr) -> IpAddr {
+    if target.is_ipv6() {
+        Ipv6Addr::UNSPECIFIED.into()
+    } else {
+        Ipv4Addr::UNSPECIFIED.into()
+    }
+}
+
 /// Sends a datagram until an answer comes, and prints the answer.
 pub(crate) fn ask(flags: &Flags) -> Result<(), String> {
     let target = load::resolve(&flags.required("target")?)?;
     let from: u16 = flags.number("from", 0)?;
     let socket =
-        UdpSocket::bind((Ipv4Addr::UNSPECIFIED, from)).map_err(|e| format!("port {from}: {e}"))?;
+        UdpSocket::bind((any_like(target), from)).map_err(|e| format!("port {from}: {e}"))?;
     socket
         .set_read_timeout(Some(PATIENCE))
         .map_err(|e| e.to_string())?;

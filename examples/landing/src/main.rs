@@ -16,11 +16,11 @@ mod stream;
 use std::process::ExitCode;
 
 const USAGE: &str = "usage: landing serve|grpc-health|udp-echo|udp-ask|udp-stay|pause|get|load|stream|measure-server|measure [--flag value]...
-  serve    [--port 8080]                        HTTP: / /env/NAME /file/PATH /delay/MS /status/CODE /health
+  serve    [--port 8080] [--host 0.0.0.0]       HTTP: / /env/NAME /file/PATH /delay/MS /status/CODE /health
                                                 /fail /recover /exit/CODE /headers /echo /stream
                                                 /call/HOST:PORT/PATH; /api/PATH asks $UPSTREAM
   grpc-health [--port 9000] [--sick FILE]       gRPC health checks; sick while FILE exists
-  udp-echo [--port 5353]                        sends datagrams back
+  udp-echo [--port 5353] [--host 0.0.0.0]       sends datagrams back
   udp-ask  --target ADDR:PORT [--from PORT]     prints the answer to one datagram
   udp-stay --target ADDR:PORT [--seconds 30]    asks on one connected socket until that fails
   pause                                         waits for SIGTERM

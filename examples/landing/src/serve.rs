@@ -1,7 +1,7 @@
 //! An HTTP/1.1 server that tells about itself. One thread per connection.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -27,8 +27,8 @@ const DRAIN: Duration = Duration::from_secs(10);
 pub(crate) fn run(flags: &Flags) -> Result<(), String> {
     let port: u16 = flags.number("port", 8080)?;
     let termination = Termination::hold();
-    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))
-        .map_err(|e| format!("port {port}: {e}"))?;
+    let host: IpAddr = flags.number("host", Ipv4Addr::UNSPECIFIED.into())?;
+    let listener = TcpListener::bind((host, port)).map_err(|e| format!("port {port}: {e}"))?;
     println!("serving on port {port}");
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
@@ -220,7 +220,7 @@ fn about(path: &str, stream: &TcpStream) -> String {
     let version = std::env::var("VERSION").unwrap_or_default();
     let peer = stream
         .peer_addr()
-        .map(|a| a.ip().to_string())
+        .map(|a| a.ip().to_canonical().to_string())
         .unwrap_or_default();
     format!(
         "hostname {}\nversion {version}\npath {path}\npeer {peer}\n",

@@ -20,7 +20,7 @@ mod resume;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,6 +58,14 @@ pub async fn run(shared: Shared, shutdown: CancellationToken) -> PartResult {
     outcome
 }
 
+fn v4(addresses: &[IpAddr]) -> Option<Ipv4Addr> {
+    let mut v4 = addresses.iter().filter_map(|address| match address {
+        IpAddr::V4(address) => Some(*address),
+        IpAddr::V6(_) => None,
+    });
+    v4.next()
+}
+
 struct Announcer {
     shared: Shared,
     link: Link,
@@ -76,11 +84,12 @@ struct Announcer {
 impl Announcer {
     /// Waits until there is a data path to announce, then opens what is needed.
     async fn open(shared: &Shared) -> PartResult<Self> {
-        let node = loop {
-            match shared.network.get() {
-                Some(network) => break network.node_ip(),
-                None => sleep(PAUSE).await,
-            }
+        while shared.network.get().is_none() {
+            sleep(PAUSE).await;
+        }
+        let Some(node) = v4(&shared.config.node_ip) else {
+            // Candidates speak with each other over IPv4, and only its addresses are announced.
+            return std::future::pending().await;
         };
         let watches = &shared.watches;
         watches.services.synced().await;

@@ -1,9 +1,10 @@
 //! What each verb does.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 use naru_node_api::cni::{
     AddResult, Attachment, CniError, Command, Interface, IpConfig, Reply, Request, Route, code,
 };
@@ -11,7 +12,7 @@ use serde_json::Value;
 
 use crate::Shared;
 use crate::ipam::{IpamError, Lease, LeaseKey, PodRef};
-use crate::net::GATEWAY;
+use crate::net::gateway;
 use crate::network::{self, AttachError, Network, chain};
 
 pub(super) async fn answer(shared: &Shared, request: Request) -> Reply {
@@ -92,16 +93,22 @@ fn result(lease: &Lease, mtu: u32) -> AddResult {
             link(&lease.host_link, lease.host_mac, None),
             link(&lease.key.ifname, lease.pod_mac, Some(netns)),
         ],
-        ips: vec![IpConfig {
-            address: IpNet::V4(Ipv4Net::from(lease.address)),
-            gateway: GATEWAY.into(),
-            interface: 1,
-        }],
-        routes: vec![Route {
-            dst: IpNet::V4(Ipv4Net::default()),
-            gw: GATEWAY.into(),
-        }],
+        ips: lease.addresses.iter().copied().map(ip_config).collect(),
+        routes: lease.addresses.iter().copied().map(route).collect(),
     }
+}
+
+fn ip_config(address: IpAddr) -> IpConfig {
+    IpConfig {
+        address: IpNet::from(address),
+        gateway: gateway(address).0,
+        interface: 1,
+    }
+}
+
+fn route(address: IpAddr) -> Route {
+    let (gw, dst) = gateway(address);
+    Route { dst, gw }
 }
 
 async fn check(
@@ -137,12 +144,17 @@ fn differences(previous: &Value, lease: &Lease) -> Vec<String> {
     let addresses: Vec<_> = list("ips")
         .filter_map(|ip| ip["address"].as_str())
         .collect();
-    let own = format!("{}/32", lease.address);
-    if !addresses.contains(&own.as_str()) {
-        let listed = addresses.join(", ");
-        faults.push(format!(
-            "the result of the ADD names [{listed}], the lease {own}"
-        ));
+    for own in lease
+        .addresses
+        .iter()
+        .map(|own| IpNet::from(*own).to_string())
+    {
+        if !addresses.contains(&own.as_str()) {
+            let listed = addresses.join(", ");
+            faults.push(format!(
+                "the result of the ADD names [{listed}], the lease {own}"
+            ));
+        }
     }
     let inside = |link: &&Value| !link["sandbox"].as_str().unwrap_or_default().is_empty();
     let mut links = list("interfaces").filter(inside);
@@ -187,13 +199,11 @@ async fn gc(network: &Arc<Network>, valid: &[Attachment]) -> Result<Reply, CniEr
 }
 
 fn status(network: &Network) -> Result<Reply, CniError> {
-    match network.ipam.range() {
-        Some(_) => Ok(Reply::Done),
-        None => Err(CniError::new(
-            code::NOT_AVAILABLE,
-            "the node has no pod CIDR yet",
-        )),
+    if network.ipam.ranges().is_empty() {
+        let msg = "the node has no pod CIDR yet";
+        return Err(CniError::new(code::NOT_AVAILABLE, msg));
     }
+    Ok(Reply::Done)
 }
 
 fn failed(error: AttachError) -> CniError {
@@ -229,7 +239,7 @@ mod tests {
             sandbox: "a".to_owned(),
             ifname: "eth0".to_owned(),
         };
-        let lease = Lease::for_test(&key, [10, 244, 0, 2].into());
+        let lease = Lease::for_test(&key, &[[10, 244, 0, 2].into()]);
         let good = result(&lease, 1500).render(naru_node_api::cni::Version::NEWEST);
         assert!(differences(&good, &lease).is_empty());
         for (pointer, odd) in [
@@ -243,5 +253,24 @@ mod tests {
             *bad.pointer_mut(pointer).expect(pointer) = odd;
             assert_eq!(differences(&bad, &lease).len(), 1, "{pointer}");
         }
+    }
+
+    #[test]
+    fn a_pod_of_two_families_is_told_both() {
+        let key = LeaseKey {
+            sandbox: "a".to_owned(),
+            ifname: "eth0".to_owned(),
+        };
+        let addresses = ["fd00::2".parse().unwrap(), [10, 244, 0, 2].into()];
+        let lease = Lease::for_test(&key, &addresses);
+        let good = result(&lease, 1500).render(naru_node_api::cni::Version::NEWEST);
+        assert_eq!(good["ips"][0]["address"], "fd00::2/128");
+        assert_eq!(good["ips"][0]["gateway"], "fe80::1");
+        assert_eq!(good["ips"][1]["address"], "10.244.0.2/32");
+        assert_eq!(good["routes"][0]["dst"], "::/0");
+        assert!(differences(&good, &lease).is_empty());
+        let single = Lease::for_test(&key, &addresses[1..]);
+        let half = result(&single, 1500).render(naru_node_api::cni::Version::NEWEST);
+        assert_eq!(differences(&half, &lease).len(), 1);
     }
 }

@@ -42,7 +42,7 @@ pub async fn run(shared: Shared, shutdown: CancellationToken) -> PartResult {
         let open = shared
             .network
             .get()
-            .is_some_and(|network| network.ipam.range().is_some());
+            .is_some_and(|network| !network.ipam.ranges().is_empty());
         if open {
             let installed = install(config);
             let fault = installed

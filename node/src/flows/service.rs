@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use futures_util::Stream;
+use ipnet::IpNet;
 use naru_ebpf_common::{Reason, counter};
 use naru_node_api::flows::flows_server::{Flows, FlowsServer};
 use naru_node_api::flows::{
@@ -243,11 +244,7 @@ fn status(shared: &Shared) -> Result<StatusResponse, DatapathError> {
     Ok(StatusResponse {
         kernel: features.kernel.clone(),
         attachment: if features.tcx { "tcx" } else { "clsact" }.to_owned(),
-        pod_cidr: network
-            .ipam
-            .range()
-            .map(|range| range.to_string())
-            .unwrap_or_default(),
+        pod_cidr: joined(&network.ipam.ranges()),
         pods: network.attachments().len() as u32,
         services: network.service_names().len() as u32,
         maps: maps(network)?,
@@ -257,6 +254,11 @@ fn status(shared: &Shared) -> Result<StatusResponse, DatapathError> {
             .collect::<Result<_, _>>()?,
         ..base
     })
+}
+
+fn joined(ranges: &[IpNet]) -> String {
+    let texts: Vec<_> = ranges.iter().map(IpNet::to_string).collect();
+    texts.join(",")
 }
 
 fn maps(network: &Network) -> Result<Vec<Map>, DatapathError> {

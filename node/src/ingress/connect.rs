@@ -30,8 +30,8 @@ pub enum Source {
     Unknown,
     /// Whatever the kernel picks.
     Any,
-    /// This one.
-    Address(IpAddr),
+    /// The one of the endpoint's family, IPv4 first; a family without one cannot be reached.
+    Addresses([Option<IpAddr>; 2]),
 }
 
 /// Opens connections for the client's pool.
@@ -82,20 +82,27 @@ async fn connect(source: Source, address: SocketAddr) -> io::Result<TcpStream> {
     socket.set_nonblocking(true)?;
     socket.set_tcp_nodelay(true)?;
     match source {
-        Source::Unknown => {
+        Source::Any => {}
+        Source::Addresses(all) if all[family(address)].is_some() => {
+            all[family(address)].map_or(Ok(()), |ip| bind(&socket, ip))?;
+        }
+        Source::Unknown | Source::Addresses(_) => {
             return Err(io::Error::new(
                 io::ErrorKind::AddrNotAvailable,
                 "the node has no ingress address yet",
             ));
         }
-        Source::Any => {}
-        Source::Address(ip) => bind(&socket, ip)?,
     }
     // A peer that vanishes without a word must not hold a request forever.
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
     TcpSocket::from_std_stream(socket.into())
         .connect(address)
         .await
+}
+
+/// The place of an address's family in [`Source::Addresses`].
+fn family(address: SocketAddr) -> usize {
+    usize::from(address.is_ipv6())
 }
 
 /// Binds the address without choosing a port, so that the kernel may use every port once for each

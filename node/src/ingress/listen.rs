@@ -59,7 +59,11 @@ async fn accept(
 ) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let slot = Arc::clone(slots).acquire_owned().await.ok()?;
     match listener.accept().await {
-        Ok((stream, client)) => Some((stream, client, slot)),
+        Ok((stream, client)) => {
+            // A socket of both families shows IPv4 clients as IPv6.
+            let client = SocketAddr::new(client.ip().to_canonical(), client.port());
+            Some((stream, client, slot))
+        }
         Err(error) => {
             tracing::warn!(%error, "connection not accepted");
             // Out of descriptors, most likely: let some close.

@@ -21,7 +21,7 @@ pub mod proxy;
 pub mod status;
 pub mod table;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +33,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::follow::follow;
+use crate::ipam::first_address;
 use crate::{Health, PartResult, Shared, Watches};
 use backend::Endpoints;
 use connect::{Connector, Source};
@@ -74,7 +75,10 @@ pub async fn run(shared: Shared, shutdown: CancellationToken) -> PartResult {
 async fn open(shared: &Shared, built: &Notify) -> TcpListener {
     built.notified().await;
     bind(
-        SocketAddr::from((Ipv4Addr::UNSPECIFIED, shared.config.ingress_port)),
+        SocketAddr::new(
+            everywhere(&shared.config.node_ip),
+            shared.config.ingress_port,
+        ),
         &shared.health,
     )
     .await
@@ -135,16 +139,31 @@ fn objects(watches: &Watches) -> plan::Objects {
 async fn follow_source(source: &ArcSwap<Source>, shared: &Shared) {
     follow(vec![shared.watches.nodes.subscribe()], || {
         let node = shared.watches.nodes.get("", &shared.config.node_name);
-        let address = node.as_deref().and_then(ingress_address);
-        source.store(Arc::new(address.map_or(Source::Unknown, Source::Address)));
+        let addresses = node.as_deref().map(ingress_addresses).unwrap_or_default();
+        source.store(Arc::new(Source::Addresses(addresses)));
     })
     .await;
 }
 
-/// The first address of a node's pod CIDR, which is the proxy's.
-fn ingress_address(node: &Node) -> Option<IpAddr> {
-    let cidr: IpNet = node.spec.as_ref()?.pod_cidr.as_ref()?.parse().ok()?;
-    cidr.hosts().next()
+/// The first address of each of a node's pod CIDRs, IPv4 first: the proxy's.
+fn ingress_addresses(node: &Node) -> [Option<IpAddr>; 2] {
+    let spec = node.spec.iter();
+    let cidrs = spec.flat_map(|spec| spec.pod_cidr.iter().chain(spec.pod_cidrs.iter().flatten()));
+    let cidrs: Vec<IpNet> = cidrs.filter_map(|cidr| cidr.parse().ok()).collect();
+    [false, true].map(|v6| {
+        let mut cidrs = cidrs.iter();
+        let cidr = cidrs.find(|cidr| cidr.addr().is_ipv6() == v6);
+        cidr.map(first_address)
+    })
+}
+
+/// Every address of the node in its families.
+fn everywhere(node: &[IpAddr]) -> IpAddr {
+    if node.iter().any(IpAddr::is_ipv6) {
+        Ipv6Addr::UNSPECIFIED.into()
+    } else {
+        Ipv4Addr::UNSPECIFIED.into()
+    }
 }
 
 #[cfg(test)]

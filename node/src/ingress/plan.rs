@@ -191,8 +191,10 @@ impl<'a> Backends<'a> {
         wanted: &IngressServiceBackend,
     ) -> Option<Vec<SocketAddr>> {
         let key = (namespace, wanted.name.as_str());
-        let port = port_name(self.services.get(&key)?, wanted)?;
+        let service = self.services.get(&key)?;
+        let port = port_name(service, wanted)?;
         let slices = self.slices.get(&key).map_or(&[][..], Vec::as_slice);
+        let slices = &of_first_family(service, slices);
         let ready = collect(slices, &port, is_ready);
         match ready.is_empty() {
             // While the last ready endpoint drains it is better than nothing.
@@ -200,6 +202,14 @@ impl<'a> Backends<'a> {
             false => Some(ready),
         }
     }
+}
+
+/// An endpoint with two addresses is one endpoint: the first family of its Service says which.
+fn of_first_family<'a>(service: &Service, slices: &[&'a EndpointSlice]) -> Vec<&'a EndpointSlice> {
+    let families = service.spec.as_ref().and_then(|s| s.ip_families.as_ref());
+    let first = families.and_then(|families| families.first());
+    let fits = |slice: &&EndpointSlice| first.is_none_or(|family| slice.address_type == *family);
+    slices.iter().copied().filter(fits).collect()
 }
 
 fn display(namespace: &str, service: &IngressServiceBackend) -> String {

@@ -37,9 +37,10 @@ impl Drop for Fixture {
 
 async fn start(table: RouteTable) -> Fixture {
     let table = Arc::new(ArcSwap::from_pointee(table));
-    let source = Arc::new(ArcSwap::from_pointee(Source::Address(
-        SOURCE.parse().unwrap(),
-    )));
+    let source = Arc::new(ArcSwap::from_pointee(Source::Addresses([
+        SOURCE.parse().ok(),
+        None,
+    ])));
     let patience = Duration::from_millis(300);
     let proxy = Proxy::new(Arc::clone(&table), Connector::new(source), patience);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -451,11 +452,15 @@ fn the_ingress_address_is_the_first_of_the_pod_cidr() {
             .unwrap()
     };
     assert_eq!(
-        ingress_address(&node("10.244.3.0/24")),
-        "10.244.3.1".parse().ok()
+        ingress_addresses(&node("10.244.3.0/24")),
+        ["10.244.3.1".parse().ok(), None]
     );
-    assert_eq!(ingress_address(&node("broken")), None);
-    assert_eq!(ingress_address(&Node::default()), None);
+    assert_eq!(
+        ingress_addresses(&node("fd00:10:244:3::/64")),
+        [None, "fd00:10:244:3::1".parse().ok()]
+    );
+    assert_eq!(ingress_addresses(&node("broken")), [None, None]);
+    assert_eq!(ingress_addresses(&Node::default()), [None, None]);
 }
 
 fn apply_route(watches: &Watches, host: &str) {

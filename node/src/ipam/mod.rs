@@ -9,14 +9,14 @@ mod lease;
 mod pool;
 mod store;
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use parking_lot::Mutex;
 
 pub use lease::{Lease, LeaseKey, PodRef};
-pub use pool::{Exhausted, Pool};
+pub use pool::{Exhausted, Pool, first_address};
 pub use store::{LeaseStore, StoreError};
 
 /// Why an address could not be given or taken back.
@@ -54,33 +54,37 @@ impl Ipam {
         })
     }
 
-    /// Sets the range to allocate from. Leases outside a changed range stay until they are freed.
-    pub fn set_range(&self, range: Ipv4Net) {
-        self.pool.lock().set_range(range);
+    /// Sets the ranges to allocate from, one of each family. Leases outside a changed range stay
+    /// until they are freed.
+    pub fn set_ranges(&self, ranges: &[IpNet]) {
+        self.pool.lock().set_ranges(ranges);
     }
 
-    /// The range, once it is known.
-    pub fn range(&self) -> Option<Ipv4Net> {
-        self.pool.lock().range()
+    /// The ranges, once they are known.
+    pub fn ranges(&self) -> Vec<IpNet> {
+        self.pool.lock().ranges()
     }
 
-    /// Gives an address to an attachment, durably; the lease that it already has, if any.
-    /// `now` is seconds since the epoch.
+    /// Gives an address of each range to an attachment, durably; the lease that it already has, if
+    /// any. `now` is seconds since the epoch.
     ///
     /// # Errors
-    /// No range yet, no free address, or the disk failed; the address is free again then.
+    /// No range yet, no free address, or the disk failed; the addresses are free again then.
     pub fn allocate(
         &self,
         key: &LeaseKey,
         now: u64,
-        lease: impl FnOnce(Ipv4Addr) -> Lease,
+        lease: impl FnOnce(Vec<IpAddr>) -> Lease,
     ) -> Result<Lease, IpamError> {
         let mut pool = self.pool.lock();
         if let Some(lease) = pool.get(key) {
             return Ok(lease.clone());
         }
-        let address = pool.pick(now)?.ok_or(IpamError::NoRange)?;
-        let lease = lease(address);
+        let addresses = pool.pick(now)?;
+        if addresses.is_empty() {
+            return Err(IpamError::NoRange);
+        }
+        let lease = lease(addresses);
         // Under the lock: two calls must not choose the same address between decision and disk.
         self.store.save(&lease)?;
         pool.insert(lease.clone());
@@ -124,7 +128,7 @@ mod tests {
 
     fn allocate(ipam: &Ipam, name: &str) -> Result<Lease, IpamError> {
         let key = key(name);
-        ipam.allocate(&key, 0, |address| Lease::for_test(&key, address))
+        ipam.allocate(&key, 0, |addresses| Lease::for_test(&key, &addresses))
     }
 
     #[test]
@@ -132,15 +136,15 @@ mod tests {
         let dir = tempdir();
         let first = {
             let ipam = Ipam::open(dir.clone()).unwrap();
-            ipam.set_range("10.244.0.0/29".parse().unwrap());
-            allocate(&ipam, "a").unwrap().address
+            ipam.set_ranges(&["10.244.0.0/29".parse().unwrap()]);
+            allocate(&ipam, "a").unwrap().addresses
         };
         // What a kill in the middle of a write leaves behind.
         std::fs::write(dir.join("b,eth0.json.tmp"), b"{\"torn").unwrap();
         let ipam = Ipam::open(dir.clone()).unwrap();
-        ipam.set_range("10.244.0.0/29".parse().unwrap());
-        assert_eq!(allocate(&ipam, "a").unwrap().address, first);
-        assert_ne!(allocate(&ipam, "b").unwrap().address, first);
+        ipam.set_ranges(&["10.244.0.0/29".parse().unwrap()]);
+        assert_eq!(allocate(&ipam, "a").unwrap().addresses, first);
+        assert_ne!(allocate(&ipam, "b").unwrap().addresses, first);
         assert_eq!(ipam.leases().len(), 2);
         assert!(!dir.join("b,eth0.json.tmp").exists());
         std::fs::remove_dir_all(dir).unwrap();
@@ -151,7 +155,7 @@ mod tests {
         let dir = tempdir();
         let ipam = Ipam::open(dir.clone()).unwrap();
         assert!(matches!(allocate(&ipam, "a"), Err(IpamError::NoRange)));
-        ipam.set_range("10.244.0.0/30".parse().unwrap());
+        ipam.set_ranges(&["10.244.0.0/30".parse().unwrap()]);
         allocate(&ipam, "a").unwrap();
         assert!(matches!(allocate(&ipam, "b"), Err(IpamError::Exhausted(_))));
         assert!(ipam.free(&key("a"), 1).unwrap().is_some());

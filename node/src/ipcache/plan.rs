@@ -10,6 +10,7 @@ use naru_ebpf_common::ipcache::{HOST, NO_MASQUERADE, NODE, POD};
 
 use super::class::{Class, Labels};
 use crate::datapath::Prefix;
+use crate::ipam::first_address;
 use crate::watches::PodInfo;
 
 /// One prefix of the ipcache, before its class has a number.
@@ -28,13 +29,22 @@ pub struct Entry {
 pub struct NodeView {
     /// Its name.
     pub name: String,
-    /// Its addresses, first the one that others reach it by.
+    /// Its addresses, first those that others reach it by.
     pub addresses: Vec<IpAddr>,
     /// Its pod ranges.
     pub ranges: Vec<IpNet>,
 }
 
-/// A pod of this node: its address is known here before the API knows it.
+impl NodeView {
+    /// The address by which others reach it in the family of `like`.
+    #[must_use]
+    pub fn reached_at(&self, like: IpAddr) -> Option<IpAddr> {
+        let mut addresses = self.addresses.iter().copied();
+        addresses.find(|address| address.is_ipv6() == like.is_ipv6())
+    }
+}
+
+/// A pod of this node at one of its addresses, which is known here before the API knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocalPod {
     /// Its address.
@@ -117,7 +127,7 @@ impl View<'_> {
                 let class = Class::Outside {
                     blocks: self.holding(*range),
                 };
-                let node = node.addresses.first().copied();
+                let node = node.reached_at(range.addr());
                 entries.insert(
                     *range,
                     Entry {
@@ -134,7 +144,7 @@ impl View<'_> {
             .flat_map(|node| {
                 node.ranges
                     .iter()
-                    .map(|range| (*range, node.addresses.first().copied()))
+                    .map(|range| (*range, node.reached_at(range.addr())))
             })
             .collect();
         // A block inside a range must not make its pods look like the outside.
@@ -146,31 +156,30 @@ impl View<'_> {
     }
 
     fn add_pods(&self, entries: &mut BTreeMap<IpNet, Entry>) {
-        let nodes: BTreeMap<&str, Option<IpAddr>> = self
+        let nodes: BTreeMap<&str, &NodeView> = self
             .nodes
             .iter()
-            .map(|node| (node.name.as_str(), node.addresses.first().copied()))
+            .map(|node| (node.name.as_str(), node))
             .collect();
+        let reached = |name: &str, ip: IpAddr| nodes.get(name).and_then(|node| node.reached_at(ip));
         for pod in self.pods.iter().filter(|pod| pod.owns_addresses()) {
-            let node = nodes.get(pod.node_name.as_str()).copied().flatten();
             let labels = Arc::new(pod.labels.clone());
             for ip in &pod.ips {
                 let entry = self.pod(
                     *ip,
                     pod.namespace.as_str().into(),
                     Arc::clone(&labels),
-                    node,
+                    reached(&pod.node_name, *ip),
                 );
                 entries.insert(IpNet::from(*ip), entry);
             }
         }
-        let here = nodes.get(self.node_name).copied().flatten();
         for pod in self.local {
             let entry = self.pod(
                 pod.address,
                 Arc::clone(&pod.namespace),
                 Arc::clone(&pod.labels),
-                here,
+                reached(self.node_name, pod.address),
             );
             entries.insert(IpNet::from(pod.address), entry);
         }
@@ -191,7 +200,6 @@ impl View<'_> {
 
     fn add_nodes(&self, entries: &mut BTreeMap<IpNet, Entry>) {
         for node in self.nodes {
-            let first = node.addresses.first().copied();
             let own = node.name == self.node_name;
             for address in node.addresses.iter().filter(|_| !own) {
                 let class = Class::RemoteNode {
@@ -202,19 +210,19 @@ impl View<'_> {
                     Entry {
                         class,
                         flags: NODE | NO_MASQUERADE,
-                        node: first,
+                        node: node.reached_at(*address),
                     },
                 );
             }
-            for ingress in node.ranges.iter().filter_map(|range| range.hosts().next()) {
+            for ingress in node.ranges.iter().map(first_address) {
                 let host = if own { HOST } else { 0 };
                 entries.insert(
                     IpNet::from(ingress),
-                    self.proxy(ingress, host | NO_MASQUERADE, first),
+                    self.proxy(ingress, host | NO_MASQUERADE, node.reached_at(ingress)),
                 );
             }
             if own {
-                self.add_own(entries, &node.addresses);
+                self.add_own(entries, node);
             }
         }
         if let Some(dns) = self.cluster_dns {
@@ -222,13 +230,13 @@ impl View<'_> {
         }
     }
 
-    fn add_own(&self, entries: &mut BTreeMap<IpNet, Entry>, addresses: &[IpAddr]) {
-        for address in addresses.iter().chain(self.own_addresses) {
+    fn add_own(&self, entries: &mut BTreeMap<IpNet, Entry>, own: &NodeView) {
+        for address in own.addresses.iter().chain(self.own_addresses) {
             let flags = NODE | HOST | NO_MASQUERADE;
             let entry = Entry {
                 class: Class::Host,
                 flags,
-                node: addresses.first().copied(),
+                node: own.reached_at(*address),
             };
             entries.insert(IpNet::from(*address), entry);
         }
@@ -299,14 +307,22 @@ mod tests {
     }
 
     fn view(pods: &[Arc<PodInfo>], blocks: &[&str]) -> BTreeMap<IpNet, Entry> {
-        let node = |name: &str, address: &str, range: &str| NodeView {
+        let node = |name: &str, address: (&str, &str), range: (&str, &str)| NodeView {
             name: name.into(),
-            addresses: vec![ip(address)],
-            ranges: vec![net(range)],
+            addresses: vec![ip(address.0), ip(address.1)],
+            ranges: vec![net(range.0), net(range.1)],
         };
         let nodes = [
-            node("node1", "192.168.77.101", "10.244.0.0/24"),
-            node("node2", "192.168.77.102", "10.244.1.0/24"),
+            node(
+                "node1",
+                ("192.168.77.101", "fd00:77::101"),
+                ("10.244.0.0/24", "fd00:10:244::/64"),
+            ),
+            node(
+                "node2",
+                ("192.168.77.102", "fd00:77::102"),
+                ("10.244.1.0/24", "fd00:10:244:1::/64"),
+            ),
         ];
         classify(&View {
             node_name: "node1",
@@ -337,6 +353,20 @@ mod tests {
             (a.node, b.node),
             (Some(ip("192.168.77.101")), Some(ip("192.168.77.102")))
         );
+    }
+
+    #[test]
+    fn a_pods_addresses_are_reached_at_the_node_in_their_family() {
+        let v6 = pod("b", "fd00:10:244:1::2", "node2");
+        let entries = view(&[pod("b", "10.244.1.2", "node2"), v6], &[]);
+        let node = |text: &str| entries[&net(text)].node.unwrap();
+        assert_eq!(node("10.244.1.2/32"), ip("192.168.77.102"));
+        assert_eq!(node("fd00:10:244:1::2/128"), ip("fd00:77::102"));
+        assert_eq!(node("fd00:10:244:1::/64"), ip("fd00:77::102"));
+        assert_eq!(node("fd00:10:244:1::1/128"), ip("fd00:77::102"));
+        let classes = ["10.244.1.2/32", "fd00:10:244:1::2/128"].map(|at| &entries[&net(at)].class);
+        assert_eq!(classes[0], classes[1]);
+        assert_eq!(entries[&net("fd00:77::101/128")].class, Class::Host);
     }
 
     #[test]

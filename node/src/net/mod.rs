@@ -19,5 +19,5 @@ pub use mac::Mac;
 pub use netlink::{Link, NetError, Netlink};
 pub use node::{NodeRoutes, local_addresses, prepare_node};
 pub use packet::LinkSocket;
-pub use pod::{GATEWAY, PodLink, host_link_name, link_macs};
+pub use pod::{GATEWAY, GATEWAY_V6, PodLink, gateway, host_link_name, link_macs};
 pub use sockdiag::{Peer, can_end_sockets, end_sockets};

@@ -2,12 +2,14 @@
 
 use std::fs::File;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use futures_util::TryStreamExt;
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
+use netlink_packet_route::AddressFamily;
+use netlink_packet_route::address::AddressHeaderFlags;
 use netlink_packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkFlags, LinkMessage};
 use netlink_packet_route::neighbour::NeighbourState;
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteScope};
@@ -213,28 +215,26 @@ impl Netlink {
         set.map_err(refused(format!("bring link {index} up")))
     }
 
-    /// Sees to it that the link has the address.
+    /// Sees to it that the link has the address, at once: nobody is asked whether they have it, too.
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub async fn address(&self, index: u32, address: Ipv4Net) -> Result<(), NetError> {
-        let (ip, prefix) = (IpAddr::V4(address.addr()), address.prefix_len());
-        let added = self
-            .handle
-            .address()
-            .add(index, ip, prefix)
-            .replace()
-            .execute()
-            .await;
+    pub async fn address(&self, index: u32, address: IpNet) -> Result<(), NetError> {
+        let (ip, prefix) = (address.addr(), address.prefix_len());
+        let mut request = self.handle.address().add(index, ip, prefix).replace();
+        if ip.is_ipv6() {
+            request.message_mut().header.flags |= AddressHeaderFlags::Nodad;
+        }
+        let added = request.execute().await;
         added.map_err(refused(format!("add address {address}")))
     }
 
-    /// Sees to it that `address` is a permanent neighbour, so that nobody asks for it by ARP.
+    /// Sees to it that `address` is a permanent neighbour, so that nobody asks the link for it.
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub async fn neighbour(&self, index: u32, address: Ipv4Addr, mac: Mac) -> Result<(), NetError> {
-        let neighbour = self.handle.neighbours().add(index, IpAddr::V4(address));
+    pub async fn neighbour(&self, index: u32, address: IpAddr, mac: Mac) -> Result<(), NetError> {
+        let neighbour = self.handle.neighbours().add(index, address);
         let neighbour = neighbour
             .link_layer_address(&mac.0)
             .state(NeighbourState::Permanent);
@@ -270,12 +270,16 @@ impl Netlink {
         }
     }
 
-    /// The IPv4 routes of the main table that go through a gateway on link `index`.
+    /// The routes of one family in the main table that go through a gateway on link `index`.
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub async fn gateway_routes(&self, index: u32) -> Result<Vec<Route>, NetError> {
-        let any = RouteMessageBuilder::<Ipv4Addr>::new().build();
+    pub async fn gateway_routes(&self, index: u32, v6: bool) -> Result<Vec<Route>, NetError> {
+        let any = if v6 {
+            RouteMessageBuilder::<Ipv6Addr>::new().build()
+        } else {
+            RouteMessageBuilder::<Ipv4Addr>::new().build()
+        };
         let routes: Vec<RouteMessage> = self
             .handle
             .route()
@@ -287,15 +291,15 @@ impl Netlink {
         Ok(routes
             .iter()
             .filter_map(Route::read)
-            .filter(|route| route.link == index)
+            .filter(|route| route.link == index && route.to.addr().is_ipv6() == v6)
             .collect())
     }
 
-    /// The IPv4 addresses of this namespace.
+    /// The addresses of this namespace, each with the index of its link.
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub async fn addresses(&self) -> Result<Vec<(u32, Ipv4Addr)>, NetError> {
+    pub async fn addresses(&self) -> Result<Vec<(u32, IpAddr)>, NetError> {
         use netlink_packet_route::address::AddressAttribute;
         let messages: Vec<_> = self
             .handle
@@ -306,60 +310,84 @@ impl Netlink {
             .await
             .map_err(refused("list addresses"))?;
         let local = |message: &netlink_packet_route::address::AddressMessage| {
-            message
-                .attributes
-                .iter()
-                .find_map(|attribute| match attribute {
-                    AddressAttribute::Local(IpAddr::V4(address)) => {
-                        Some((message.header.index, *address))
-                    }
-                    _ => None,
-                })
+            let own = |attribute: &AddressAttribute| match attribute {
+                AddressAttribute::Local(address) => Some(*address),
+                // IPv6 tells it here, and IPv4 the other end of a point-to-point link.
+                AddressAttribute::Address(address) if address.is_ipv6() => Some(*address),
+                _ => None,
+            };
+            let address = message.attributes.iter().find_map(own)?;
+            Some((message.header.index, address))
         };
         Ok(messages.iter().filter_map(local).collect())
     }
 }
 
-/// An IPv4 route.
+/// A route.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
     /// Destination.
-    pub to: Ipv4Net,
+    pub to: IpNet,
     /// Interface index.
     pub link: u32,
     /// Next hop; without one the destination is on the link itself.
-    pub via: Option<Ipv4Addr>,
+    pub via: Option<IpAddr>,
     /// Source that the node's own packets take.
-    pub source: Option<Ipv4Addr>,
+    pub source: Option<IpAddr>,
     /// Whether the next hop is reached on the link without a route to it.
     pub onlink: bool,
 }
 
 impl Route {
     fn message(&self) -> RouteMessage {
-        let mut builder = RouteMessageBuilder::<Ipv4Addr>::new()
-            .destination_prefix(self.to.addr(), self.to.prefix_len())
-            .output_interface(self.link);
-        builder = match self.via {
-            Some(via) => builder.gateway(via),
-            None => builder.scope(RouteScope::Link),
-        };
-        if let Some(source) = self.source {
-            builder = builder.pref_source(source);
+        match self.to {
+            IpNet::V4(to) => {
+                let builder = RouteMessageBuilder::<Ipv4Addr>::new()
+                    .destination_prefix(to.addr(), to.prefix_len());
+                let builder = match self.via {
+                    Some(IpAddr::V4(via)) => builder.gateway(via),
+                    _ => builder.scope(RouteScope::Link),
+                };
+                let builder = match self.source {
+                    Some(IpAddr::V4(source)) => builder.pref_source(source),
+                    _ => builder,
+                };
+                self.on_link(builder)
+            }
+            IpNet::V6(to) => {
+                let builder = RouteMessageBuilder::<Ipv6Addr>::new()
+                    .destination_prefix(to.addr(), to.prefix_len());
+                let builder = match self.via {
+                    Some(IpAddr::V6(via)) => builder.gateway(via),
+                    _ => builder,
+                };
+                let builder = match self.source {
+                    Some(IpAddr::V6(source)) => builder.pref_source(source),
+                    _ => builder,
+                };
+                self.on_link(builder)
+            }
         }
+    }
+
+    fn on_link<T>(&self, builder: RouteMessageBuilder<T>) -> RouteMessage {
+        let builder = builder.output_interface(self.link);
         if self.onlink {
-            builder = builder.onlink();
+            builder.onlink().build()
+        } else {
+            builder.build()
         }
-        builder.build()
     }
 
     fn read(message: &RouteMessage) -> Option<Self> {
+        let length = message.header.destination_prefix_length;
+        let any: IpAddr = match message.header.address_family {
+            AddressFamily::Inet => Ipv4Addr::UNSPECIFIED.into(),
+            AddressFamily::Inet6 => Ipv6Addr::UNSPECIFIED.into(),
+            _ => return None,
+        };
         let mut route = Self {
-            to: Ipv4Net::new(
-                Ipv4Addr::UNSPECIFIED,
-                message.header.destination_prefix_length,
-            )
-            .ok()?,
+            to: IpNet::new(any, length).ok()?,
             link: 0,
             via: None,
             source: None,
@@ -367,18 +395,24 @@ impl Route {
         };
         for attribute in &message.attributes {
             match attribute {
-                RouteAttribute::Destination(RouteAddress::Inet(to)) => {
-                    route.to = Ipv4Net::new(*to, message.header.destination_prefix_length).ok()?;
+                RouteAttribute::Destination(to) => {
+                    route.to = IpNet::new(ip(to)?, length).ok()?;
                 }
-                RouteAttribute::Gateway(RouteAddress::Inet(via)) => route.via = Some(*via),
+                RouteAttribute::Gateway(via) => route.via = ip(via),
                 RouteAttribute::Oif(link) => route.link = *link,
-                RouteAttribute::PrefSource(RouteAddress::Inet(source)) => {
-                    route.source = Some(*source)
-                }
+                RouteAttribute::PrefSource(source) => route.source = ip(source),
                 _ => {}
             }
         }
         route.via.is_some().then_some(route)
+    }
+}
+
+fn ip(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(address) => Some((*address).into()),
+        RouteAddress::Inet6(address) => Some((*address).into()),
+        _ => None,
     }
 }
 

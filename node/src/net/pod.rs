@@ -1,10 +1,10 @@
 //! The veth pair of a pod: made, checked, removed.
 
 use std::fs::File;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::mac::Mac;
 use super::netlink::{Link, NetError, Netlink, Route};
@@ -12,6 +12,17 @@ use super::sysctl;
 
 /// The next hop of every pod. It exists nowhere: pods hold a permanent neighbour entry for it.
 pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
+/// The same for IPv6.
+pub const GATEWAY_V6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+
+/// The next hop of a pod's address, and all that lies behind it.
+#[must_use]
+pub fn gateway(address: IpAddr) -> (IpAddr, IpNet) {
+    match address {
+        IpAddr::V4(_) => (GATEWAY.into(), Ipv4Net::default().into()),
+        IpAddr::V6(_) => (GATEWAY_V6.into(), Ipv6Net::default().into()),
+    }
+}
 
 /// What a pod's link shall look like.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,14 +35,14 @@ pub struct PodLink {
     pub ifname: String,
     /// MAC address in the pod.
     pub pod_mac: Mac,
-    /// Address of the pod.
-    pub address: Ipv4Addr,
+    /// Addresses of the pod, one of each family at most.
+    pub addresses: Vec<IpAddr>,
     /// Path of the pod's network namespace.
     pub netns: PathBuf,
     /// MTU in bytes.
     pub mtu: u32,
-    /// Source of the node's own packets to the pod.
-    pub node_address: Ipv4Addr,
+    /// Sources of the node's own packets to the pod, one of each family at most.
+    pub node_addresses: Vec<IpAddr>,
 }
 
 impl PodLink {
@@ -65,48 +76,56 @@ impl PodLink {
     }
 
     async fn configure_pod(&self) -> Result<(), NetError> {
-        let ifname = self.ifname.clone();
-        // No IPv6 is forwarded yet; router solicitations would only show up as drops.
-        let quiet =
-            move || sysctl::set_if_present(&format!("ipv6/conf/{ifname}/disable_ipv6"), "1");
-        let (pod, ()) = Netlink::inside(&self.netns, quiet).await?;
+        let (ifname, v6) = (self.ifname.clone(), self.has_v6());
+        let (pod, ()) = Netlink::inside(&self.netns, move || prepare_v6(&ifname, v6)).await?;
         pod.set_up(pod.link("lo").await?.index).await?;
         let link = pod.link(&self.ifname).await?.index;
-        pod.address(link, Ipv4Net::from(self.address)).await?;
+        for address in &self.addresses {
+            pod.address(link, IpNet::from(*address)).await?;
+        }
         pod.set_up(link).await?;
-        pod.neighbour(link, GATEWAY, self.host_mac).await?;
-        pod.route(&Self::default_route(link)).await
+        for address in &self.addresses {
+            let (via, to) = gateway(*address);
+            pod.neighbour(link, via, self.host_mac).await?;
+            pod.route(&Self::default_route(link, to, via)).await?;
+        }
+        Ok(())
     }
 
     async fn configure_host(&self, node: &Netlink) -> Result<Link, NetError> {
-        sysctl::set_if_present(&format!("ipv6/conf/{}/disable_ipv6", self.host_link), "1")?;
+        prepare_v6(&self.host_link, self.has_v6())?;
         // What the programs hand to the stack was checked by them against the pod's address.
         sysctl::set(&format!("ipv4/conf/{}/rp_filter", self.host_link), "0")?;
         let link = node.link(&self.host_link).await?;
         node.set_up(link.index).await?;
-        node.neighbour(link.index, self.address, self.pod_mac)
-            .await?;
-        node.route(&self.host_route(link.index)).await?;
+        for address in &self.addresses {
+            node.neighbour(link.index, *address, self.pod_mac).await?;
+            node.route(&self.host_route(link.index, *address)).await?;
+        }
         Ok(Link { up: true, ..link })
     }
 
-    fn default_route(link: u32) -> Route {
+    fn has_v6(&self) -> bool {
+        self.addresses.iter().any(IpAddr::is_ipv6)
+    }
+
+    fn default_route(link: u32, to: IpNet, via: IpAddr) -> Route {
         Route {
-            to: Ipv4Net::default(),
+            to,
             link,
-            via: Some(GATEWAY),
+            via: Some(via),
             source: None,
             onlink: true,
         }
     }
 
-    fn host_route(&self, link: u32) -> Route {
-        let source = Some(self.node_address);
+    fn host_route(&self, link: u32, address: IpAddr) -> Route {
+        let mut sources = self.node_addresses.iter().copied();
         Route {
-            to: Ipv4Net::from(self.address),
+            to: IpNet::from(address),
             link,
             via: None,
-            source,
+            source: sources.find(|source| source.is_ipv6() == address.is_ipv6()),
             onlink: false,
         }
     }
@@ -130,27 +149,42 @@ impl PodLink {
         let (pod, ()) = Netlink::inside(&self.netns, || Ok(())).await?;
         let link = pod.link(&self.ifname).await?;
         let addresses = pod.addresses().await?;
-        let routes = pod.gateway_routes(link.index).await?;
-        let has_route = |route: &Route| route.to.prefix_len() == 0 && route.via == Some(GATEWAY);
         let name = &self.ifname;
-        let looks = [
+        let mut looks = vec![
             (link.up, format!("{name} is down")),
             (
                 link.mac == self.pod_mac,
                 format!("{name} has the MAC address {}", link.mac),
             ),
-            (
-                addresses.contains(&(link.index, self.address)),
-                format!("{name} has lost the address {}", self.address),
-            ),
-            (
-                !link.up || routes.iter().any(has_route),
-                format!("{name} has lost the default route"),
-            ),
         ];
+        for address in &self.addresses {
+            let (via, to) = gateway(*address);
+            let routes = pod.gateway_routes(link.index, address.is_ipv6()).await?;
+            let is_default = |route: &Route| route.to == to && route.via == Some(via);
+            looks.push((
+                addresses.contains(&(link.index, *address)),
+                format!("{name} has lost the address {address}"),
+            ));
+            looks.push((
+                !link.up || routes.iter().any(is_default),
+                format!("{name} has lost the default route to {via}"),
+            ));
+        }
         let wrong = looks.into_iter().filter(|(good, _)| !good);
         Ok(wrong.map(|(_, fault)| fault).collect())
     }
+}
+
+/// Either no IPv6 at all, or nothing of it but what is configured here: no address of the link's
+/// own, no questions for routers, which would wake both ends for nothing.
+fn prepare_v6(link: &str, wanted: bool) -> Result<(), NetError> {
+    let set = |key, value| sysctl::set_if_present(&format!("ipv6/conf/{link}/{key}"), value);
+    if !wanted {
+        return set("disable_ipv6", "1");
+    }
+    set("addr_gen_mode", "1")?;
+    set("accept_ra", "0")?;
+    set("disable_ipv6", "0")
 }
 
 /// The host side's name: `naru` and ten hex digits of a hash of sandbox and interface.
@@ -189,6 +223,28 @@ mod tests {
         assert!(name.starts_with("naru"));
         assert_eq!(name, host_link_name(&"a".repeat(64), "eth0"));
         assert_ne!(name, host_link_name(&"b".repeat(64), "eth0"));
+    }
+
+    #[test]
+    fn the_node_speaks_to_each_address_in_its_family() {
+        let link = PodLink {
+            host_link: "naru0".into(),
+            host_mac: Mac([2; 6]),
+            ifname: "eth0".into(),
+            pod_mac: Mac([2; 6]),
+            addresses: vec!["10.244.0.2".parse().unwrap(), "fd00::2".parse().unwrap()],
+            netns: PathBuf::new(),
+            mtu: 1500,
+            node_addresses: vec!["192.0.2.1".parse().unwrap()],
+        };
+        let routes = link.addresses.iter().map(|to| link.host_route(7, *to));
+        let texts = routes.map(|route| format!("{} {:?}", route.to, route.source));
+        assert_eq!(
+            texts.collect::<Vec<_>>(),
+            ["10.244.0.2/32 Some(192.0.2.1)", "fd00::2/128 None"]
+        );
+        let (via, to) = gateway(link.addresses[1]);
+        assert_eq!(format!("{to} {via}"), "::/0 fe80::1");
     }
 
     #[test]

@@ -89,8 +89,10 @@ impl Network {
             let Some(lease) = network.ipam.get(&key) else {
                 return Ok(());
             };
-            if let Err(error) = network.forget_flows(lease.address.into()) {
-                tracing::warn!(address = %lease.address, %error, "flows of a freed address stay");
+            for address in &lease.addresses {
+                if let Err(error) = network.forget_flows((*address).into()) {
+                    tracing::warn!(%address, %error, "flows of a freed address stay");
+                }
             }
             network.ipam.free(&key, now())?;
             Ok(())
@@ -105,13 +107,12 @@ impl Network {
             return vec![format!("sandbox {} is not attached", key.sandbox)];
         };
         let mut faults = self.link_of(&lease).faults(&self.netlink).await;
-        match self.datapath.endpoints.get(&lease.address.into()) {
-            Ok(Some(endpoint)) if endpoint.ifindex == ifindex => {}
-            Ok(_) => faults.push(format!(
-                "{} is not programmed as an endpoint",
-                lease.address
-            )),
-            Err(error) => faults.push(chain(&error)),
+        for address in &lease.addresses {
+            match self.datapath.endpoints.get(&(*address).into()) {
+                Ok(Some(endpoint)) if endpoint.ifindex == ifindex => {}
+                Ok(_) => faults.push(format!("{address} is not programmed as an endpoint")),
+                Err(error) => faults.push(chain(&error)),
+            }
         }
         faults
     }
@@ -143,9 +144,9 @@ impl Network {
             let Request { key, pod, netns } = request;
             let (host_mac, pod_mac) = link_macs(&key.sandbox, &key.ifname);
             let host_link = host_link_name(&key.sandbox, &key.ifname);
-            let make = |address| Lease {
+            let make = |addresses| Lease {
                 key: key.clone(),
-                address,
+                addresses,
                 pod,
                 netns,
                 host_link,
@@ -178,10 +179,10 @@ impl Network {
             host_mac: lease.host_mac,
             ifname: lease.key.ifname.clone(),
             pod_mac: lease.pod_mac,
-            address: lease.address,
+            addresses: lease.addresses.clone(),
             netns: lease.netns.clone(),
             mtu: self.uplink.mtu,
-            node_address: self.node_ip,
+            node_addresses: self.node_ips().to_vec(),
         }
     }
 

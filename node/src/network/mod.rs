@@ -19,7 +19,6 @@ mod sweep;
 mod trigger;
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -67,7 +66,6 @@ pub struct Network {
     config: Arc<Config>,
     watches: Arc<Watches>,
     health: Arc<Health>,
-    node_ip: Ipv4Addr,
     uplink: Link,
     netlink: Netlink,
     /// Programs and maps.

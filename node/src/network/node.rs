@@ -1,12 +1,11 @@
 //! The node's own facts: its pod range, its local addresses, its routes to other nodes.
 
-use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Node;
 use naru_ebpf_common::config::{FLOW_EVENTS, Family, HOST_PORTS, NodeConfig, Timeouts};
 use naru_ebpf_common::names;
@@ -15,8 +14,9 @@ use super::trigger::Trigger;
 use super::{Network, chain};
 use crate::PartResult;
 use crate::datapath::DatapathError;
-use crate::ipcache::NodeView;
-use crate::net::{GATEWAY, NodeRoutes, local_addresses};
+use crate::ipam::first_address;
+use crate::ipcache::{NodeView, prefix};
+use crate::net::{NodeRoutes, gateway, local_addresses};
 
 const RESYNC: Duration = Duration::from_secs(60);
 
@@ -38,16 +38,18 @@ impl Network {
     async fn reconcile_node(&self) -> PartResult {
         let nodes = self.node_views();
         let own = nodes.iter().find(|node| node.name == self.config.node_name);
-        let Some(range) = own.and_then(|node| node.ranges.iter().find_map(ipv4)) else {
+        let all = own.map(|node| node.ranges.as_slice()).unwrap_or_default();
+        let ranges = carried(all, self.node_ips());
+        if ranges.is_empty() {
             return Err("waiting for the pod CIDR of this node".into());
-        };
-        self.ipam.set_range(range);
-        let ingress = ingress_address(range);
-        let mut local = vec![ingress];
-        local.extend(self.config.dns().and_then(as_ipv4));
+        }
+        let mut local: Vec<IpAddr> = ranges.iter().map(first_address).collect();
+        local.extend(self.config.dns());
         local_addresses(&self.netlink, &local).await?;
         self.routes(&nodes).apply(&self.netlink).await?;
-        self.datapath.set_node_config(self.facts(range, ingress))?;
+        self.datapath.set_node_config(self.facts(&ranges))?;
+        // Only now may pods have addresses of them.
+        self.ipam.set_ranges(&ranges);
         Ok(())
     }
 
@@ -66,34 +68,33 @@ impl Network {
             .iter()
             .filter(|node| node.name != self.config.node_name);
         let ranges = others.flat_map(|node| {
-            let via = node.addresses.first().copied().and_then(as_ipv4);
-            node.ranges
-                .iter()
-                .filter_map(ipv4)
-                .filter_map(move |range| Some((range, via?)))
+            let ranges = node.ranges.iter().copied();
+            ranges.filter_map(|range| Some((range, node.reached_at(range.addr())?)))
         });
+        // The kernel is not asked for a family that the node does not have.
+        let ranges = ranges.filter(|(range, _)| of_family(self.node_ips(), range.addr()).is_some());
         NodeRoutes {
-            cluster: self.config.cluster_cidr,
+            cluster: self.config.cluster_cidr.clone(),
             uplink: self.uplink.index,
-            source: self.node_ip,
-            ranges: ranges.collect::<BTreeMap<Ipv4Net, Ipv4Addr>>(),
+            sources: self.node_ips().to_vec(),
+            ranges: ranges.collect(),
         }
     }
 
-    fn facts(&self, range: Ipv4Net, ingress: Ipv4Addr) -> NodeConfig {
-        let services = self.config.service_cidr;
+    fn facts(&self, ranges: &[IpNet]) -> NodeConfig {
+        let side = |v6: bool| {
+            let range = ranges.iter().find(|range| range.addr().is_ipv6() == v6);
+            let node = self.node_ips().iter().find(|ip| ip.is_ipv6() == v6);
+            let mut services = self.config.service_cidr.iter();
+            let services = services.find(|range| range.addr().is_ipv6() == v6);
+            match (node, range) {
+                (Some(node), Some(range)) => family(*node, range, services),
+                _ => Family::NONE,
+            }
+        };
         NodeConfig {
-            v4: Family {
-                node_addr: self.node_ip.into(),
-                ingress_addr: ingress.into(),
-                gateway_addr: GATEWAY.into(),
-                pod_net: range.network().into(),
-                service_net: services.network().into(),
-                pod_prefix: 96 + u32::from(range.prefix_len()),
-                service_prefix: 96 + u32::from(services.prefix_len()),
-                reserved: [0; 2],
-            },
-            v6: Family::NONE,
+            v4: side(false),
+            v6: side(true),
             uplink_ifindex: self.uplink.index,
             flags: self.flags(),
             uplink_mac: self.uplink.mac.0,
@@ -144,23 +145,32 @@ impl Network {
     }
 }
 
-/// The first address of a pod range.
-fn ingress_address(range: Ipv4Net) -> Ipv4Addr {
-    Ipv4Addr::from(u32::from(range.network()) + 1)
-}
-
-fn ipv4(net: &IpNet) -> Option<Ipv4Net> {
-    match net {
-        IpNet::V4(net) => Some(*net),
-        IpNet::V6(_) => None,
+/// The node's side in the family of its address.
+fn family(node: IpAddr, range: &IpNet, services: Option<&IpNet>) -> Family {
+    let (pods, none) = (prefix(range), Family::NONE);
+    let services = services.map(prefix);
+    Family {
+        node_addr: node.into(),
+        ingress_addr: first_address(range).into(),
+        gateway_addr: gateway(node).0.into(),
+        pod_net: pods.addr,
+        pod_prefix: pods.length,
+        service_net: services.map_or(none.service_net, |net| net.addr),
+        service_prefix: services.map_or(none.service_prefix, |net| net.length),
+        reserved: [0; 2],
     }
 }
 
-fn as_ipv4(address: IpAddr) -> Option<Ipv4Addr> {
-    match address {
-        IpAddr::V4(address) => Some(address),
-        IpAddr::V6(_) => None,
-    }
+/// The ranges in whose family the node has an address.
+fn carried(ranges: &[IpNet], node: &[IpAddr]) -> Vec<IpNet> {
+    let carried = |range: &&IpNet| of_family(node, range.addr()).is_some();
+    ranges.iter().filter(carried).copied().collect()
+}
+
+/// The first of `addresses` that is of the family of `like`.
+fn of_family(addresses: &[IpAddr], like: IpAddr) -> Option<IpAddr> {
+    let mut addresses = addresses.iter().copied();
+    addresses.find(|address| address.is_ipv6() == like.is_ipv6())
 }
 
 fn view(node: &Node) -> NodeView {
@@ -211,9 +221,19 @@ mod tests {
             "192.168.77.101".parse::<IpAddr>().unwrap()
         );
         assert_eq!(view.ranges, ["10.244.0.0/24".parse::<IpNet>().unwrap()]);
-        assert_eq!(
-            ingress_address("10.244.7.0/24".parse().unwrap()),
-            Ipv4Addr::new(10, 244, 7, 1)
-        );
+    }
+
+    #[test]
+    fn a_family_needs_a_range_and_an_address_of_the_node() {
+        let ranges = ["10.244.7.0/24", "fd00:10:244:7::/64"].map(|net| net.parse().unwrap());
+        let [v4, v6] = ["192.168.77.101", "fd00:77::101"].map(|ip| ip.parse().unwrap());
+        assert_eq!(carried(&ranges, &[v4, v6]), ranges);
+        assert_eq!(carried(&ranges, &[v6]), ranges[1..]);
+        let side = family(v6, &ranges[1], None);
+        assert_eq!(side.ingress_addr.to_string(), "fd00:10:244:7::1");
+        assert_eq!(side.gateway_addr.to_string(), "fe80::1");
+        assert_eq!((side.pod_prefix, side.service_prefix), (64, 128));
+        let side = family(v4, &ranges[0], "10.96.0.0/12".parse().ok().as_ref());
+        assert_eq!((side.pod_prefix, side.service_prefix), (120, 108));
     }
 }

@@ -1,7 +1,7 @@
 //! Opening the network: adopting what an earlier daemon left running.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
@@ -25,9 +25,9 @@ const NSFS: FsType = FsType(0x6e73_6673);
 /// The network cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The node's address is not IPv4.
-    #[error("node address {0} is not IPv4: the data path carries IPv4 only so far")]
-    NotIpv4(IpAddr),
+    /// Two addresses of the node are of one family.
+    #[error("node addresses {0:?}: one is needed, or two of which one is IPv4 and one IPv6")]
+    NodeAddresses(Vec<IpAddr>),
     /// No cgroup2 file system is mounted.
     #[error("no cgroup2 mount found: mount one, or name the node's directory with --cgroup")]
     NoCgroup2,
@@ -52,9 +52,11 @@ impl Network {
     /// When a step fails; what runs in the kernel goes on running.
     pub(super) async fn open(shared: &Shared) -> Result<Self, OpenError> {
         let config = Arc::clone(&shared.config);
-        let IpAddr::V4(node_ip) = config.node_ip else {
-            return Err(OpenError::NotIpv4(config.node_ip));
-        };
+        match config.node_ip.as_slice() {
+            [_] => {}
+            [one, other] if one.is_ipv4() != other.is_ipv4() => {}
+            all => return Err(OpenError::NodeAddresses(all.to_vec())),
+        }
         let netlink = Netlink::here()?;
         let uplink = prepare_node(&netlink, &config.uplink).await?;
         let ipam = Ipam::open(config.state_dir.join("leases"))?;
@@ -66,7 +68,6 @@ impl Network {
             .ok_or(OpenError::NoCgroup2)?;
         let sockets = datapath.attach_cgroup(&cgroup)?;
         let network = Self {
-            node_ip,
             netlink,
             datapath,
             ipam,
@@ -137,7 +138,11 @@ impl Network {
 
     fn forget(&self, lease: &Lease) -> Result<(), OpenError> {
         let LeaseKey { sandbox, .. } = &lease.key;
-        tracing::info!(sandbox, address = %lease.address, "sandbox is gone, address freed");
+        tracing::info!(
+            sandbox,
+            addresses = lease.address_text(),
+            "sandbox is gone, addresses freed"
+        );
         self.datapath.detach_pod(&lease.host_link);
         self.ipam.free(&lease.key, now())?;
         Ok(())
@@ -167,11 +172,10 @@ fn cgroup2_mount() -> Option<PathBuf> {
         .map(|fields| PathBuf::from(fields[1]))
 }
 
-/// The node's IPv4 address.
 impl Network {
-    /// Address of this node.
+    /// Addresses of this node, one of each family at most, the first one first.
     #[must_use]
-    pub fn node_ip(&self) -> Ipv4Addr {
-        self.node_ip
+    pub fn node_ips(&self) -> &[IpAddr] {
+        &self.config.node_ip
     }
 }

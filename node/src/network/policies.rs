@@ -15,7 +15,7 @@ use super::trigger::Trigger;
 use super::{Attachment, Network, chain};
 use crate::PartResult;
 use crate::datapath::{Datapath, DatapathError, Prefix, changes};
-use crate::ipam::LeaseKey;
+use crate::ipam::{LeaseKey, first_address};
 use crate::ipcache::{
     Class, Entry, Identities, Labels, LocalPod, NodeView, View, classify, prefix,
 };
@@ -121,14 +121,19 @@ struct Local {
 }
 
 impl Local {
-    fn address(&self) -> Addr {
-        self.attachment.lease.address.into()
+    fn addresses(&self) -> &[IpAddr] {
+        &self.attachment.lease.addresses
     }
 
-    fn addresses(&self) -> PodAddrs {
+    fn by_family(&self) -> PodAddrs {
+        let of_family = |v6: bool| {
+            let mut addresses = self.addresses().iter();
+            let found = addresses.find(|address| address.is_ipv6() == v6);
+            found.map_or(Addr::UNSPECIFIED, |address| (*address).into())
+        };
         PodAddrs {
-            v4: self.address(),
-            v6: Addr::UNSPECIFIED,
+            v4: of_family(false),
+            v6: of_family(true),
         }
     }
 
@@ -170,7 +175,7 @@ impl Network {
         let mut desired_policy = HashMap::new();
         let mut compiled = Vec::new();
         for local in &locals {
-            let id = state.endpoint_id(local.address());
+            let id = state.endpoint_id(local.addresses());
             let result = compile_local(local, id, &policies, &world, &mut rules);
             desired_policy.extend(result.entries.iter().map(|(key, entry)| (*key, *entry)));
             compiled.push((id, result));
@@ -192,16 +197,16 @@ impl Network {
             .collect();
         let mut desired_endpoints = HashMap::new();
         for (local, (id, result)) in locals.iter().zip(&compiled) {
-            let net = IpNet::from(IpAddr::V4(local.attachment.lease.address));
-            let identity = entries.get(&net).map_or(0, |entry| {
-                state
-                    .identities
-                    .as_ref()
-                    .map_or(0, |identities| identities.number(&entry.class))
-            });
             let judge_again = touched.contains(id) || (moved && result.flags != 0);
-            let endpoint = state.endpoint(local, *id, identity, result.flags, judge_again);
-            desired_endpoints.insert(local.address(), endpoint);
+            for address in local.addresses() {
+                // A block may hold one of the addresses and not the other.
+                let entry = entries.get(&IpNet::from(*address));
+                let identity = entry.zip(state.identities.as_ref());
+                let identity = identity.map_or(0, |(entry, all)| all.number(&entry.class));
+                let ends = (Addr::from(*address), *id, identity);
+                let endpoint = state.endpoint(local, ends, result.flags, judge_again);
+                desired_endpoints.insert(ends.0, endpoint);
+            }
         }
         let endpoints = changes(&state.endpoints, &desired_endpoints);
         // New verdicts before the identities that they speak of; old verdicts go before endpoints
@@ -239,7 +244,7 @@ impl Network {
         }
         let namespaces: HashMap<u64, PodAddrs> = locals
             .iter()
-            .map(|local| (local.attachment.netns, local.addresses()))
+            .map(|local| (local.attachment.netns, local.by_family()))
             .collect();
         let entered = changes(&state.namespaces, &namespaces);
         datapath
@@ -294,21 +299,23 @@ impl Network {
         nodes: &[NodeView],
         blocks: &std::collections::BTreeSet<IpNet>,
     ) -> BTreeMap<IpNet, Entry> {
-        let local: Vec<LocalPod> = locals
-            .iter()
-            .map(|local| LocalPod {
-                address: IpAddr::V4(local.attachment.lease.address),
-                namespace: local.attachment.lease.pod.namespace.as_str().into(),
-                labels: local.labels(),
-            })
-            .collect();
+        let mut all = Vec::new();
+        for local in locals {
+            let namespace: Arc<str> = local.attachment.lease.pod.namespace.as_str().into();
+            let labels = local.labels();
+            all.extend(local.addresses().iter().map(|address| LocalPod {
+                address: *address,
+                namespace: Arc::clone(&namespace),
+                labels: Arc::clone(&labels),
+            }));
+        }
         classify(&View {
             node_name: &self.config.node_name,
-            own_addresses: &[IpAddr::V4(self.node_ip)],
+            own_addresses: self.node_ips(),
             cluster_dns: self.config.dns(),
             nodes,
             pods,
-            local: &local,
+            local: &all,
             blocks,
         })
     }
@@ -340,7 +347,7 @@ impl Network {
             ..Names::default()
         };
         for node in nodes {
-            let proxies = node.ranges.iter().filter_map(|range| range.hosts().next());
+            let proxies = node.ranges.iter().map(first_address);
             names
                 .addresses
                 .extend(proxies.map(|ip| (ip, Who::Ingress(node.name.clone()))));
@@ -360,9 +367,10 @@ impl Network {
         for (local, (id, result)) in locals.iter().zip(compiled) {
             let lease = &local.attachment.lease;
             if let Some(pod) = &local.pod {
+                let known = lease.addresses.iter();
                 names
                     .addresses
-                    .insert(IpAddr::V4(lease.address), Who::Pod(Arc::clone(pod)));
+                    .extend(known.map(|ip| (*ip, Who::Pod(Arc::clone(pod)))));
             }
             names
                 .endpoints
@@ -379,9 +387,12 @@ impl Network {
 }
 
 impl State {
-    /// The number of the endpoint with this address; a new one is never an old one's.
-    fn endpoint_id(&mut self, address: Addr) -> u32 {
-        if let Some(endpoint) = self.endpoints.get(&address) {
+    /// The number of the endpoint with these addresses; a new one is never an old one's.
+    fn endpoint_id(&mut self, addresses: &[IpAddr]) -> u32 {
+        let mut present = addresses
+            .iter()
+            .filter_map(|address| self.endpoints.get(&Addr::from(*address)));
+        if let Some(endpoint) = present.next() {
             return endpoint.id;
         }
         self.last_endpoint += 1;
@@ -391,13 +402,12 @@ impl State {
     fn endpoint(
         &mut self,
         local: &Local,
-        id: u32,
-        identity: u32,
+        (address, id, identity): (Addr, u32, u32),
         flags: u32,
         judge_again: bool,
     ) -> Endpoint {
         let lease = &local.attachment.lease;
-        let before = self.endpoints.get(&local.address());
+        let before = self.endpoints.get(&address);
         let same = before.is_some_and(|before| before.flags == flags) && !judge_again;
         let policy_revision = match before {
             Some(before) if same => before.policy_revision,

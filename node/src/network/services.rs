@@ -78,7 +78,7 @@ impl Network {
         };
         let mut desired = desired(&services, &slices, here, &own);
         let pods = self.watches.own_pods.sorted();
-        let node = IpAddr::V4(self.node_ip);
+        let node = self.node_ips();
         let host_ports = add_host_ports(&mut desired, pods.values().map(Arc::as_ref), node);
         let plan = programmed.plan(&desired);
         if !plan.is_empty() {

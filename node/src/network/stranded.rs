@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use naru_ebpf_common::Addr;
+
 use super::{Network, chain};
 use crate::PartResult;
 use crate::net::{NetError, Netlink, Peer, end_sockets};
@@ -30,7 +32,8 @@ impl Network {
     /// service changed may bring one back: it goes with the next change.
     fn forget_leftovers(&self, programmed: &Programmed) -> PartResult {
         let translations = self.datapath.nat.entries()?;
-        let leftovers = leftovers(&translations, programmed, self.node_ip.into());
+        let nodes: Vec<Addr> = self.node_ips().iter().copied().map(Addr::from).collect();
+        let leftovers = leftovers(&translations, programmed, &nodes);
         for leftover in &leftovers {
             self.datapath.nat.delete_all(&leftover.nat)?;
             self.datapath.conntrack.delete(&leftover.flow)?;

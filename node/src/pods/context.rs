@@ -35,8 +35,8 @@ pub struct Context {
     pub dirs: Dirs,
     /// What sandboxes have in common.
     pub sandbox: SandboxFacts,
-    /// The node's address.
-    pub node_ip: IpAddr,
+    /// The node's addresses, the first one first.
+    pub node_ips: Vec<IpAddr>,
     /// The node's resources.
     pub allocatable: Allocatable,
     /// How often the runtime is asked for news.
@@ -67,7 +67,7 @@ impl Context {
                 cluster_dns: config.pod_dns(),
                 cluster_domain: config.cluster_domain.clone(),
             },
-            node_ip: config.node_ip,
+            node_ips: config.node_ip.clone(),
             allocatable: crate::status::machine::allocatable(),
             pace,
         }
@@ -77,7 +77,7 @@ impl Context {
     pub fn addresses(&self, pod_ips: &[IpAddr]) -> Addresses {
         Addresses {
             pod: pod_ips.to_vec(),
-            node: self.node_ip,
+            node: self.node_ips.clone(),
             allocatable: self.allocatable,
         }
     }

@@ -14,8 +14,8 @@ use super::resources::{milli, units};
 pub struct Addresses {
     /// The pod's addresses.
     pub pod: Vec<IpAddr>,
-    /// The node's address.
-    pub node: IpAddr,
+    /// The node's addresses, the first one first.
+    pub node: Vec<IpAddr>,
     /// Stands in for limits that the container does not set.
     pub allocatable: Allocatable,
 }
@@ -64,7 +64,8 @@ pub fn field(pod: &Pod, path: &str, addresses: &Addresses) -> Result<String, Fie
         "spec.serviceAccountName" => text(&spec(pod).service_account_name),
         "status.podIP" => first(),
         "status.podIPs" => list(&addresses.pod),
-        "status.hostIP" | "status.hostIPs" => addresses.node.to_string(),
+        "status.hostIP" => list(addresses.node.get(..1).unwrap_or_default()),
+        "status.hostIPs" => list(&addresses.node),
         _ => return keyed(pod, path),
     })
 }
@@ -172,7 +173,7 @@ mod tests {
     fn addresses() -> Addresses {
         Addresses {
             pod: vec!["10.244.1.2".parse().unwrap(), "fd00::2".parse().unwrap()],
-            node: "192.0.2.1".parse().unwrap(),
+            node: vec!["192.0.2.1".parse().unwrap(), "fd00::1".parse().unwrap()],
             allocatable: Allocatable {
                 milli_cpu: 2000,
                 memory: 1 << 30,

@@ -27,8 +27,8 @@ pub const OVERDUE: (&str, &str) = (
 /// What a status says beyond the pod itself.
 #[derive(Clone, Copy)]
 pub struct Facts<'a> {
-    /// Address of the node.
-    pub node_ip: IpAddr,
+    /// Addresses of the node, the first one first.
+    pub node_ips: &'a [IpAddr],
     /// Name of the runtime, the scheme of container ids.
     pub runtime: &'a str,
     /// The pod has ended or is past the point of return: no container starts any more.
@@ -52,13 +52,12 @@ pub fn pod_status(view: View<'_>, facts: &Facts<'_>) -> PodStatus {
         .map(|c| container_status(view, facts, c, false))
         .collect();
     let phase = phase(view, facts, &init, &main);
-    let ips = addresses(view, facts.node_ip);
+    let ips = addresses(view, facts.node_ips);
+    let host_ips = facts.node_ips.iter().map(ToString::to_string);
     let mut status = PodStatus {
         phase: Some(phase.to_owned()),
-        host_ip: Some(facts.node_ip.to_string()),
-        host_ips: Some(vec![HostIP {
-            ip: facts.node_ip.to_string(),
-        }]),
+        host_ip: host_ips.clone().next(),
+        host_ips: Some(host_ips.map(|ip| HostIP { ip }).collect()),
         pod_ip: ips
             .first()
             .map(ToString::to_string)
@@ -94,10 +93,10 @@ pub(super) fn whole_second(at: Timestamp) -> Timestamp {
     Timestamp::from_second(at.as_second()).unwrap_or(at)
 }
 
-fn addresses(view: View<'_>, node_ip: IpAddr) -> Vec<IpAddr> {
+fn addresses(view: View<'_>, node_ips: &[IpAddr]) -> Vec<IpAddr> {
     let host = spec(view.pod).host_network == Some(true);
     match view.observed.sandbox() {
-        Some(_) if host => vec![node_ip],
+        Some(_) if host => node_ips.to_vec(),
         Some(sandbox) => sandbox.ips.clone(),
         None => Vec::new(),
     }

@@ -307,7 +307,7 @@ impl Worker {
         let (id, pod) = (&self.id, &self.pod);
         let words = |container: &Container| last_words::read(dirs, id, pod, container);
         let facts = Facts {
-            node_ip: self.ctx.node_ip,
+            node_ips: &self.ctx.node_ips,
             runtime: &self.ctx.runtime,
             over,
             before: &self.reported,

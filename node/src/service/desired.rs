@@ -63,8 +63,11 @@ pub fn desired(
     for (key, service) in services {
         let Some(spec) = &service.spec else { continue };
         let slices = slices_of(&by_service, key);
-        for port in spec.ports.iter().flatten() {
-            add_port(&mut desired, key, service, port, &views(slices, port, here));
+        for v6 in families(spec) {
+            for port in spec.ports.iter().flatten() {
+                let views = views(slices, port, here, v6);
+                add_port(&mut desired, key, service, port, (&views, v6));
+            }
         }
     }
     desired.retain(|key, _| !own.contains(&key.addr.into()));
@@ -154,7 +157,7 @@ fn add_port(
     key: &Key,
     service: &Service,
     port: &ServicePort,
-    views: &Views,
+    (views, v6): (&Views, bool),
 ) {
     let Some(spec) = &service.spec else { return };
     let Some(protocol) = supported(port.protocol.as_deref()) else {
@@ -178,19 +181,20 @@ fn add_port(
     };
     let local_inside = is_local(spec.internal_traffic_policy.as_deref());
     let local_outside = is_local(spec.external_traffic_policy.as_deref());
-    for addr in cluster_addresses(spec) {
+    for addr in cluster_addresses(spec, v6) {
         entries.add((addr, number), SCOPE_ANY, 0, local_inside);
     }
-    for addr in addresses(spec.external_ips.iter().flatten()) {
+    for addr in addresses(spec.external_ips.iter().flatten(), v6) {
         entries.add_external((addr, number), EXTERNAL, local_outside);
     }
     let ranged = if ranges.is_some() { RANGED } else { 0 };
-    for addr in balancer_addresses(service) {
+    for addr in balancer_addresses(service, v6) {
         entries.add_external((addr, number), EXTERNAL | ranged, local_outside);
     }
     let node_port = port.node_port.and_then(|port| u16::try_from(port).ok());
     if let Some(node_port) = node_port.filter(|port| *port != 0) {
-        entries.add_external((Addr::ANY_V4, node_port), NODE_PORT, local_outside);
+        let any = if v6 { Addr::UNSPECIFIED } else { Addr::ANY_V4 };
+        entries.add_external((any, node_port), NODE_PORT, local_outside);
     }
 }
 
@@ -217,19 +221,41 @@ fn affinity(spec: &ServiceSpec) -> u32 {
     seconds.unwrap_or(AFFINITY_SECONDS) << AFFINITY_SHIFT
 }
 
-fn addresses<'a>(texts: impl Iterator<Item = &'a String>) -> Vec<Addr> {
-    let sorted: BTreeSet<IpAddr> = texts.filter_map(|text| text.parse().ok()).collect();
+/// The families of a Service, as `v6`. What another API server or an older one left unsaid follows
+/// from the addresses.
+fn families(spec: &ServiceSpec) -> BTreeSet<bool> {
+    let named = spec.ip_families.iter().flatten();
+    let named: BTreeSet<bool> = named.map(|family| family == "IPv6").collect();
+    if !named.is_empty() {
+        return named;
+    }
+    let given = spec.cluster_ip.iter();
+    let given = given.chain(spec.cluster_ips.iter().flatten());
+    let given = given.filter_map(|ip| ip.parse::<IpAddr>().ok());
+    let given: BTreeSet<bool> = given.map(|ip| ip.is_ipv6()).collect();
+    if given.is_empty() {
+        BTreeSet::from([false])
+    } else {
+        given
+    }
+}
+
+fn addresses<'a>(texts: impl Iterator<Item = &'a String>, v6: bool) -> Vec<Addr> {
+    let sorted: BTreeSet<IpAddr> = texts
+        .filter_map(|text| text.parse().ok())
+        .filter(|ip: &IpAddr| ip.is_ipv6() == v6)
+        .collect();
     sorted.into_iter().map(Addr::from).collect()
 }
 
 /// Headless Services have the word `None` here, which is no address.
-fn cluster_addresses(spec: &ServiceSpec) -> Vec<Addr> {
+fn cluster_addresses(spec: &ServiceSpec, v6: bool) -> Vec<Addr> {
     let all = spec.cluster_ip.iter();
-    addresses(all.chain(spec.cluster_ips.iter().flatten()))
+    addresses(all.chain(spec.cluster_ips.iter().flatten()), v6)
 }
 
 /// Addresses of load balancers whose traffic arrives with them as its destination.
-fn balancer_addresses(service: &Service) -> Vec<Addr> {
+fn balancer_addresses(service: &Service, v6: bool) -> Vec<Addr> {
     let status = service.status.as_ref();
     let balancer = status.and_then(|status| status.load_balancer.as_ref());
     let ingress = balancer.and_then(|balancer| balancer.ingress.as_ref());
@@ -237,7 +263,7 @@ fn balancer_addresses(service: &Service) -> Vec<Addr> {
         .into_iter()
         .flatten()
         .filter(|ingress| ingress.ip_mode.as_deref() != Some("Proxy"));
-    addresses(vips.filter_map(|ingress| ingress.ip.as_ref()))
+    addresses(vips.filter_map(|ingress| ingress.ip.as_ref()), v6)
 }
 
 /// The networks whose clients may use the load balancer; none when everybody may.
@@ -357,6 +383,33 @@ mod tests {
             assert_eq!(plan[address].len(), 2, "the cluster's own");
             assert_eq!(plan[&format!("{address} outside")], ["10.244.0.2:8080"]);
         }
+    }
+
+    #[test]
+    fn a_service_of_two_families_leads_to_the_endpoints_of_each() {
+        let spec = json!({"clusterIP": "fd00:96::1", "clusterIPs": ["fd00:96::1", "10.96.1.1"],
+            "ipFamilies": ["IPv6", "IPv4"], "externalIPs": ["2001:db8::1"],
+            "ports": [{"name": "http", "port": 80, "nodePort": 30080}]});
+        let v4 = slice(json!([{"addresses": ["10.244.0.2"]}]));
+        let mut v6 = slice(json!([{"addresses": ["fd00::2"]}]));
+        v6["metadata"]["name"] = json!("web-2");
+        v6["addressType"] = json!("IPv6");
+        let desired = desired(&table(&[service(spec)]), &table(&[v4, v6]), HERE, &[]);
+        let mut lines: Vec<_> = desired
+            .iter()
+            .map(|(key, entry)| format!("{} {}", key.addr, entry.backends[0].addr))
+            .collect();
+        lines.sort();
+        assert_eq!(
+            lines,
+            [
+                "0.0.0.0 10.244.0.2",
+                "10.96.1.1 10.244.0.2",
+                "2001:db8::1 fd00::2",
+                ":: fd00::2",
+                "fd00:96::1 fd00::2"
+            ]
+        );
     }
 
     /// Flags and ranges of an entry.

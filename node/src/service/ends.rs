@@ -53,10 +53,15 @@ struct End {
 
 type Ends = BTreeMap<(IpAddr, u16), End>;
 
-/// The endpoints of a port. Ready ones; where there is none, those that still serve while they
+/// The endpoints of a port in one family. Ready ones; where there is none, those that still serve while they
 /// terminate, so that the last connections of a Service going away are not refused.
-pub(super) fn views(slices: &[&EndpointSlice], port: &ServicePort, here: Here<'_>) -> Views {
-    let ends = collect(slices, port, here);
+pub(super) fn views(
+    slices: &[&EndpointSlice],
+    port: &ServicePort,
+    here: Here<'_>,
+    v6: bool,
+) -> Views {
+    let ends = collect(slices, port, here, v6);
     let near = nearness(&ends);
     let cluster = chosen(&ends, |end| end.ready && near(end));
     let local = chosen(&ends, |end| end.ready && end.local);
@@ -74,9 +79,15 @@ pub(super) fn views(slices: &[&EndpointSlice], port: &ServicePort, here: Here<'_
 }
 
 /// The addresses of this node's ready endpoints: those for which a load balancer sends traffic
-/// here.
+/// here. One with an address of each family counts once.
 pub(super) fn ready_here(slices: &[&EndpointSlice], node: &str) -> usize {
-    let endpoints = slices.iter().flat_map(|slice| &slice.endpoints).flatten();
+    let of_family = |v6| ready_of_family(slices, node, v6);
+    of_family(false).max(of_family(true))
+}
+
+fn ready_of_family(slices: &[&EndpointSlice], node: &str, v6: bool) -> usize {
+    let slices = slices.iter().filter(|slice| is_v6(slice) == v6);
+    let endpoints = slices.flat_map(|slice| &slice.endpoints).flatten();
     let here = endpoints.filter(|end| end.node_name.as_deref() == Some(node) && is_ready(end));
     let addresses = here.flat_map(|end| &end.addresses);
     addresses.collect::<BTreeSet<_>>().len()
@@ -116,11 +127,11 @@ fn nearness(ends: &Ends) -> impl Fn(&End) -> bool + use<> {
     }
 }
 
-fn collect(slices: &[&EndpointSlice], port: &ServicePort, here: Here<'_>) -> Ends {
+fn collect(slices: &[&EndpointSlice], port: &ServicePort, here: Here<'_>, v6: bool) -> Ends {
     let wanted = port.name.as_deref().unwrap_or_default();
     let protocol = port.protocol.as_deref().unwrap_or("TCP");
     let mut ends = Ends::new();
-    for slice in slices {
+    for slice in slices.iter().filter(|slice| is_v6(slice) == v6) {
         let ports = slice.ports.iter().flatten().filter(|port| {
             port.name.as_deref().unwrap_or_default() == wanted
                 && port.protocol.as_deref().unwrap_or("TCP") == protocol
@@ -139,6 +150,10 @@ fn collect(slices: &[&EndpointSlice], port: &ServicePort, here: Here<'_>) -> End
         }
     }
     ends
+}
+
+fn is_v6(slice: &EndpointSlice) -> bool {
+    slice.address_type == "IPv6"
 }
 
 fn is_ready(endpoint: &Endpoint) -> bool {
@@ -206,7 +221,7 @@ mod tests {
     /// Last bytes of the addresses for `Cluster` and for `Local`.
     fn seen(endpoints: &Value) -> (Vec<u8>, Vec<u8>) {
         let slice = slice(endpoints);
-        let views = views(&[&slice], &ServicePort::default(), HERE);
+        let views = views(&[&slice], &ServicePort::default(), HERE, false);
         (last(&views.cluster), last(&views.local))
     }
 
@@ -245,7 +260,7 @@ mod tests {
             slice(&json!([end(1, "node1", &leaving())])),
             slice(&json!([end(1, "node1", &ready())])),
         );
-        let views = views(&[&old, &new], &ServicePort::default(), HERE);
+        let views = views(&[&old, &new], &ServicePort::default(), HERE, false);
         assert_eq!(last(&views.cluster), [1]);
         assert_eq!(ready_here(&[&old, &new], "node1"), 1);
     }

@@ -1,11 +1,12 @@
 //! Ports of the host that pods of this node ask for (`hostPort`).
 //!
-//! A host port is an entry like a service's, at the node's own address and at the loopback's: the
+//! A host port is an entry like a service's, at the node's own addresses and at the loopback's: the
 //! latter for the node's own sockets alone, since every pod has a loopback of its own. Services win
 //! over host ports, and of two pods the one that comes first by name: the scheduler lets no two
 //! share a port.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use k8s_openapi::api::core::v1::{ContainerPort, Pod};
 use naru_ebpf_common::service::{BACKEND_LOCAL, HOST_PORT, OWN_SOCKETS, SCOPE_ANY};
@@ -13,20 +14,20 @@ use naru_ebpf_common::{Addr, Backend, Port, ServiceKey};
 
 use super::desired::{Desired, DesiredService, ServicePortName, supported};
 
-/// Adds the host ports of this node's `pods`, sorted by name. Returns whether there is any.
+/// Adds the host ports of this node's `pods`, sorted by name, at addresses of `node` of which the pod
+/// has the family. Returns whether there is any.
 pub fn add_host_ports<'a>(
     desired: &mut Desired,
     pods: impl IntoIterator<Item = &'a Pod>,
-    node: IpAddr,
+    node: &[IpAddr],
 ) -> bool {
     let mut any = false;
     for pod in pods.into_iter().filter(|pod| has_own_network(pod)) {
-        let Some(address) = address(pod) else {
-            continue;
-        };
-        for port in ports(pod) {
-            for (addr, flags) in reached_at(port.host_ip.as_deref(), node) {
-                any |= add(desired, pod, port, address, (addr, flags));
+        for address in addresses(pod) {
+            for port in ports(pod) {
+                for (addr, flags) in reached_at(port.host_ip.as_deref(), node, address) {
+                    any |= add(desired, pod, port, address, (addr, flags));
+                }
             }
         }
     }
@@ -73,16 +74,23 @@ fn add(
     true
 }
 
-/// The addresses of a host port, with the flags of each.
-fn reached_at(host_ip: Option<&str>, node: IpAddr) -> Vec<(Addr, u32)> {
-    let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+/// The addresses of a host port that leads to `pod`, with the flags of each.
+fn reached_at(host_ip: Option<&str>, node: &[IpAddr], pod: IpAddr) -> Vec<(Addr, u32)> {
     let flags = |ip: &IpAddr| if ip.is_loopback() { OWN_SOCKETS } else { 0 };
     let asked = host_ip.unwrap_or_default();
-    let all = if asked.is_empty() || asked == "0.0.0.0" || asked == "::" {
-        vec![node, loopback]
-    } else {
-        asked.parse().into_iter().collect()
+    let mut all: Vec<IpAddr> = match asked {
+        "" | "0.0.0.0" | "::" => {
+            let loopback = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+            node.iter().copied().chain(loopback).collect()
+        }
+        _ => asked.parse().into_iter().collect(),
     };
+    let only = match asked {
+        "0.0.0.0" => Some(false),
+        "::" => Some(true),
+        _ => None,
+    };
+    all.retain(|ip| ip.is_ipv6() == pod.is_ipv6() && only.is_none_or(|v6| ip.is_ipv6() == v6));
     all.into_iter()
         .map(|ip| (Addr::from(ip), flags(&ip)))
         .collect()
@@ -96,8 +104,13 @@ fn has_own_network(pod: &Pod) -> bool {
     !on_host && !matches!(phase, Some("Succeeded" | "Failed"))
 }
 
-fn address(pod: &Pod) -> Option<IpAddr> {
-    pod.status.as_ref()?.pod_ip.as_deref()?.parse().ok()
+fn addresses(pod: &Pod) -> BTreeSet<IpAddr> {
+    let Some(status) = pod.status.as_ref() else {
+        return BTreeSet::new();
+    };
+    let listed = status.pod_ips.iter().flatten().map(|ip| &ip.ip);
+    let all = listed.chain(&status.pod_ip);
+    all.filter_map(|ip| ip.parse().ok()).collect()
 }
 
 fn ports(pod: &Pod) -> impl Iterator<Item = &ContainerPort> {
@@ -122,7 +135,8 @@ mod tests {
         let pods = pods.iter().map(|pod| serde_json::from_value(pod.clone()));
         let pods: Vec<Pod> = pods.map(|pod| pod.expect("a pod")).collect();
         let mut desired = Desired::new();
-        let any = add_host_ports(&mut desired, &pods, "192.168.77.101".parse().unwrap());
+        let node = ["192.168.77.101", "fd00:77::101"].map(|ip| ip.parse().unwrap());
+        let any = add_host_ports(&mut desired, &pods, &node);
         assert_eq!(any, !desired.is_empty());
         let text = |(key, entry): (&ServiceKey, &DesiredService)| {
             let backend = entry.backends[0];
@@ -157,6 +171,25 @@ mod tests {
                 "127.0.0.1:8080/6 own 10.244.1.2:80",
                 "192.168.77.101:53/17 10.244.1.2:53",
                 "192.168.77.101:8080/6 10.244.1.2:80"
+            ]
+        );
+    }
+
+    #[test]
+    fn each_family_leads_to_the_pods_address_of_that_family() {
+        let any = json!({"containerPort": 80, "hostPort": 8080});
+        let only_v6 = json!({"containerPort": 81, "hostPort": 8081, "hostIP": "::"});
+        let mut pod = pod(json!([any, only_v6]));
+        pod["status"]["podIPs"] = json!([{"ip": "10.244.1.2"}, {"ip": "fd00::2"}]);
+        assert_eq!(
+            plan(&[pod]),
+            [
+                "127.0.0.1:8080/6 own 10.244.1.2:80",
+                "192.168.77.101:8080/6 10.244.1.2:80",
+                "::1:8080/6 own fd00::2:80",
+                "::1:8081/6 own fd00::2:81",
+                "fd00:77::101:8080/6 fd00::2:80",
+                "fd00:77::101:8081/6 fd00::2:81"
             ]
         );
     }

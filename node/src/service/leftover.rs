@@ -24,31 +24,31 @@ pub struct Leftover {
     pub flow: Tuple,
 }
 
-/// The datagram flows of `translations` whose backend no service at their destination has. `node`
-/// is the address that stands for node ports.
+/// The datagram flows of `translations` whose backend no service at their destination has. `nodes`
+/// are the addresses that stand for node ports.
 pub fn leftovers(
     translations: &[(NatKey, NatEntry)],
     programmed: &Programmed,
-    node: Addr,
+    nodes: &[Addr],
 ) -> Vec<Leftover> {
     let of_services = translations.iter().filter(|(key, entry)| {
         let kinds = [SERVICE, HAIRPIN, NODE_PORT_LOCAL, NODE_PORT_REMOTE];
         key.protocol == protocol::UDP && entry.flags & REPLY == 0 && kinds.contains(&entry.kind)
     });
     of_services
-        .filter(|(key, entry)| !is_backend(programmed, key, entry, node))
+        .filter(|(key, entry)| !is_backend(programmed, key, entry, nodes))
         .map(|(key, entry)| leftover(key, entry))
         .collect()
 }
 
-fn is_backend(programmed: &Programmed, key: &NatKey, entry: &NatEntry, node: Addr) -> bool {
+fn is_backend(programmed: &Programmed, key: &NatKey, entry: &NatEntry, nodes: &[Addr]) -> bool {
     let at = |addr, scope| ServiceKey {
         addr,
         port: key.dst_port,
         protocol: key.protocol,
         scope,
     };
-    let any = if key.dst == node {
+    let any = if nodes.contains(&key.dst) {
         key.dst.any()
     } else {
         key.dst
@@ -174,8 +174,8 @@ mod tests {
     fn a_flow_to_a_backend_that_left_is_forgotten_both_ways() {
         let flow = translation(SERVICE_IP, 2, SERVICE, protocol::UDP);
         let kept = programmed(SERVICE_IP, &[2, 3]);
-        assert!(leftovers(&[flow], &kept, NODE).is_empty());
-        let found = leftovers(&[flow], &programmed(SERVICE_IP, &[3]), NODE);
+        assert!(leftovers(&[flow], &kept, &[NODE]).is_empty());
+        let found = leftovers(&[flow], &programmed(SERVICE_IP, &[3]), &[NODE]);
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].nat[0], flow.0);
         assert_eq!((found[0].nat[1].src, found[0].nat[1].dst), (pod(2), CLIENT));
@@ -186,9 +186,9 @@ mod tests {
     fn node_ports_are_known_by_the_nodes_address_and_scale_to_zero_counts() {
         let flow = translation(NODE, 2, NODE_PORT_LOCAL, protocol::UDP);
         let kept = programmed(Addr::ANY_V4, &[2]);
-        assert!(leftovers(&[flow], &kept, NODE).is_empty());
+        assert!(leftovers(&[flow], &kept, &[NODE]).is_empty());
         let none = programmed(Addr::ANY_V4, &[]);
-        assert_eq!(leftovers(&[flow], &none, NODE).len(), 1);
+        assert_eq!(leftovers(&[flow], &none, &[NODE]).len(), 1);
     }
 
     #[test]
@@ -227,6 +227,6 @@ mod tests {
             naru_ebpf_common::nat::MASQUERADE,
             protocol::UDP,
         );
-        assert!(leftovers(&[tcp, out], &none, NODE).is_empty());
+        assert!(leftovers(&[tcp, out], &none, &[NODE]).is_empty());
     }
 }

@@ -174,7 +174,7 @@ impl Keeper {
         let disk = observation.disk.1;
         Identity {
             name: config.node_name.clone(),
-            ip: config.node_ip,
+            ips: config.node_ip.clone(),
             port: config.listen.port(),
             runtime_version: observation.runtime_version.clone(),
             disk,

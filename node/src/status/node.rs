@@ -22,8 +22,8 @@ const PODS: &str = "110";
 pub struct Identity {
     /// Name of the object.
     pub name: String,
-    /// Its address.
-    pub ip: IpAddr,
+    /// Its addresses, the first one first.
+    pub ips: Vec<IpAddr>,
     /// Port of the node's server.
     pub port: u16,
     /// `NAME://VERSION`.
@@ -77,10 +77,14 @@ pub fn status(
         capacity: Some(resources.clone()),
         allocatable: Some(resources),
         conditions: Some(conditions),
-        addresses: Some(vec![
-            address("InternalIP", identity.ip.to_string()),
-            address("Hostname", identity.name.clone()),
-        ]),
+        addresses: Some(
+            identity
+                .ips
+                .iter()
+                .map(|ip| address("InternalIP", ip.to_string()))
+                .chain([address("Hostname", identity.name.clone())])
+                .collect(),
+        ),
         daemon_endpoints: Some(NodeDaemonEndpoints {
             kubelet_endpoint: Some(DaemonEndpoint {
                 port: i32::from(identity.port),
@@ -135,7 +139,7 @@ mod tests {
     fn identity() -> Identity {
         Identity {
             name: "node1".into(),
-            ip: "192.0.2.1".parse().unwrap(),
+            ips: vec!["192.0.2.1".parse().unwrap(), "fd00::1".parse().unwrap()],
             port: 10250,
             runtime_version: "containerd://1.6".into(),
             disk: 1 << 30,
@@ -155,6 +159,7 @@ mod tests {
             (addresses[0].type_.as_str(), addresses[0].address.as_str()),
             ("InternalIP", "192.0.2.1")
         );
+        assert_eq!(addresses[1].address, "fd00::1");
         assert_eq!(status.allocatable.unwrap()["pods"].0, "110");
         assert_eq!(
             status

@@ -81,7 +81,7 @@ impl Fixture {
             "--node-ip",
             "127.0.0.1",
         ]);
-        config.node_ip = Ipv4Addr::LOCALHOST.into();
+        config.node_ip = vec![Ipv4Addr::LOCALHOST.into()];
         config.cri_socket = self.containerd.socket();
         config.state_dir = self.state();
         config.cgroup_parent = self.cgroup.clone();

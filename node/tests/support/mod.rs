@@ -165,12 +165,10 @@ impl Node {
             "--credentials",
             &path("cred"),
         ]);
-        daemon.args([
-            "--node-ip",
-            &format!("192.168.77.10{number}"),
-            "--state-dir",
-            &path("state"),
-        ]);
+        if !self.flags.iter().any(|flag| flag == "--node-ip") {
+            daemon.args(["--node-ip", &format!("192.168.77.10{number}")]);
+        }
+        daemon.args(["--state-dir", &path("state")]);
         daemon.args(["--run-dir", &path("run"), "--bpffs", &path("bpffs")]);
         daemon
             .args(["--cri-socket", &path("none.sock"), "--cgroup"])

@@ -99,7 +99,9 @@ impl Pod {
         );
         assert!(added, "ADD {name}: {result}");
         let address = result["ips"][0]["address"].as_str().expect("an address");
-        let address = address.strip_suffix("/32").expect("a /32").to_owned();
+        let (address, length) = address.split_once('/').expect("a prefix length");
+        assert!(["32", "128"].contains(&length), "one address: {result}");
+        let address = address.to_owned();
         Self {
             name: name.into(),
             netns,
@@ -125,10 +127,15 @@ impl Pod {
 
     /// Answers every connection to a port: echoes each byte, after the pod's name and a newline.
     pub fn serve(&self, port: u16) {
+        self.serve_at("0.0.0.0", port);
+    }
+
+    /// The same at one address, or at all of a family.
+    pub fn serve_at(&self, host: &'static str, port: u16) {
         let greeting = format!("{}\n", self.name);
         let (bound, wait) = std::sync::mpsc::channel();
         self.netns.spawn(move || {
-            let listener = TcpListener::bind(("0.0.0.0", port)).expect("the port is free");
+            let listener = TcpListener::bind((host, port)).expect("the port is free");
             bound.send(()).expect("the test waits");
             for mut stream in listener.incoming().flatten() {
                 let greeting = greeting.clone();

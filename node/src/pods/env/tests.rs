@@ -42,7 +42,7 @@ fn run(
     let container = &spec(&pod).containers[0];
     let ips = fields::Addresses {
         pod: vec!["10.244.1.2".parse().unwrap()],
-        node: "192.0.2.1".parse().unwrap(),
+        node: vec!["192.0.2.1".parse().unwrap()],
         allocatable: fields::Allocatable::default(),
     };
     environment(&pod, container, &ips, services, &objects()).map(|list| list.into_iter().collect())

@@ -80,7 +80,7 @@ fn report_after(
     now: Timestamp,
 ) -> PodStatus {
     let facts = Facts {
-        node_ip: "192.0.2.1".parse().unwrap(),
+        node_ips: &["192.0.2.1".parse().unwrap(), "fd00::1".parse().unwrap()],
         runtime: "containerd",
         over,
         before,
@@ -143,6 +143,12 @@ fn a_running_pod_has_addresses_ids_and_is_ready() {
     );
     assert_eq!(status.phase.as_deref(), Some("Running"));
     assert_eq!(status.pod_ip.as_deref(), Some("10.244.1.2"));
+    let hosts = status
+        .host_ips
+        .iter()
+        .flatten()
+        .map(|host| host.ip.as_str());
+    assert_eq!(hosts.collect::<Vec<_>>(), ["192.0.2.1", "fd00::1"]);
     assert_eq!(
         first(&status).container_id.as_deref(),
         Some("containerd://a3")

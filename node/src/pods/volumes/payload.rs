@@ -332,7 +332,7 @@ mod tests {
         .unwrap();
         let addresses = Addresses {
             pod: Vec::new(),
-            node: "192.0.2.1".parse().unwrap(),
+            node: vec!["192.0.2.1".parse().unwrap()],
             allocatable: Allocatable::default(),
         };
         let tokens = BTreeMap::from([(wish(None, None), "tok".to_owned())]);

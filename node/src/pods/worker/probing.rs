@@ -86,7 +86,7 @@ impl Worker {
             .ips()
             .first()
             .copied()
-            .or(host.then_some(self.ctx.node_ip));
+            .or(host.then_some(self.ctx.node_ips[0]));
         Target {
             cri: self.ctx.cri.clone(),
             id: newest.id.clone(),
