@@ -64,7 +64,10 @@ pub fn node(program: &Path, layout: &Layout, cgroups: &CgroupTree, k: u8) -> Vec
     let mut line = words(program, &["--node-name", &role]);
     let mut flag = |name: &str, value: OsString| line.extend([name.into(), value]);
     flag("--credentials", dir.join("credentials").into());
-    flag("--node-ip", addresses::node(k).to_string().into());
+    let (v4, v6) = (addresses::node(k), addresses::node_v6(k));
+    flag("--node-ip", format!("{v4},{v6}").into());
+    flag("--cluster-cidr", POD_CIDR.into());
+    flag("--service-cidr", SERVICE_CIDR.into());
     flag("--uplink", "eth0".into());
     flag(
         "--cri-socket",

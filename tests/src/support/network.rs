@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::addresses::{self, PREFIX_LEN};
+use super::addresses::{self, PREFIX_LEN, PREFIX_LEN_V6};
 use super::layout::{Layout, node_name};
 use super::run;
 
@@ -100,15 +100,19 @@ fn port(namespace: &str, fabric: &str, port: &str) -> Vec<String> {
 }
 
 fn inside(member: &Member) -> Vec<String> {
+    let v6 = addresses::v6(member.address);
     let mut commands = vec![
         "link set lo up".to_owned(),
         format!("addr add {}/{PREFIX_LEN} dev eth0", member.address),
+        format!("addr add {v6}/{PREFIX_LEN_V6} dev eth0 nodad"),
         "link set eth0 up".to_owned(),
     ];
     // `outside` stands for the rest of the world: it knows no pod network, so that an address that
     // should have been masqueraded gets no answer there.
     if member.role != "outside" {
-        commands.push(format!("route add default via {}", addresses::OUTSIDE));
+        let outside = addresses::OUTSIDE;
+        commands.push(format!("route add default via {outside}"));
+        commands.push(format!("route add ::/0 via {}", addresses::v6(outside)));
     }
     commands
 }
@@ -149,6 +153,8 @@ mod tests {
     fn the_outside_has_no_route_to_pods() {
         let [outside, node] = [&members(1)[0], &members(1)[2]];
         assert!(!inside(outside).iter().any(|c| c.contains("route")));
-        assert!(inside(node).contains(&"route add default via 192.168.77.2".to_owned()));
+        for to in ["default via 192.168.77.2", "::/0 via fd00:77::2"] {
+            assert!(inside(node).contains(&format!("route add {to}")));
+        }
     }
 }

@@ -6,6 +6,7 @@
 //! `NARU_E2E_KEEP=1` leaves the cluster running, for a look into it and for a quick next run.
 
 mod balancers;
+mod families;
 mod faults;
 mod faults_disk;
 mod faults_node;
@@ -31,7 +32,7 @@ use std::process::ExitCode;
 use harness::Case;
 
 fn main() -> ExitCode {
-    let groups: [&[Case]; 18] = [
+    let groups: [&[Case]; 19] = [
         first_light::CASES,
         kubectl::CASES,
         streams::CASES,
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         balancers::CASES,
         names::CASES,
         policy::CASES,
+        families::CASES,
         ingress::CASES,
         netctl::CASES,
         faults_node::CASES,
