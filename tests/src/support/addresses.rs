@@ -35,7 +35,7 @@ pub const fn node_v6(k: u8) -> Ipv6Addr {
 /// The IPv6 address beside a fabric address: the same last number, read as hexadecimal digits.
 pub const fn v6(v4: Ipv4Addr) -> Ipv6Addr {
     let host = v4.octets()[3] as u16;
-    let digits = (host / 100) << 8 | (host / 10 % 10) << 4 | host % 10;
+    let digits = ((host / 100) << 8) | ((host / 10 % 10) << 4) | (host % 10);
     Ipv6Addr::new(0xfd00, 0x77, 0, 0, 0, 0, 0, digits)
 }
 

@@ -149,6 +149,7 @@ impl<'a> Hoard<'a> {
         Ok(hoard)
     }
 
+    /// As a release wrote it that knew one family: the addresses of the other one stay free.
     fn lease(&self, number: usize, address: &str) -> Value {
         json!({"sandbox": format!("hoard{number}"), "ifname": "eth0", "address": address,
             "pod": {"namespace": "", "name": "", "uid": ""}, "since": 0,
@@ -195,12 +196,15 @@ fn leases(world: &World) -> PathBuf {
     world.cluster.layout.member("node2").join("state/leases")
 }
 
-/// The addresses of node 2 that are leased.
+/// The IPv4 addresses of node 2 that are leased.
 fn addresses(world: &World) -> Result<Vec<String>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(leases(world))? {
         let lease: Value = serde_json::from_slice(&fs::read(entry?.path())?)?;
-        found.push(lease["address"].as_str().unwrap_or_default().to_owned());
+        let addresses = lease["addresses"].as_array().into_iter().flatten();
+        let of_pods = addresses.chain(lease.get("address"));
+        let texts = of_pods.filter_map(Value::as_str);
+        found.extend(texts.filter(|text| text.contains('.')).map(str::to_owned));
     }
     found.sort();
     Ok(found)

@@ -6,6 +6,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf};
@@ -19,6 +20,8 @@ use crate::api::status::Result;
 
 /// Bytes on their way in each direction.
 const BUFFER: usize = 64 << 10;
+/// How long a node has to say why a port said nothing.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Bytes of a complaint that are kept.
 const MAX_COMPLAINT: usize = 1 << 10;
 
@@ -40,6 +43,12 @@ impl Complaint {
         let said = self.0.lock();
         let said = String::from_utf8_lossy(&said).trim().to_owned();
         (!said.is_empty()).then_some(said)
+    }
+
+    fn add(&self, bytes: &[u8]) {
+        let mut said = self.0.lock();
+        let room = MAX_COMPLAINT.saturating_sub(said.len());
+        said.extend_from_slice(&bytes[..bytes.len().min(room)]);
     }
 }
 
@@ -98,13 +107,22 @@ async fn outward(
     data: u32,
     complaint: &Complaint,
 ) -> io::Result<()> {
+    let mut silent = true;
     while let Some(event) = receiver.next().await? {
         match event {
-            Event::Data(stream, bytes) if stream == data => local.write_all(&bytes).await?,
-            Event::Data(_, bytes) => {
-                let mut said = complaint.0.lock();
-                let room = MAX_COMPLAINT.saturating_sub(said.len());
-                said.extend_from_slice(&bytes[..bytes.len().min(room)]);
+            Event::Data(stream, bytes) if stream == data => {
+                silent = false;
+                local.write_all(&bytes).await?;
+            }
+            Event::Data(_, bytes) => complaint.add(&bytes),
+            // A port that said nothing may have refused; the node's word for it comes on the other
+            // stream, and has to be here before the local end sees that nothing follows.
+            Event::End(stream) if stream == data && silent => {
+                let words = complain(&mut receiver, data, complaint);
+                return match tokio::time::timeout(LAST_WORDS, words).await {
+                    Ok(Err(error)) => Err(error),
+                    _ => Err(io::ErrorKind::ConnectionAborted.into()),
+                };
             }
             Event::End(stream) if stream == data => local.shutdown().await?,
             // The stream of errors ends when the port is done with.
@@ -112,6 +130,18 @@ async fn outward(
         }
     }
     Err(io::ErrorKind::ConnectionAborted.into())
+}
+
+/// Reads the stream of errors to its end.
+async fn complain(receiver: &mut Receiver, data: u32, complaint: &Complaint) -> io::Result<()> {
+    while let Some(event) = receiver.next().await? {
+        match event {
+            Event::Data(stream, bytes) if stream != data => complaint.add(&bytes),
+            Event::End(stream) if stream != data => break,
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -151,11 +181,19 @@ mod tests {
 
     #[tokio::test]
     async fn a_port_that_nobody_listens_on_says_why() {
-        let (mut local, mut node, complaint) = pair();
-        say(&mut node, 1, b"connection refused\n", true).await;
-        let mut answer = String::new();
-        local.read_to_string(&mut answer).await.unwrap();
-        assert!(answer.is_empty());
-        assert_eq!(complaint.words().unwrap(), "connection refused");
+        // The end of the connection may come first.
+        for order in [
+            [(1, &b"connection refused\n"[..]), (3, b"")],
+            [(3, b""), (1, b"connection refused\n")],
+        ] {
+            let (mut local, mut node, complaint) = pair();
+            for (stream, bytes) in order {
+                say(&mut node, stream, bytes, true).await;
+            }
+            let mut answer = String::new();
+            local.read_to_string(&mut answer).await.unwrap();
+            assert!(answer.is_empty());
+            assert_eq!(complaint.words().unwrap(), "connection refused");
+        }
     }
 }
