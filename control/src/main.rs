@@ -22,7 +22,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Run the API server, the controllers and the scheduler.
-    Serve(serve::ServeArgs),
+    Serve(Box<serve::ServeArgs>),
     /// Sign a client certificate and write its kubeconfig.
     Kubeconfig(KubeconfigArgs),
     /// Sign what a node needs: kubeconfig, serving.crt, serving.key, ca.crt.
@@ -69,7 +69,7 @@ struct NodeArgs {
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
-        Command::Serve(args) => serve::run(args),
+        Command::Serve(args) => serve::run(*args),
         Command::Kubeconfig(args) => sign_kubeconfig(&args),
         Command::NodeCredentials(args) => sign_node(&args),
     };

@@ -1,5 +1,7 @@
 //! `naru-control serve`: puts the parts together and runs them until a signal.
 
+mod audit;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -57,6 +59,8 @@ pub(crate) struct ServeArgs {
     /// Seconds of silence after which a node counts as unreachable.
     #[arg(long, default_value_t = 40)]
     node_grace_seconds: u64,
+    #[command(flatten)]
+    audit: audit::AuditArgs,
     /// Seconds that the server's own certificates are valid, at most as long as their authority; at
     /// two thirds they are replaced.
     #[arg(long, default_value_t = LEAF_LIFE.as_secs(), value_parser = clap::value_parser!(u64).range(3..=AUTHORITY_LIFE.as_secs()))]
@@ -94,6 +98,7 @@ pub(crate) fn run(args: ServeArgs) -> anyhow::Result<()> {
 async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let plan = AddressPlan::parse(&args.service_cidr, &args.node_port_range)?;
     controllers::range::of_cluster(&args.pod_cidr).map_err(anyhow::Error::msg)?;
+    let audit = args.audit.open()?;
     let pki = args.data_dir.join("pki");
     std::fs::create_dir_all(&args.data_dir)
         .with_context(|| format!("cannot create {}", args.data_dir.display()))?;
@@ -103,7 +108,8 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let shown = rotation.rotating(serving_subject(&args, &plan))?;
     let nodes = node_client(&mut rotation, &authority)?;
     let stopping = CancellationToken::new();
-    let server = Arc::new(server(&args, plan, &authority, nodes, &stopping)?);
+    let server = server(&args, plan, &authority, nodes, &stopping)?;
+    let server = Arc::new(server.audited(audit));
     let api = Api::new(server.clone());
     bootstrap(&api, &server)
         .await

@@ -1,6 +1,7 @@
 //! Who asks: client certificates, bearer tokens, and callers inside the process.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::path::Path;
 
 use http::header::AUTHORIZATION;
@@ -59,6 +60,10 @@ impl User {
 /// in-process clients only; nothing that arrives over the network can make one.
 #[derive(Debug, Clone)]
 pub(super) struct Proven(pub User);
+
+/// The other end of a connection, for the audit log. Set by the listener only.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer(pub SocketAddr);
 
 /// Tokens from a file of `token,user,uid,"group1,group2"` lines.
 #[derive(Debug, Default)]

@@ -11,6 +11,7 @@ use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use tower::Service;
 
+use super::audit::Trail;
 use super::authn::{self, Proven, User};
 use super::authz::{self, Attributes};
 use super::body::{Body, BoxError, Reply, json, text};
@@ -37,10 +38,12 @@ impl Api {
     /// Answers one request. Never fails: refusals are answers.
     pub async fn handle(&self, request: Request<Body>) -> Reply {
         let head_only = request.method() == Method::HEAD;
-        let reply = match self.try_handle(request).await {
+        let trail = Trail::begin(self.0.audit.as_ref(), &request);
+        let reply = match self.try_handle(request, &trail).await {
             Ok(reply) => reply,
             Err(status) => status.into_reply(),
         };
+        let reply = trail.answered(reply);
         if head_only {
             reply.map(|_| super::body::empty())
         } else {
@@ -48,33 +51,49 @@ impl Api {
         }
     }
 
-    async fn try_handle(&self, request: Request<Body>) -> Result<Reply> {
+    /// Whether requests are recorded.
+    pub(super) fn is_audited(&self) -> bool {
+        self.0.audit.is_some()
+    }
+
+    async fn try_handle(&self, request: Request<Body>, trail: &Trail) -> Result<Reply> {
         let server = &self.0;
         let query = Query::new(request.uri().query().unwrap_or_default());
         let info = RequestInfo::new(request.method(), request.uri().path(), &query);
         if let Some(reply) = public(&info) {
+            if trail.is_kept() {
+                trail.asked(&self.caller(&request), &info, request);
+            }
             return Ok(reply);
         }
-        let verify = |token: &str| server.account_user(token);
-        let user = authn::authenticate(
-            request.extensions(),
-            request.headers(),
-            &server.static_tokens,
-            verify,
-        )?;
-        let Some(user) = user else {
+        let user = self.caller(&request);
+        let request = trail.asked(&user, &info, request);
+        let Some(user) = user? else {
             // Who says nothing may do what is granted to nobody in particular, and is asked who he
             // is for everything else.
             let nobody = User::anonymous();
-            if !authz::allows(&nobody, Attributes::of(&info), server.as_ref()) {
+            let allowed = authz::allows(&nobody, Attributes::of(&info), server.as_ref());
+            trail.decided(allowed);
+            if !allowed {
                 return Err(Status::unauthorized());
             }
             return self.answer(nobody, info, query, request).await;
         };
         let may = |wish: Attributes<'_>| authz::authorize(&user, wish, server.as_ref());
-        let user = authn::impersonate(&user, &may, request.headers())?;
-        authz::authorize(&user, Attributes::of(&info), server.as_ref())?;
-        self.answer(user, info, query, request).await
+        let acting = authn::impersonate(&user, &may, request.headers());
+        let acting = acting.inspect_err(|_| trail.decided(false))?;
+        trail.acts(&user, &acting);
+        let allowed = authz::authorize(&acting, Attributes::of(&info), server.as_ref());
+        trail.decided(allowed.is_ok());
+        allowed?;
+        self.answer(acting, info, query, request).await
+    }
+
+    /// Who asks, none if he does not say.
+    fn caller(&self, request: &Request<Body>) -> Result<Option<User>> {
+        let verify = |token: &str| self.0.account_user(token);
+        let tokens = &self.0.static_tokens;
+        authn::authenticate(request.extensions(), request.headers(), tokens, verify)
     }
 
     /// Answers a request that is allowed.

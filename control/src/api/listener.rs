@@ -19,7 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use super::authn::{Proven, User};
+use super::authn::{Peer, Proven, User};
 use super::dispatch::Api;
 
 /// A client has this long to finish its TLS handshake.
@@ -155,6 +155,9 @@ async fn connection(
         let mut request = request.map(|body| body.map_err(Into::into).boxed_unsync());
         if let Some(proven) = &proven {
             request.extensions_mut().insert(proven.clone());
+        }
+        if api.is_audited() {
+            request.extensions_mut().insert(Peer(peer));
         }
         async move { Ok::<_, std::convert::Infallible>(api.handle(request).await) }
     });

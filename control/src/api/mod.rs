@@ -7,6 +7,7 @@
 
 mod addresses;
 mod admission;
+mod audit;
 mod authn;
 mod authz;
 mod body;
@@ -45,6 +46,7 @@ mod write;
 
 pub use addresses::{AddressPlan, PlanError};
 pub use admission::Exemptions;
+pub use audit::{Audit, AuditError, Limits as AuditLimits, PolicyError};
 pub use authn::{StaticTokens, User};
 pub use body::{Body, BoxError, Reply};
 pub use bootstrap::{bootstrap, keep};

@@ -24,6 +24,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::audit::Trail;
 use super::body::{Body, Reply, empty};
 use super::listener::{ListenError, roots};
 use super::status::{Result, Status};
@@ -38,6 +39,23 @@ pub(super) enum Opened {
     Pipe(Pipe),
     /// The node's refusal.
     Refused(Reply),
+}
+
+/// A client whose connection is about to be switched.
+pub(super) struct Client {
+    pub(super) connection: OnUpgrade,
+    /// Its record ends when the connection does.
+    pub(super) trail: Option<Trail>,
+}
+
+impl Client {
+    /// The client that sent `request`.
+    pub(super) fn of(request: &mut Request<Body>) -> Self {
+        Self {
+            connection: hyper::upgrade::on(&mut *request),
+            trail: request.extensions_mut().remove(),
+        }
+    }
 }
 
 /// Calls nodes as `kube-apiserver-kubelet-client`.
@@ -78,7 +96,7 @@ impl NodeClient {
         mut request: Request<Body>,
     ) -> Result<Reply> {
         let upgrade = upgrade_of(request.headers());
-        let client = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
+        let client = upgrade.is_some().then(|| Client::of(&mut request));
         let second = request.version() == Version::HTTP_2 && client.is_none();
         let request = rewrite(request, address, path_and_query, upgrade.as_deref(), second)?;
         if second {
@@ -127,7 +145,7 @@ impl NodeClient {
         &self,
         address: SocketAddr,
         request: Request<Body>,
-        client: Option<OnUpgrade>,
+        client: Option<Client>,
     ) -> Result<Reply> {
         Ok(answer(self.ask(address, request).await?, client))
     }
@@ -168,7 +186,7 @@ where
 }
 
 /// The answer for the client, which is joined with the other side if both have switched protocols.
-fn answer(mut response: http::Response<Incoming>, client: Option<OnUpgrade>) -> Reply {
+fn answer(mut response: http::Response<Incoming>, client: Option<Client>) -> Reply {
     match client {
         Some(client) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             let node = hyper::upgrade::on(&mut response);
@@ -228,7 +246,7 @@ pub(super) async fn through(
     mut request: Request<Body>,
 ) -> std::result::Result<Reply, String> {
     let upgrade = upgrade_of(request.headers());
-    let client = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
+    let client = upgrade.is_some().then(|| Client::of(&mut request));
     let cookies = request.headers().get_all(header::COOKIE).iter().cloned();
     let cookies: Vec<HeaderValue> = cookies.collect();
     let (address, path) = (target.address, &target.path_and_query);
@@ -343,8 +361,8 @@ fn clean(response: http::Response<Incoming>) -> Reply {
     reply
 }
 
-async fn tunnel(client: OnUpgrade, node: OnUpgrade) {
-    let (client, node) = match tokio::try_join!(client, node) {
+async fn tunnel(client: Client, node: OnUpgrade) {
+    let (client, node) = match tokio::try_join!(client.connection, node) {
         Ok(both) => both,
         Err(error) => return tracing::debug!(%error, "an upgrade broke off"),
     };

@@ -1,6 +1,7 @@
 //! What every handler shares.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use serde_json::Value;
@@ -8,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::addresses::{AddressPlan, Addresses};
 use super::admission::{Desks, Hooks, Policies};
+use super::audit::Audit;
 use super::authn::{StaticTokens, User};
 use super::authz::{Facts, Grant, Grants};
 use super::custom::{CustomKinds, Made};
@@ -53,6 +55,7 @@ pub struct Server {
     pub(super) grants: Grants,
     pub(super) nodes: NodeClient,
     pub(super) config: ServerConfig,
+    pub(super) audit: Option<Arc<Audit>>,
     /// Cancelled when the process stops: watches end.
     pub(super) stopping: CancellationToken,
 }
@@ -94,8 +97,16 @@ impl Server {
             grants: Grants::default(),
             nodes,
             config,
+            audit: None,
             stopping,
         }
+    }
+
+    /// The same server, which records requests.
+    #[must_use]
+    pub fn audited(mut self, audit: Option<Audit>) -> Self {
+        self.audit = audit.map(Arc::new);
+        self
     }
 
     /// Where cluster addresses come from and so on.

@@ -5,6 +5,7 @@ mod support;
 
 mod admission;
 mod apply;
+mod audit;
 mod bodies;
 mod custom;
 mod deletion;

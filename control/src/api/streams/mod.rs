@@ -23,7 +23,7 @@ use http::Request;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::body::{Body, Reply};
-use super::proxy::{NodeClient, Opened};
+use super::proxy::{Client, NodeClient, Opened};
 use super::status::{Result, Status};
 use channels::Protocol;
 pub(super) use dial::{Dialled, dial};
@@ -89,10 +89,11 @@ pub(super) async fn serve(
         Opened::Pipe(node) => node,
         Opened::Refused(reply) => return Ok(reply),
     };
-    let client = hyper::upgrade::on(&mut request);
+    let Client { connection, trail } = Client::of(&mut request);
     let reply = handshake.reply(protocol.name());
     tokio::spawn(async move {
-        match websocket::accept(client).await {
+        let _until_the_end = trail;
+        match websocket::accept(connection).await {
             Ok(socket) => join(socket, node, protocol, purpose).await,
             Err(error) => tracing::debug!(%error, "an upgrade broke off"),
         }

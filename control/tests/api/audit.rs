@@ -1,0 +1,170 @@
+//! The audit log of a real server.
+
+use serde_json::{Value, json};
+
+use crate::support::http::send;
+use crate::support::{Control, eventually};
+
+const POLICY: &str = "apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+- {level: None, users: [system:kube-controller-manager, system:kube-scheduler, system:apiserver]}
+- {level: Metadata, resources: [{resources: [secrets]}]}
+- {level: RequestResponse, resources: [{resources: [configmaps]}]}
+- {level: Metadata, nonResourceURLs: [/version]}
+";
+
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+
+async fn control(folder: &tempfile::TempDir, log: &str) -> Control {
+    let policy = folder.path().join("policy.yaml");
+    std::fs::write(&policy, POLICY).unwrap();
+    let (policy, log) = (policy.display().to_string(), folder.path().join(log));
+    let log = log.display().to_string();
+    Control::start(&["--audit-policy-file", &policy, "--audit-log-path", &log]).await
+}
+
+fn lines(folder: &tempfile::TempDir, log: &str) -> Vec<Value> {
+    let text = std::fs::read_to_string(folder.path().join(log)).unwrap_or_default();
+    let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
+    lines.collect()
+}
+
+fn map(name: &str) -> Value {
+    json!({"metadata": {"name": name}, "data": {"colour": "red"}})
+}
+
+#[tokio::test]
+async fn requests_are_recorded_as_far_as_the_policy_wants() {
+    let folder = tempfile::tempdir().unwrap();
+    let control = control(&folder, "audit.log").await;
+    control.post(MAPS, &map("one")).await.expect(201);
+    let secret = json!({"metadata": {"generateName": "s-"}, "stringData": {"word": "hidden"}});
+    let secrets = "/api/v1/namespaces/default/secrets";
+    control.post(secrets, &secret).await.expect(201);
+    control
+        .get("/api/v1/namespaces/default/pods")
+        .await
+        .expect(200);
+    let headers = [("impersonate-user", "jane")];
+    let refused = send(&control.client, http::Method::GET, MAPS, &headers, "").await;
+    refused.expect(403);
+    let all = eventually("all events", || async {
+        let all = lines(&folder, "audit.log");
+        let about: Vec<_> = all
+            .into_iter()
+            .filter(|event| event["objectRef"].is_object())
+            .collect();
+        (about.len() >= 3).then_some(about)
+    })
+    .await;
+    let [made, secret, refused] = &all[..] else {
+        panic!("{all:#?}");
+    };
+    assert_eq!(made["objectRef"]["resource"], "configmaps");
+    assert_eq!(made["objectRef"]["name"], "one");
+    assert_eq!(made["user"]["username"], "admin");
+    assert_eq!(made["sourceIPs"], json!(["127.0.0.1"]));
+    assert_eq!(made["requestObject"]["data"]["colour"], "red");
+    assert_eq!(made["responseObject"]["data"]["colour"], "red");
+    assert!(
+        secret["objectRef"]["name"]
+            .as_str()
+            .unwrap()
+            .starts_with("s-")
+    );
+    assert!(!secret.to_string().contains("hidden"));
+    assert_eq!(refused["impersonatedUser"]["username"], "jane");
+    assert_eq!(
+        refused["annotations"]["authorization.k8s.io/decision"],
+        "forbid"
+    );
+    assert_eq!(refused["responseStatus"]["reason"], "Forbidden");
+}
+
+#[tokio::test]
+async fn a_log_that_nobody_takes_holds_nobody_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&path).status();
+    assert!(made.unwrap().success());
+    let control = control(&folder, "pipe").await;
+    let before = control.rss();
+    let mut large = map("one");
+    large["data"]["text"] = "x".repeat(900_000).into();
+    for number in 0..40 {
+        large["metadata"]["name"] = format!("m{number}").into();
+        let path = format!("{MAPS}?dryRun=All");
+        control.post(&path, &large).await.expect(201);
+    }
+    let told = control.log().matches("events are lost").count();
+    assert_eq!(told, 1, "{}", control.log());
+    let grown = control.rss().saturating_sub(before);
+    assert!(grown < 64 << 10, "{grown} KiB for some 70 MB of events");
+    // Ends with the server, which has the pipe open at both ends.
+    let taken = std::fs::File::create(folder.path().join("taken")).unwrap();
+    let mut cat = std::process::Command::new("cat");
+    let mut cat = cat.arg(&path).stdout(taken).spawn().unwrap();
+    eventually("the log is taken up again", || async {
+        control.log().contains("keeps up again").then_some(())
+    })
+    .await;
+    drop(control);
+    cat.wait().unwrap();
+    let text = std::fs::read_to_string(folder.path().join("taken")).unwrap();
+    let whole = text.lines().map(serde_json::from_str::<Value>);
+    let whole = whole.collect::<Result<Vec<_>, _>>().unwrap();
+    assert!(!whole.is_empty());
+}
+
+#[tokio::test]
+async fn a_full_disk_stops_nobody_and_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink("/dev/full", folder.path().join("full")).unwrap();
+    let control = control(&folder, "full").await;
+    for name in ["one", "two", "three"] {
+        control.post(MAPS, &map(name)).await.expect(201);
+    }
+    eventually("the log tells it", || async {
+        let told = control
+            .log()
+            .matches("the audit log cannot be written")
+            .count();
+        (told == 1).then_some(())
+    })
+    .await;
+}
+
+/// What the server says when it does not start.
+fn refused(policy: &str, log: &str) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("policy.yaml");
+    std::fs::write(&file, policy).unwrap();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_naru-control"))
+        .args(["serve", "--listen", "127.0.0.1:0", "--advertise-address"])
+        .args(["192.0.2.1", "--audit-log-path", log, "--data-dir"])
+        .arg(folder.path())
+        .arg("--audit-policy-file")
+        .arg(&file)
+        .output()
+        .unwrap();
+    assert!(!output.status.success());
+    let text = String::from_utf8(output.stderr).unwrap();
+    let last = text.lines().last().unwrap_or_default();
+    assert!(!folder.path().join("store.redb").exists(), "{text}");
+    last.to_owned()
+}
+
+#[test]
+fn a_policy_without_sense_and_a_log_without_a_place_are_one_error_each() {
+    let said = refused(&POLICY.replace("users:", "user:"), "-");
+    assert!(
+        said.contains("policy.yaml: is no audit policy") && said.contains("user"),
+        "{said}"
+    );
+    let said = refused(&POLICY.replace("/version", "version"), "-");
+    assert!(said.contains("rules[3].nonResourceURLs"), "{said}");
+    let said = refused(POLICY, "/nowhere/audit.log");
+    assert!(said.contains("audit log /nowhere/audit.log"), "{said}");
+}
