@@ -17,7 +17,7 @@ const MAX_BODY: usize = 16 << 20;
 /// Set by `/fail` and cleared by `/recover`: the state of `/health`.
 static SICK: AtomicBool = AtomicBool::new(false);
 
-/// Requests that have been read and not answered yet.
+/// Connections that wait for an answer: from accept to the first one, later ones from their request.
 static BUSY: AtomicUsize = AtomicUsize::new(0);
 
 /// How long requests may take after the signal to end.
@@ -32,7 +32,8 @@ pub(crate) fn run(flags: &Flags) -> Result<(), String> {
     println!("serving on port {port}");
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            thread::spawn(move || serve(&stream));
+            let waiting = Busy::begin();
+            thread::spawn(move || serve(&stream, waiting));
         }
     });
     termination.wait();
@@ -51,16 +52,34 @@ pub(crate) fn hostname() -> String {
         .to_owned()
 }
 
-fn serve(stream: &TcpStream) -> Option<()> {
+/// One that waits, until dropped.
+struct Busy;
+
+impl Busy {
+    fn begin() -> Self {
+        BUSY.fetch_add(1, Ordering::SeqCst);
+        Self
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        BUSY.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+fn serve(stream: &TcpStream, first: Busy) -> Option<()> {
     stream.set_read_timeout(Some(IDLE)).ok()?;
     stream.set_nodelay(true).ok()?;
     let mut reader = BufReader::new(stream);
+    let mut first = Some(first);
     loop {
         let request = Request::read(&mut reader)?;
+        let waiting = first.take().unwrap_or_else(Busy::begin);
         if request.path.starts_with("/stream") {
+            drop(waiting);
             return drip(stream);
         }
-        BUSY.fetch_add(1, Ordering::SeqCst);
         let answer = answer(&request, stream);
         // What the load generator asks for would fill the log.
         if request.path != "/ping" {
@@ -68,7 +87,7 @@ fn serve(stream: &TcpStream) -> Option<()> {
         }
         let mut writer = stream;
         let written = writer.write_all(&answer.bytes(request.keep_alive));
-        BUSY.fetch_sub(1, Ordering::SeqCst);
+        drop(waiting);
         written.ok()?;
         if !request.keep_alive {
             // The client closes first, as the one that asked to: TIME_WAIT then stays on its side.

@@ -12,10 +12,12 @@ use super::events::Severity::{Normal, Warning};
 use super::hooks;
 use super::plan::{StopReason, spec};
 
-/// How long to wait for the services to let go of a pod before its stop signal.
-const WITHDRAWAL: Duration = Duration::from_secs(2);
-/// What other nodes get to follow the change that this node has seen.
-const SETTLE: Duration = Duration::from_millis(100);
+/// How long to wait for the services to let go of a pod before its stop signal, at most, and never
+/// longer than half of its grace period.
+const WITHDRAWAL: Duration = Duration::from_secs(10);
+/// What other nodes get to follow the change that this node has seen. They need a millisecond of
+/// their own; the rest is for a node whose processors are taken.
+const SETTLE: Duration = Duration::from_millis(500);
 
 /// What a stop is about.
 #[derive(Debug, Clone)]
@@ -79,7 +81,8 @@ impl StopJob {
     async fn prepare(&self, ctx: &Context) {
         let withdrawn = async {
             if self.reason == StopReason::PodEnds {
-                withdrawn(ctx, &self.pod, &self.ips).await;
+                let limit = WITHDRAWAL.min(self.grace / 2);
+                withdrawn(ctx, &self.pod, &self.ips, limit).await;
             }
         };
         tokio::join!(withdrawn, self.pre_stop(ctx));
@@ -123,7 +126,7 @@ fn hook(container: &Container) -> Option<&k8s_openapi::api::core::v1::LifecycleH
 
 /// Waits until no service sends new connections to the pod: a process that gets its stop signal
 /// while it is still listed would refuse them.
-async fn withdrawn(ctx: &Context, pod: &Pod, ips: &[IpAddr]) {
+async fn withdrawn(ctx: &Context, pod: &Pod, ips: &[IpAddr], limit: Duration) {
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     let listed = || {
         let slices = ctx.watches.endpoint_slices.list();
@@ -134,7 +137,7 @@ async fn withdrawn(ctx: &Context, pod: &Pod, ips: &[IpAddr]) {
         return;
     }
     let gone = async { while listed() && changes.changed().await.is_ok() {} };
-    let _ = tokio::time::timeout(WITHDRAWAL, gone).await;
+    let _ = tokio::time::timeout(limit, gone).await;
     tokio::time::sleep(SETTLE).await;
 }
 

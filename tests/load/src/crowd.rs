@@ -6,19 +6,43 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use tokio::task::JoinSet;
 
-/// Runs every worker until the time is over and returns what all did, per second.
+/// What a crowd did.
+#[derive(Debug)]
+pub(crate) struct Steps {
+    /// How long each step took.
+    took: Vec<Duration>,
+    /// From the first to the last.
+    span: Duration,
+}
+
+impl Steps {
+    /// Steps per second.
+    pub(crate) fn rate(&self) -> f64 {
+        self.took.len() as f64 / self.span.as_secs_f64()
+    }
+
+    /// What 99 of 100 took at most, in milliseconds.
+    ///
+    /// # Errors
+    /// When there was no step.
+    pub(crate) fn p99(mut self) -> Result<f64> {
+        percentile(&mut self.took, 99).context("not one step was done")
+    }
+}
+
+/// Runs every worker until the time is over.
 ///
-/// A worker is told its number and when to stop, and returns how much it did.
+/// A worker is told its number and when to stop, and returns what each of its steps took.
 ///
 /// # Errors
 /// That of the first worker that fails.
-pub(crate) async fn rate<T, F>(
+pub(crate) async fn run<T, F>(
     seats: Vec<T>,
     seconds: f64,
     worker: impl Fn(usize, T, Instant) -> F,
-) -> Result<f64>
+) -> Result<Steps>
 where
-    F: Future<Output = Result<u64>> + Send + 'static,
+    F: Future<Output = Result<Vec<Duration>>> + Send + 'static,
 {
     let begin = Instant::now();
     let until = begin + Duration::try_from_secs_f64(seconds)?;
@@ -26,36 +50,12 @@ where
     for (number, seat) in seats.into_iter().enumerate() {
         running.spawn(worker(number, seat, until));
     }
-    let mut done = 0;
+    let mut took = Vec::new();
     while let Some(outcome) = running.join_next().await {
-        done += outcome??;
+        took.append(&mut outcome??);
     }
-    Ok(done as f64 / begin.elapsed().as_secs_f64())
-}
-
-/// Runs every worker until the time is over and returns the 99th percentile of what one step took,
-/// in milliseconds.
-///
-/// # Errors
-/// That of the first worker that fails.
-pub(crate) async fn slowest<T, F>(
-    seats: Vec<T>,
-    seconds: f64,
-    worker: impl Fn(usize, T, Instant) -> F,
-) -> Result<f64>
-where
-    F: Future<Output = Result<Vec<Duration>>> + Send + 'static,
-{
-    let until = Instant::now() + Duration::try_from_secs_f64(seconds)?;
-    let mut running = JoinSet::new();
-    for (number, seat) in seats.into_iter().enumerate() {
-        running.spawn(worker(number, seat, until));
-    }
-    let mut all = Vec::new();
-    while let Some(outcome) = running.join_next().await {
-        all.append(&mut outcome??);
-    }
-    percentile(&mut all, 99).context("not one step was done")
+    let span = begin.elapsed();
+    Ok(Steps { took, span })
 }
 
 /// The percentile `p` in milliseconds; none of nothing.
@@ -91,9 +91,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_failing_worker_fails_the_run() {
-        let outcome = rate(vec![1, 2], 0.01, |_, seat, _| async move {
+        let outcome = run(vec![1, 2], 0.01, |_, seat, _| async move {
             anyhow::ensure!(seat == 1, "no");
-            Ok(1)
+            Ok(Vec::new())
         });
         assert!(outcome.await.is_err());
     }

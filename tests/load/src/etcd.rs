@@ -3,7 +3,7 @@
 //! Two messages of etcd's `rpc.proto` (KV.Put, API v3) are written out here; fields that are not
 //! needed are skipped by the decoder.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -55,17 +55,18 @@ pub(crate) async fn run(args: &EtcdArgs) -> Result<f64> {
         seats.push(endpoint.connect().await.context("connect to etcd")?);
     }
     let run = requests::unique();
-    crowd::rate(seats, args.seconds, |number, seat, until| {
+    let puts = crowd::run(seats, args.seconds, |number, seat, until| {
         put_until(seat, format!("/bench/{run}-{number}"), until)
-    })
-    .await
+    });
+    Ok(puts.await?.rate())
 }
 
-async fn put_until(seat: Channel, prefix: String, until: Instant) -> Result<u64> {
+async fn put_until(seat: Channel, prefix: String, until: Instant) -> Result<Vec<Duration>> {
     let mut client = Grpc::new(seat);
-    let mut done = 0;
-    while Instant::now() < until {
-        let name = format!("{prefix}-{done}");
+    let mut took = Vec::new();
+    let mut now = Instant::now();
+    while now < until {
+        let name = format!("{prefix}-{}", took.len());
         let put = PutRequest {
             value: config_map(&name).to_vec(),
             key: name.into_bytes(),
@@ -74,7 +75,8 @@ async fn put_until(seat: Channel, prefix: String, until: Instant) -> Result<u64>
         let codec: ProstCodec<PutRequest, PutResponse> = ProstCodec::default();
         let path = PathAndQuery::from_static(PUT);
         client.unary(Request::new(put), path, codec).await?;
-        done += 1;
+        took.push(now.elapsed());
+        now = Instant::now();
     }
-    Ok(done)
+    Ok(took)
 }

@@ -19,6 +19,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use crowd::Steps;
 
 #[derive(Debug, Parser)]
 #[command(name = "naru-load", about = "Loads one server and prints a figure")]
@@ -31,14 +32,10 @@ struct Line {
 enum Task {
     /// Make services with one EndpointSlice each.
     Services(services::ServicesArgs),
-    /// Durable creates of ConfigMaps, per second.
+    /// Durable creates of ConfigMaps.
     Creates(Crowd),
-    /// Reads of one ConfigMap, per second.
+    /// Reads of one ConfigMap.
     Reads(Crowd),
-    /// Milliseconds that 99 of 100 durable creates take at most.
-    CreateP99(Crowd),
-    /// Milliseconds that 99 of 100 reads take at most.
-    ReadP99(Crowd),
     /// Milliseconds of a list.
     List(requests::ListArgs),
     /// Make a number of objects; prints the bytes of one.
@@ -62,6 +59,18 @@ struct Crowd {
     clients: usize,
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
+    /// Print the milliseconds that 99 of 100 take at most, instead of how many are done in a second.
+    #[arg(long)]
+    p99: bool,
+}
+
+impl Crowd {
+    fn figure(&self, steps: Steps) -> anyhow::Result<f64> {
+        match self.p99 {
+            true => steps.p99(),
+            false => Ok(steps.rate()),
+        }
+    }
 }
 
 #[tokio::main]
@@ -82,10 +91,8 @@ async fn main() -> ExitCode {
 async fn dispatch(task: Task) -> anyhow::Result<f64> {
     match task {
         Task::Services(args) => services::run(&args).await,
-        Task::Creates(crowd) => requests::creates(&crowd).await,
-        Task::Reads(crowd) => requests::reads(&crowd).await,
-        Task::CreateP99(crowd) => requests::create_p99(&crowd).await,
-        Task::ReadP99(crowd) => requests::read_p99(&crowd).await,
+        Task::Creates(crowd) => crowd.figure(requests::creates(&crowd).await?),
+        Task::Reads(crowd) => crowd.figure(requests::reads(&crowd).await?),
         Task::List(args) => requests::list(&args).await,
         Task::Fill(args) => requests::fill(&args).await,
         Task::Fanout(args) => fanout::run(&args).await,

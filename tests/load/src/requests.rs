@@ -1,7 +1,7 @@
 //! Creates and reads of ConfigMaps.
 
 use std::path::PathBuf;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 use bytes::Bytes;
@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use http::{Method, StatusCode};
 
 use crate::access::Access;
+use crate::crowd::Steps;
 use crate::objects::{NAMESPACE, config_map, namespace, node, pod};
 use crate::session::Session;
 use crate::{Crowd, crowd};
@@ -53,28 +54,30 @@ pub(crate) struct ListArgs {
     rounds: usize,
 }
 
-/// Durable creates per second.
+/// Durable creates.
 ///
 /// # Errors
 /// When a request fails.
-pub(crate) async fn creates(args: &Crowd) -> Result<f64> {
+pub(crate) async fn creates(args: &Crowd) -> Result<Steps> {
     let access = Access::of(&args.kubeconfig)?;
     prepare(&access, NAMESPACE).await?;
     let seats = Session::many(&access, args.clients).await?;
     let run = unique();
-    crowd::rate(seats, args.seconds, |number, seat, until| {
+    crowd::run(seats, args.seconds, |number, seat, until| {
         create_until(seat, format!("c-{run}-{number}"), until)
     })
     .await
 }
 
-async fn create_until(mut seat: Session, prefix: String, until: Instant) -> Result<u64> {
-    let mut done = 0;
-    while Instant::now() < until {
-        create(&mut seat, NAMESPACE, &format!("{prefix}-{done}")).await?;
-        done += 1;
+async fn create_until(mut seat: Session, prefix: String, until: Instant) -> Result<Vec<Duration>> {
+    let mut took = Vec::new();
+    let mut now = Instant::now();
+    while now < until {
+        create(&mut seat, NAMESPACE, &format!("{prefix}-{}", took.len())).await?;
+        took.push(now.elapsed());
+        now = Instant::now();
     }
-    Ok(done)
+    Ok(took)
 }
 
 /// Makes one ConfigMap; the answer means that it is on disk.
@@ -88,80 +91,31 @@ pub(crate) async fn create(seat: &mut Session, namespace: &str, name: &str) -> R
         .map(drop)
 }
 
-/// Reads of one object per second.
+/// Reads of one object.
 ///
 /// # Errors
 /// When a request fails.
-pub(crate) async fn reads(args: &Crowd) -> Result<f64> {
+pub(crate) async fn reads(args: &Crowd) -> Result<Steps> {
     let access = Access::of(&args.kubeconfig)?;
     prepare(&access, NAMESPACE).await?;
     let mut seats = Session::many(&access, args.clients.max(1)).await?;
     let name = format!("r-{}", unique());
     create(&mut seats[0], NAMESPACE, &name).await?;
-    crowd::rate(seats, args.seconds, |_, seat, until| {
+    crowd::run(seats, args.seconds, |_, seat, until| {
         read_until(seat, format!("{}/{name}", collection(NAMESPACE)), until)
     })
     .await
 }
 
-async fn read_until(mut seat: Session, path: String, until: Instant) -> Result<u64> {
-    let mut done = 0;
-    while Instant::now() < until {
+async fn read_until(mut seat: Session, path: String, until: Instant) -> Result<Vec<Duration>> {
+    let mut took = Vec::new();
+    let mut now = Instant::now();
+    while now < until {
         seat.call(Method::GET, &path, Bytes::new(), &[]).await?;
-        done += 1;
+        took.push(now.elapsed());
+        now = Instant::now();
     }
-    Ok(done)
-}
-
-/// What 99 of 100 durable creates take at most, in milliseconds.
-///
-/// # Errors
-/// When a request fails.
-pub(crate) async fn create_p99(args: &Crowd) -> Result<f64> {
-    let access = Access::of(&args.kubeconfig)?;
-    prepare(&access, NAMESPACE).await?;
-    let seats = Session::many(&access, args.clients).await?;
-    let run = unique();
-    crowd::slowest(seats, args.seconds, |number, mut seat, until| {
-        let prefix = format!("p-{run}-{number}");
-        async move {
-            let mut took = Vec::new();
-            while Instant::now() < until {
-                let begin = Instant::now();
-                let name = format!("{prefix}-{}", took.len());
-                create(&mut seat, NAMESPACE, &name).await?;
-                took.push(begin.elapsed());
-            }
-            Ok(took)
-        }
-    })
-    .await
-}
-
-/// What 99 of 100 reads of one object take at most, in milliseconds.
-///
-/// # Errors
-/// When a request fails.
-pub(crate) async fn read_p99(args: &Crowd) -> Result<f64> {
-    let access = Access::of(&args.kubeconfig)?;
-    prepare(&access, NAMESPACE).await?;
-    let mut seats = Session::many(&access, args.clients.max(1)).await?;
-    let name = format!("r-{}", unique());
-    create(&mut seats[0], NAMESPACE, &name).await?;
-    let path = format!("{}/{name}", collection(NAMESPACE));
-    crowd::slowest(seats, args.seconds, |_, mut seat, until| {
-        let path = path.clone();
-        async move {
-            let mut took = Vec::new();
-            while Instant::now() < until {
-                let begin = Instant::now();
-                seat.call(Method::GET, &path, Bytes::new(), &[]).await?;
-                took.push(begin.elapsed());
-            }
-            Ok(took)
-        }
-    })
-    .await
+    Ok(took)
 }
 
 /// A list of everything under a path: the median of the rounds in milliseconds.
@@ -204,13 +158,13 @@ pub(crate) async fn fill(args: &FillArgs) -> Result<f64> {
         Sort::Pods => format!("/api/v1/namespaces/{NAMESPACE}/pods"),
     };
     // The work ends it, not the clock.
-    crowd::rate(seats, 0.0, |number, mut seat, _| {
+    crowd::run(seats, 0.0, |number, mut seat, _| {
         let (body, path) = (body.clone(), path.clone());
         async move {
             for i in crowd::share(count, number, FILLERS) {
                 seat.call(Method::POST, &path, body(i), &[]).await?;
             }
-            Ok(1)
+            Ok(Vec::new())
         }
     })
     .await?;

@@ -47,7 +47,7 @@ pub(crate) async fn run(args: &ServicesArgs) -> Result<f64> {
     let begin = Instant::now();
     let seats = Session::many(&access, WORKERS.min(args.count.max(1))).await?;
     let workers = seats.len();
-    crowd::rate(seats, 0.0, |number, mut seat, _| {
+    crowd::run(seats, 0.0, |number, mut seat, _| {
         let (endpoints, port) = (args.endpoints.clone(), args.port);
         let (count, delete) = (args.count, args.delete);
         async move {
@@ -58,7 +58,7 @@ pub(crate) async fn run(args: &ServicesArgs) -> Result<f64> {
                     false => make(&mut seat, &name, &endpoints, port).await?,
                 }
             }
-            Ok(1)
+            Ok(Vec::new())
         }
     })
     .await?;

@@ -1,5 +1,7 @@
 //! Two address families: pods, Services, names and policies over IPv6 beside IPv4.
 
+use std::net::SocketAddr;
+
 use anyhow::{Context, Result, ensure};
 use naru_tests::support::addresses;
 use naru_tests::support::daemons::node_process;
@@ -7,6 +9,7 @@ use naru_tests::support::wait;
 
 use crate::faults::{UNTIL, within};
 use crate::harness::{Case, cases};
+use crate::network::arrive_from_their_nodes;
 use crate::policy::policy;
 use crate::runtime::network_of;
 use crate::world::{Background, PATIENCE, Space, World};
@@ -213,22 +216,8 @@ fn a_node_port_answers_over_ipv6_on_every_node(world: &World) -> Result<()> {
 fn pods_reach_the_world_over_ipv6_under_their_nodes_address(world: &World) -> Result<()> {
     let space = world.namespace("world6")?;
     pods(&space)?;
-    let mut server = world.cluster.inside("outside");
-    server.args([&world.landing()?, "serve", "--host", "::", "--port", "8186"]);
-    let mut server = server.stdout(std::process::Stdio::null()).spawn()?;
-    let ask = || -> Result<()> {
-        let target = url(&addresses::v6(addresses::OUTSIDE).to_string(), 8186);
-        for (pod, node) in [("a", 1), ("c", 2)] {
-            let page = wait::until(&target, PATIENCE, || space.get_from(pod, &target).map(Some))?;
-            let peer = format!("peer {}\n", addresses::node_v6(node));
-            ensure!(page.contains(&peer), "{pod}: {page}");
-        }
-        Ok(())
-    };
-    let outcome = ask();
-    server.kill()?;
-    server.wait()?;
-    outcome
+    let target = SocketAddr::new(addresses::v6(addresses::OUTSIDE).into(), 8186);
+    arrive_from_their_nodes(&space, target, |node| addresses::node_v6(node).into())
 }
 
 fn names_have_addresses_of_both_families(world: &World) -> Result<()> {

@@ -196,6 +196,16 @@ fn leases(world: &World) -> PathBuf {
     world.cluster.layout.member("node2").join("state/leases")
 }
 
+/// The leases of node 2 that are nobody's hoard, as they stand in their files.
+fn held(world: &World) -> Result<Vec<String>> {
+    let files = fs::read_dir(leases(world))?.collect::<Result<Vec<_>, _>>()?;
+    let ours = |file: &fs::DirEntry| !file.file_name().to_string_lossy().starts_with("hoard");
+    let texts = files.iter().filter(|file| ours(file));
+    Ok(texts
+        .map(|file| fs::read_to_string(file.path()))
+        .collect::<Result<_, _>>()?)
+}
+
 /// The IPv4 addresses of node 2 that are leased.
 fn addresses(world: &World) -> Result<Vec<String>> {
     let mut found = Vec::new();
@@ -224,7 +234,9 @@ fn an_exhausted_address_pool_is_named_and_heals_when_addresses_are_free(
     let (before, links_before) = (addresses(world)?, links(world)?);
     let hoard = Hoard::leave(world, 2)?;
     for name in ["one", "two"] {
-        space.landing_pod(name, Some(2))?;
+        space
+            .landing_pod(name, Some(2))
+            .with_context(|| format!("two addresses were left; now leased: {:?}", held(world)))?;
     }
     space.apply(&landing_pod("three", Some(2)))?;
     let cidr = world

@@ -1,10 +1,15 @@
 //! Packets between pods, Services, nodes and the world outside.
 
+use std::net::{IpAddr, SocketAddr};
+use std::process::Stdio;
+
 use anyhow::{Context, Result, ensure};
 use naru_tests::support::addresses;
+use naru_tests::support::wait;
 
 use crate::harness::{Case, cases};
-use crate::world::{Space, World};
+use crate::kubectl::Running;
+use crate::world::{PATIENCE, Space, World};
 
 pub(crate) const CASES: &[Case] = cases![
     pods_reach_pods_on_the_same_and_on_another_node,
@@ -154,7 +159,7 @@ fn a_node_port_answers_on_every_node(world: &World) -> Result<()> {
     let port = space.field_becomes("service/web", ".spec.ports[0].nodePort", |v| !v.is_empty())?;
     for k in world.cluster.nodes() {
         let url = format!("http://{}:{port}/", addresses::node(k));
-        naru_tests::support::wait::until(&url, crate::world::PATIENCE, || {
+        wait::until(&url, PATIENCE, || {
             let (code, body) = world.get_outside(&url, None)?;
             ensure!(
                 code == 200 && body.contains("hostname web-"),
@@ -170,24 +175,35 @@ fn a_node_port_answers_on_every_node(world: &World) -> Result<()> {
 fn pods_reach_the_world_under_their_nodes_address(world: &World) -> Result<()> {
     let space = world.namespace("world")?;
     pair(&space)?;
-    let mut server = world.cluster.inside("outside");
-    server.args([&world.landing()?, "serve", "--port", "8181"]);
-    let mut server = server.stdout(std::process::Stdio::null()).spawn()?;
-    let ask = || -> Result<()> {
-        for (pod, node) in [("a", 1), ("c", 2)] {
-            let url = format!("http://{}:8181/", addresses::OUTSIDE);
-            let page = naru_tests::support::wait::until(&url, crate::world::PATIENCE, || {
-                space.get_from(pod, &url).map(Some)
-            })?;
-            let peer = format!("peer {}\n", addresses::node(node));
-            ensure!(page.contains(&peer), "{pod}: {page}");
-        }
-        Ok(())
-    };
-    let outcome = ask();
-    server.kill()?;
-    server.wait()?;
-    outcome
+    let target = SocketAddr::new(addresses::OUTSIDE.into(), 8181);
+    arrive_from_their_nodes(&space, target, |node| addresses::node(node).into())
+}
+
+/// Pods `a` on node 1 and `c` on node 2 ask a server outside the cluster, which sees their nodes'
+/// addresses.
+pub(crate) fn arrive_from_their_nodes(
+    space: &Space<'_>,
+    target: SocketAddr,
+    node: impl Fn(u8) -> IpAddr,
+) -> Result<()> {
+    let mut server = space.world.cluster.inside("outside");
+    let (host, port) = (target.ip().to_string(), target.port().to_string());
+    server.args([
+        &space.world.landing()?,
+        "serve",
+        "--host",
+        &host,
+        "--port",
+        &port,
+    ]);
+    let _server = Running(server.stdout(Stdio::null()).spawn()?);
+    let url = format!("http://{target}/");
+    for (pod, number) in [("a", 1), ("c", 2)] {
+        let page = wait::until(&url, PATIENCE, || space.get_from(pod, &url).map(Some))?;
+        let peer = format!("peer {}\n", node(number));
+        ensure!(page.contains(&peer), "{pod}: {page}");
+    }
+    Ok(())
 }
 
 fn a_service_without_pods_refuses(world: &World) -> Result<()> {
@@ -196,7 +212,7 @@ fn a_service_without_pods_refuses(world: &World) -> Result<()> {
     space.landing_pod("client", None)?;
     space.get_from("client", "http://web/")?;
     space.run(&["scale", "deployment/web", "--replicas=0"])?;
-    naru_tests::support::wait::until("a refused connection", crate::world::PATIENCE, || {
+    wait::until("a refused connection", PATIENCE, || {
         let refused = space
             .get_from("client", "http://web/")
             .err()

@@ -111,7 +111,10 @@ fn a_terminal_has_the_size_of_its_window(world: &World) -> Result<()> {
             .chain(exec.get_args())
             .map(|word| word.to_string_lossy().into_owned())
             .collect();
-        let inside = format!("stty rows 45 cols 123; timeout 60 {}", line.join(" "));
+        let inside = format!(
+            "stty rows 45 cols 123; timeout --foreground 60 {}",
+            line.join(" ")
+        );
         let mut script = Command::new("script");
         script.args(["--quiet", "--return", "--command", &inside, "/dev/null"]);
         script.envs(

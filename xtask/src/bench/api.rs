@@ -30,9 +30,9 @@ pub(super) fn measure(cluster: &Cluster, effort: Effort, report: &mut Report) ->
         report.add(reads(cluster, clients, effort)?);
     }
     let seconds = effort.seconds.to_string();
-    let crowd = ["--clients", "64", "--seconds", &seconds];
+    let crowd = ["--p99", "--clients", "64", "--seconds", &seconds];
     let (name, pairs) = ("create_p99_64_clients", effort.pairs);
-    report.add(alone(cluster, name, pairs, "create-p99", &crowd)?);
+    report.add(alone(cluster, name, pairs, "creates", &crowd)?);
     for watchers in ["1000", "5000"] {
         let name = format!("fanout_{watchers}_watchers");
         let args = ["--watchers", watchers];

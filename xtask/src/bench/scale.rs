@@ -115,7 +115,7 @@ impl<'a> Plane<'a> {
     fn figures(&self, when: &str) -> Result<[Case; 3]> {
         let daemon = Daemon::of_process(self.child.id())?;
         let list = ["--path", "/api/v1/pods", "--rounds", "3"];
-        let reads = ["--clients", "8", "--seconds", "2"];
+        let reads = ["--p99", "--clients", "8", "--seconds", "2"];
         let memory = daemon.memory()? / MIB;
         Ok([
             lower(&format!("memory_{when}"), "MiB", memory),
@@ -127,7 +127,7 @@ impl<'a> Plane<'a> {
             lower(
                 &format!("read_p99_{when}"),
                 "ms",
-                self.load("read-p99", &reads)?,
+                self.load("reads", &reads)?,
             ),
         ])
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use serde_json::Value;
-use tokio::sync::oneshot;
+use tokio::sync::oneshot::{self, error::TryRecvError};
 
 use super::book::{Book, Verdict};
 use crate::api::kinds::Target;
@@ -38,7 +38,7 @@ pub(in crate::api) struct Desks(Mutex<HashMap<String, Arc<Desk>>>);
 
 #[derive(Default)]
 struct Desk {
-    waiting: Mutex<Vec<(Charge, oneshot::Sender<Answer>)>>,
+    waiting: Mutex<Vec<(Arc<Charge>, oneshot::Sender<Answer>)>>,
     turn: tokio::sync::Mutex<()>,
 }
 
@@ -55,29 +55,47 @@ impl Desks {
     /// When a quota cannot be written.
     pub(super) async fn settle(&self, server: &Server, place: &str, charge: Charge) -> Answer {
         let desk = self.0.lock().entry(place.to_owned()).or_default().clone();
-        let (answer, mut answered) = oneshot::channel();
-        desk.waiting.lock().push((charge, answer));
-        let _turn = desk.turn.lock().await;
-        // Who had the turn before may have settled this one with its own.
-        if let Ok(answer) = answered.try_recv() {
-            return answer;
+        let charge = Arc::new(charge);
+        loop {
+            let (answer, mut answered) = oneshot::channel();
+            desk.waiting.lock().push((charge.clone(), answer));
+            let _turn = desk.turn.lock().await;
+            let settled = match answered.try_recv() {
+                Err(TryRecvError::Empty) => {
+                    desk.settle_waiting(server, place).await;
+                    answered.try_recv()
+                }
+                // Who had the turn before settled this one with its own.
+                other => other,
+            };
+            // Without an answer, who had the turn went away with its client half way through.
+            if let Ok(answer) = settled {
+                return answer;
+            }
         }
-        let waiting = std::mem::take(&mut *desk.waiting.lock());
-        let (charges, answers): (Vec<_>, Vec<_>) = waiting.into_iter().unzip();
+    }
+}
+
+impl Desk {
+    /// Settles for all who still wait.
+    async fn settle_waiting(&self, server: &Server, place: &str) {
+        let waiting = std::mem::take(&mut *self.waiting.lock());
+        let waiting = waiting
+            .into_iter()
+            .filter(|(_, answer)| !answer.is_closed());
+        let (charges, answers): (Vec<_>, Vec<_>) = waiting.unzip();
         let settled = settle_all(server, place, &charges).await;
         for (answer, settled) in answers.into_iter().zip(settled) {
             // Who has gone away in the meantime made nothing; the next count finds that out.
             let _ = answer.send(settled);
         }
-        let lost = || Status::internal("the charge was lost");
-        answered.try_recv().map_err(|_| lost())?
     }
 }
 
 /// Charges that a quota holds already, by their place in the batch and its key.
 pub(super) type Paid = HashSet<(usize, Arc<str>)>;
 
-async fn settle_all(server: &Server, place: &str, charges: &[Charge]) -> Vec<Answer> {
+async fn settle_all(server: &Server, place: &str, charges: &[Arc<Charge>]) -> Vec<Answer> {
     let mut paid = Paid::new();
     for _ in 0..ATTEMPTS {
         let mut books = Book::all(server, place);
@@ -96,8 +114,8 @@ async fn settle_all(server: &Server, place: &str, charges: &[Charge]) -> Vec<Ans
 }
 
 /// Enters charges into the books, each into all or none, except where it is paid already.
-pub(super) fn enter(books: &mut [Book], charges: &[Charge], paid: &Paid) -> Vec<Settled> {
-    let enter_one = |(index, charge): (usize, &Charge)| {
+pub(super) fn enter(books: &mut [Book], charges: &[Arc<Charge>], paid: &Paid) -> Vec<Settled> {
+    let enter_one = |(index, charge): (usize, &Arc<Charge>)| {
         let mut entries = Vec::new();
         for (at, book) in books.iter().enumerate() {
             if paid.contains(&(index, book.key.clone())) {

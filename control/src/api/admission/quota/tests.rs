@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::book::Book;
@@ -16,17 +18,17 @@ fn book(name: &str, hard: Value, used: Value) -> Book {
     }
 }
 
-fn pod(dry: bool) -> Charge {
+fn pod(dry: bool) -> Arc<Charge> {
     let target = Kinds(KINDS).of("", "pods").unwrap();
     let object = json!({"metadata": {"name": "p"}, "spec": {"containers": [
         {"name": "c", "resources": {"requests": {"cpu": "500m"}}}]}});
     let usage = measure::of("", "pods", &object);
-    Charge {
+    Arc::new(Charge {
         target,
         object,
         usage,
         dry,
-    }
+    })
 }
 
 #[test]

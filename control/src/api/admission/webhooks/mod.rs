@@ -1,9 +1,10 @@
 //! MutatingAdmissionWebhook and ValidatingAdmissionWebhook: servers that clients have registered are
 //! asked about writes before they happen.
 //!
-//! `hook` holds what a configuration says, compiled once for each of its versions; `review` writes the question and reads the answer; `call`
-//! asks. Mutating hooks are asked one after the other in the order of their names, and those that want
-//! it again when the object has changed since; validating ones all at the same time.
+//! `hook` holds what a configuration says, compiled once for each of its versions; `review` writes
+//! the question and reads the answer; `call` asks. Mutating hooks are asked one after the other in
+//! the order of their names, and those that want it again when the object has changed since;
+//! validating ones all at the same time.
 //!
 //! What it will not do: show the configurations themselves to hooks, which could lock each other out.
 //! The subresources `scale` and `binding`, evictions and connections are not shown yet.
