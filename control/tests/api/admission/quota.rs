@@ -2,8 +2,10 @@
 
 use super::*;
 use futures_util::future::join_all;
+use std::time::Duration;
 use support::eventually;
 use support::http::MERGE_PATCH;
+use tokio::time::timeout;
 
 const QUOTAS: &str = "/api/v1/namespaces/default/resourcequotas";
 const PODS: &str = "/api/v1/namespaces/default/pods";
@@ -68,6 +70,30 @@ async fn creations_at_the_same_time_never_exceed_a_quota() {
         .post(&dry, &map("dry"))
         .await
         .refused(403, "Forbidden");
+}
+
+#[tokio::test]
+async fn creations_whose_clients_go_away_harm_no_others() {
+    let control = Control::start(&[]).await;
+    let hard = json!({"hard": {"count/configmaps": "5000"}});
+    create(&control, QUOTAS, &quota("q", hard)).await;
+    uses(&control, "q", json!({"count/configmaps": "1"})).await;
+    let control = &control;
+    for round in 0..20 {
+        let attempts = (0..64_u64).map(|number| async move {
+            let object = map(&format!("m{round}-{number}"));
+            let answer = control.post(MAPS, &object);
+            match number % 2 {
+                0 => Some(answer.await),
+                _ => timeout(Duration::from_micros(200 * number), answer)
+                    .await
+                    .ok(),
+            }
+        });
+        for answer in join_all(attempts).await.into_iter().flatten() {
+            answer.expect(201);
+        }
+    }
 }
 
 #[tokio::test]
