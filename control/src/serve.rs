@@ -19,7 +19,7 @@ use naru_control::pki::{
     write_signed_kubeconfig,
 };
 use naru_control::registry::KINDS;
-use naru_control::store::Store;
+use naru_control::store::{Encryption, Store};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -59,6 +59,10 @@ pub(crate) struct ServeArgs {
     /// Seconds of silence after which a node counts as unreachable.
     #[arg(long, default_value_t = 40)]
     node_grace_seconds: u64,
+    /// File with an EncryptionConfiguration of apiserver.config.k8s.io/v1: what is encrypted in the
+    /// store, and by which keys.
+    #[arg(long)]
+    encryption_provider_config: Option<PathBuf>,
     #[command(flatten)]
     audit: audit::AuditArgs,
     /// Seconds that the server's own certificates are valid, at most as long as their authority; at
@@ -79,6 +83,14 @@ impl ServeArgs {
             let _ = exempt.add(text);
         }
         exempt
+    }
+
+    fn encryption(&self, kinds: &Kinds) -> anyhow::Result<Encryption> {
+        let Some(path) = &self.encryption_provider_config else {
+            return Ok(Encryption::default());
+        };
+        Encryption::read(path, &kinds.resources())
+            .with_context(|| format!("encryption configuration {}", path.display()))
     }
 
     fn node_grace(&self) -> Duration {
@@ -143,7 +155,8 @@ fn server(
 ) -> anyhow::Result<Server> {
     let kinds = Kinds(KINDS);
     let path = args.data_dir.join("store.redb");
-    let store = Store::open(&path, &kinds.resources())
+    let encryption = args.encryption(&kinds)?;
+    let store = Store::open_encrypted(&path, &kinds.resources(), encryption)
         .with_context(|| format!("cannot open the store {}", path.display()))?;
     let tokens = Tokens::open(&args.data_dir.join("pki/sa.key"))?;
     let static_tokens = match &args.token_file {

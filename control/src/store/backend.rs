@@ -89,6 +89,27 @@ pub enum BackendError {
         /// Where.
         offset: u64,
     },
+    /// A row was encrypted by a key that is not known here.
+    #[error("the row {row} is encrypted by {by:?}, which the encryption configuration lacks")]
+    Locked {
+        /// Resource and key of the row.
+        row: String,
+        /// The name of the key, or how the row begins.
+        by: String,
+    },
+    /// A row does not open with the key of that name.
+    #[error(
+        "the row {row} does not open with the key {by:?}: that is another one, or it is damaged"
+    )]
+    Sealed {
+        /// Resource and key of the row.
+        row: String,
+        /// The name of the key.
+        by: String,
+    },
+    /// Nothing can be encrypted.
+    #[error("the system has no random numbers")]
+    Random,
     /// A batch that was reported as failed is on disk.
     #[error("the disk is at revision {disk}, the process at {memory}; a restart is needed")]
     Diverged {

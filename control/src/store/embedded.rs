@@ -3,9 +3,10 @@
 //! After an I/O error redb refuses further work until the file is opened again, so the database is
 //! dropped and opened anew by the next commit; what was acknowledged is on disk either way.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use redb::{Database, ReadableDatabase, TableDefinition};
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
 use super::backend::{Backend, BackendError, Row, RowChange, failed};
 
@@ -56,6 +57,7 @@ impl Embedded {
         {
             let mut objects = transaction.open_table(OBJECTS).map_err(failed)?;
             let mut revisions = transaction.open_table(REVISIONS).map_err(failed)?;
+            let mut newest = BTreeMap::new();
             for change in changes {
                 let key = row_key(&change.resource, &change.key);
                 match change.json.as_deref() {
@@ -63,9 +65,14 @@ impl Embedded {
                     None => objects.remove(key.as_str()),
                 }
                 .map_err(failed)?;
-                revisions
-                    .insert(&*change.resource, change.revision)
-                    .map_err(failed)?;
+                let last = newest.entry(&*change.resource).or_insert(0);
+                *last = change.revision.max(*last);
+            }
+            for (resource, last) in newest {
+                // A row that is stored anew keeps its revision; others may have come after it.
+                let before = revisions.get(resource).map_err(failed)?;
+                let last = before.map_or(0, |before| before.value()).max(last);
+                revisions.insert(resource, last).map_err(failed)?;
             }
             revisions.insert("", revision).map_err(failed)?;
         }

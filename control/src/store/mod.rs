@@ -14,6 +14,7 @@ mod embedded;
 mod journal;
 mod log;
 mod object;
+mod seal;
 mod state;
 
 use std::path::Path;
@@ -26,6 +27,7 @@ use tokio::sync::oneshot;
 pub use backend::BackendError;
 pub use log::{Event, EventType, Expired, Watcher};
 pub use object::{Draft, Object, Selectable};
+pub use seal::{Encryption, EncryptionError};
 pub use state::{Objects, Snapshot};
 
 /// Reads one field of an object for field selectors.
@@ -123,8 +125,21 @@ impl Store {
     /// # Errors
     /// When the file cannot be opened, is in use, or holds something that is no store.
     pub fn open(path: &Path, resources: &[ResourceDef]) -> Result<Self, BackendError> {
+        Self::open_encrypted(path, resources, Encryption::default())
+    }
+
+    /// The same with files that hold no more than `encryption` allows to be read in them.
+    ///
+    /// # Errors
+    /// As [`Self::open`], and when a row was encrypted by a key that `encryption` lacks.
+    pub fn open_encrypted(
+        path: &Path,
+        resources: &[ResourceDef],
+        encryption: Encryption,
+    ) -> Result<Self, BackendError> {
         let embedded = embedded::Embedded::open(path)?;
-        let mut backend = journal::Journaled::open(path, Box::new(embedded))?;
+        let journaled = journal::Journaled::open(path, Box::new(embedded))?;
+        let mut backend = seal::Sealed::new(journaled, encryption);
         let state = state::load(&mut backend, resources)?;
         let shared = Arc::new(state::Shared::new(state));
         let (writes, queue) = mpsc::channel();

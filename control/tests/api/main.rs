@@ -9,6 +9,7 @@ mod audit;
 mod bodies;
 mod custom;
 mod deletion;
+mod encryption;
 mod lists;
 mod operations;
 mod patches;
