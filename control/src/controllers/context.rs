@@ -2,7 +2,7 @@
 
 use super::balancers::pool::AddressPool;
 use super::range::Range;
-use super::runtime::{Recorder, Start, Store, Writer};
+use super::runtime::{Recorder, Start, Store, Writer, pod};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
@@ -31,7 +31,7 @@ pub struct Config {
 
 /// One cache per kind that some controller reads.
 pub struct Caches {
-    /// Pods.
+    /// Pods, grouped by their node.
     pub pods: Arc<Store<Pod>>,
     /// Nodes.
     pub nodes: Arc<Store<Node>>,
@@ -66,7 +66,7 @@ pub struct Caches {
 impl Caches {
     fn new() -> Self {
         Caches {
-            pods: Arc::new(Store::trimmed(trim_pod)),
+            pods: Arc::new(Store::trimmed(trim_pod).grouped(pod::node_name)),
             nodes: Arc::new(Store::trimmed(trim_node)),
             leases: Arc::default(),
             namespaces: Arc::default(),

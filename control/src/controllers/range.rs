@@ -75,24 +75,47 @@ impl Range {
         }
     }
 
-    /// The parts of length `prefix`, in order; none if `prefix` is shorter than the range's own.
-    pub fn parts(&self, prefix: u8) -> impl Iterator<Item = Range> + use<> {
-        let Range { base, bits, .. } = *self;
-        let more = prefix.checked_sub(self.prefix).filter(|_| prefix <= bits);
-        // 2^64 nodes are as good as any number.
-        let count = more.map_or(0, |more| 1_u128 << more.min(64));
-        let step = u32::from(bits.saturating_sub(prefix));
-        (0..count).map(move |index| Range {
-            base: base + index.checked_shl(step).unwrap_or(0),
-            prefix,
-            bits,
-        })
+    /// The first part of length `prefix` that overlaps none of `taken`, which come in their order:
+    /// one pass over them.
+    pub fn first_free<'a>(
+        &self,
+        prefix: u8,
+        taken: impl IntoIterator<Item = &'a Range>,
+    ) -> Option<Range> {
+        let count = self.count(prefix);
+        let step = u32::from(self.bits.saturating_sub(prefix));
+        let index = |address: u128| (address - self.base).checked_shr(step).unwrap_or(0);
+        let mut next = 0;
+        for range in taken.into_iter().filter(|range| range.overlaps(self)) {
+            if index(range.base.max(self.base)) > next {
+                break;
+            }
+            next = next.max(index(range.last().min(self.last())) + 1);
+        }
+        (next < count).then(|| self.part(next, prefix))
     }
 
-    /// The first part of length `prefix` that overlaps none of `used`.
-    pub fn first_free(&self, prefix: u8, used: &[Range]) -> Option<Range> {
-        self.parts(prefix)
-            .find(|part| !used.iter().any(|taken| taken.overlaps(part)))
+    /// How many parts of length `prefix` there are, none if that is shorter than its own; 2^64 is as
+    /// good as any greater number.
+    fn count(&self, prefix: u8) -> u128 {
+        let more = prefix
+            .checked_sub(self.prefix)
+            .filter(|_| prefix <= self.bits);
+        more.map_or(0, |more| 1_u128 << more.min(64))
+    }
+
+    fn part(&self, index: u128, prefix: u8) -> Range {
+        let step = u32::from(self.bits.saturating_sub(prefix));
+        Range {
+            base: self.base + index.checked_shl(step).unwrap_or(0),
+            prefix,
+            bits: self.bits,
+        }
+    }
+
+    /// Its last address.
+    fn last(&self) -> u128 {
+        self.base | !mask(self.prefix, self.bits)
     }
 
     fn address(&self) -> IpAddr {
@@ -134,10 +157,22 @@ mod tests {
         let used = [range("10.244.0.0/24"), range("10.244.2.0/24")];
         assert_eq!(all.first_free(24, &used), Some(range("10.244.1.0/24")));
         assert_eq!(all.first_free(24, &[]), Some(range("10.244.0.0/24")));
-        assert_eq!(
-            all.first_free(24, &[range("10.244.0.0/23")]),
-            Some(range("10.244.2.0/24"))
-        );
+        for (taken, next) in [
+            (&["10.244.0.0/23"][..], "10.244.2.0/24"),
+            (
+                &["10.244.0.0/25", "10.244.0.128/25", "10.244.1.7/32"],
+                "10.244.2.0/24",
+            ),
+            (
+                &["10.244.0.0/22", "10.244.1.0/24", "10.245.0.0/16"],
+                "10.244.4.0/24",
+            ),
+            (&["10.240.0.0/24", "10.244.1.0/24"], "10.244.0.0/24"),
+        ] {
+            let taken: Vec<_> = taken.iter().map(|text| range(text)).collect();
+            assert_eq!(all.first_free(24, &taken), Some(range(next)), "{taken:?}");
+        }
+        assert_eq!(all.first_free(24, &[range("10.0.0.0/8")]), None);
     }
 
     #[test]
@@ -147,7 +182,7 @@ mod tests {
         let next = all.first_free(all.node_prefix(24), &used).unwrap();
         assert_eq!(next.to_string(), "fd00:10:244:1::/64");
         assert!(!range("::a00:0/120").overlaps(&range("10.0.0.0/24")));
-        assert_eq!(all.parts(64).count(), 256);
+        assert_eq!(all.count(64), 256);
         for (text, length) in [("fd00::/64", 72), ("fd00::/118", 120), ("10.0.0.0/8", 24)] {
             assert_eq!(range(text).node_prefix(24), length, "{text}");
         }
@@ -155,7 +190,9 @@ mod tests {
 
     #[test]
     fn an_exhausted_range_gives_nothing() {
-        let used: Vec<_> = range("10.0.0.0/22").parts(24).collect();
+        let used: Vec<_> = (0..4)
+            .map(|index| range("10.0.0.0/22").part(index, 24))
+            .collect();
         assert_eq!(used.len(), 4);
         assert_eq!(range("10.0.0.0/22").first_free(24, &used), None);
         assert_eq!(range("10.0.0.0/24").first_free(16, &[]), None);
@@ -166,8 +203,8 @@ mod tests {
     fn texts_are_checked_and_host_bits_cleared() {
         assert_eq!(range("10.244.3.9/16").to_string(), "10.244.0.0/16");
         assert_eq!(range("fd00::9/64").to_string(), "fd00::/64");
-        assert_eq!(range("0.0.0.0/0").parts(1).count(), 2);
-        assert_eq!(range("::/0").parts(1).count(), 2);
+        assert_eq!(range("0.0.0.0/0").count(1), 2);
+        assert_eq!(range("::/0").count(1), 2);
         for bad in ["10.244.0.0", "10.244.0.0/33", "10.0.0/8", "::/129", ""] {
             assert!(bad.parse::<Range>().is_err(), "{bad}");
         }

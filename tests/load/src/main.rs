@@ -9,6 +9,7 @@ mod access;
 mod crowd;
 mod etcd;
 mod fanout;
+mod heartbeats;
 mod objects;
 mod pod;
 mod requests;
@@ -40,6 +41,8 @@ enum Task {
     List(requests::ListArgs),
     /// Make a number of objects; prints the bytes of one.
     Fill(requests::FillArgs),
+    /// Keep many nodes ready until killed.
+    Heartbeats(heartbeats::HeartbeatsArgs),
     /// Milliseconds from a write until the last of many watchers has it.
     Fanout(fanout::FanoutArgs),
     /// Milliseconds that containerd and runc need to start a pod.
@@ -95,6 +98,7 @@ async fn dispatch(task: Task) -> anyhow::Result<f64> {
         Task::Reads(crowd) => crowd.figure(requests::reads(&crowd).await?),
         Task::List(args) => requests::list(&args).await,
         Task::Fill(args) => requests::fill(&args).await,
+        Task::Heartbeats(args) => heartbeats::run(&args).await,
         Task::Fanout(args) => fanout::run(&args).await,
         Task::Pod(args) => pod::run(&args).await,
         Task::EtcdPuts(args) => etcd::run(&args).await,

@@ -31,6 +31,21 @@ pub(crate) fn node(number: usize) -> Bytes {
     }))
 }
 
+/// The lease of a node.
+pub(crate) fn lease(node: &str) -> Bytes {
+    bytes(&json!({
+        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+        "metadata": {"name": node},
+        "spec": {"holderIdentity": node, "leaseDurationSeconds": 40, "renewTime": renewal()},
+    }))
+}
+
+/// Now, as leases have it.
+pub(crate) fn renewal() -> String {
+    let now = jiff::Timestamp::now();
+    now.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
+}
+
 /// The name of a node.
 pub(crate) fn node_name(number: usize) -> String {
     format!("node-{number:05}")

@@ -1,14 +1,15 @@
 //! A control plane alone under the objects of a large cluster: 5,000 nodes and 150,000 pods.
 //!
-//! It is a process of its own with an empty store, beside the cluster's, in the same namespace; its
-//! nodes are objects that no daemon serves. There is no peer: nothing else of its kind starts here.
+//! It is a process of its own with an empty store, beside the cluster's, in the same namespace; no
+//! daemon serves its nodes, but their leases are renewed as usual. There is no peer: nothing else of its kind starts here.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use naru_tests::support::{Cluster, run, wait};
 
 use super::daemon::Daemon;
@@ -32,6 +33,7 @@ pub(super) fn measure(cluster: &Cluster, report: &mut Report) -> Result<()> {
     report.add(lower("ready_with_an_empty_store", "ms", empty.1));
     let plane = empty.0;
     plane.load("fill", &["--sort", "nodes", "--count", NODES])?;
+    let heartbeats = plane.heartbeats()?;
     let begin = Instant::now();
     plane.load(
         "fill",
@@ -42,28 +44,34 @@ pub(super) fn measure(cluster: &Cluster, report: &mut Report) -> Result<()> {
     for case in plane.figures("filled")? {
         report.add(case);
     }
+    drop(heartbeats);
     let (plane, full) = plane.restart()?;
     report.add(lower("ready_with_150000_pods", "ms", full));
+    let heartbeats = plane.heartbeats()?;
     for case in plane.figures("restarted")? {
         report.add(case);
     }
+    drop(heartbeats);
     drop(plane);
     fs::remove_dir_all(&data).context("remove the store")
 }
 
-/// A running control plane; ends when it is dropped.
+/// A process that ends when it is dropped.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended already; either way it is reaped.
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+/// A running control plane.
 struct Plane<'a> {
     cluster: &'a Cluster,
     data: PathBuf,
-    child: Child,
-}
-
-impl Drop for Plane<'_> {
-    fn drop(&mut self) {
-        // It may have ended already; either way it is reaped.
-        self.child.kill().ok();
-        self.child.wait().ok();
-    }
+    process: Running,
 }
 
 impl<'a> Plane<'a> {
@@ -74,6 +82,13 @@ impl<'a> Plane<'a> {
             .arg("serve");
         command.arg("--data-dir").arg(&data);
         command.args(["--listen", ADDRESS, "--advertise-address", "127.0.0.1"]);
+        // The default has room for 256 nodes.
+        command.args([
+            "--pod-cidr",
+            "10.0.0.0/8",
+            "--service-cidr",
+            "172.16.0.0/16",
+        ]);
         let log = fs::File::create(cluster.layout.log("scale"))?;
         let child = command
             .stdin(Stdio::null())
@@ -83,7 +98,7 @@ impl<'a> Plane<'a> {
         let plane = Self {
             cluster,
             data,
-            child,
+            process: Running(child),
         };
         wait::holds("naru-control", Duration::from_secs(60), || {
             plane
@@ -103,17 +118,33 @@ impl<'a> Plane<'a> {
     }
 
     fn load(&self, task: &str, args: &[&str]) -> Result<f64> {
+        let mut command = self.command(task)?;
+        last_number(&run::checked(command.args(args))?)
+    }
+
+    /// Keeps the nodes ready; returns when all of them are.
+    fn heartbeats(&self) -> Result<Running> {
+        let mut command = self.command("heartbeats")?;
+        let piped = command.args(["--nodes", NODES]).stdout(Stdio::piped());
+        let mut running = Running(piped.stdin(Stdio::null()).spawn()?);
+        let stdout = running.0.stdout.take().context("stdout is piped")?;
+        let first = BufReader::new(stdout).lines().next().transpose()?;
+        ensure!(first.as_deref() == Some("started"), "heartbeats: {first:?}");
+        Ok(running)
+    }
+
+    fn command(&self, task: &str) -> Result<Command> {
         let mut command = self.cluster.inside("control1");
         command
             .arg(self.cluster.layout.program("naru-load")?)
             .arg(task);
         let kubeconfig = self.data.join("admin.kubeconfig");
-        command.arg("--kubeconfig").arg(kubeconfig).args(args);
-        last_number(&run::checked(&mut command)?)
+        command.arg("--kubeconfig").arg(kubeconfig);
+        Ok(command)
     }
 
     fn figures(&self, when: &str) -> Result<[Case; 3]> {
-        let daemon = Daemon::of_process(self.child.id())?;
+        let daemon = Daemon::of_process(self.process.0.id())?;
         let list = ["--path", "/api/v1/pods", "--rounds", "3"];
         let reads = ["--p99", "--clients", "8", "--seconds", "2"];
         let memory = daemon.memory()? / MIB;

@@ -25,8 +25,14 @@ pub enum Verdict {
 
 const CUT_OFF: Duration = Duration::from_secs(5);
 
-/// Judges a pod. `node` is absent when no such node exists.
-pub fn judge(pod: &Pod, node: Option<&Node>, any_ready: bool, now: Timestamp) -> Verdict {
+/// Judges a pod. `node` is absent when no such node exists; `any_ready` looks through all nodes, and
+/// is asked only when it matters.
+pub fn judge(
+    pod: &Pod,
+    node: Option<&Node>,
+    any_ready: impl Fn() -> bool,
+    now: Timestamp,
+) -> Verdict {
     if pod::node_name(pod).is_empty() {
         return Verdict::Stay;
     }
@@ -39,18 +45,18 @@ pub fn judge(pod: &Pod, node: Option<&Node>, any_ready: bool, now: Timestamp) ->
     let expelling = taints::of(node)
         .iter()
         .filter(|taint| taint.effect == taints::NO_EXECUTE);
-    let verdicts = expelling.map(|taint| under(pod, taint, any_ready, now));
+    let verdicts = expelling.map(|taint| under(pod, taint, &any_ready, now));
     verdicts.fold(Verdict::Stay, sooner)
 }
 
-fn under(pod: &Pod, taint: &Taint, any_ready: bool, now: Timestamp) -> Verdict {
+fn under(pod: &Pod, taint: &Taint, any_ready: impl Fn() -> bool, now: Timestamp) -> Verdict {
     let mut covering = taints::tolerations(pod)
         .iter()
         .filter(|toleration| taints::tolerates(toleration, taint))
         .peekable();
-    let doubtful = [NOT_READY, UNREACHABLE].contains(&taint.key.as_str()) && !any_ready;
+    let doubtful = || [NOT_READY, UNREACHABLE].contains(&taint.key.as_str()) && !any_ready();
     if covering.peek().is_none() {
-        return if doubtful {
+        return if doubtful() {
             Verdict::Wait(CUT_OFF)
         } else {
             Verdict::Evict
@@ -66,7 +72,7 @@ fn under(pod: &Pod, taint: &Taint, any_ready: bool, now: Timestamp) -> Verdict {
     let left = (since + SignedDuration::from_secs(seconds.clamp(0, 1 << 32))).duration_since(now);
     match Duration::try_from(left).ok().filter(|left| !left.is_zero()) {
         Some(left) => Verdict::Wait(left),
-        None if doubtful => Verdict::Wait(CUT_OFF),
+        None if doubtful() => Verdict::Wait(CUT_OFF),
         None => Verdict::Evict,
     }
 }

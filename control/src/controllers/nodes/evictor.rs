@@ -45,9 +45,9 @@ impl Evictor {
             return;
         }
         let name = change.latest().name_any();
-        let pods = self.context.caches.pods.all();
-        let concerned = pods.iter().filter(|pod| pod::node_name(pod) == name);
-        concerned.for_each(|pod| self.queue.add(Key::of(pod.as_ref())));
+        let pods = self.context.caches.pods.in_group(&name);
+        pods.iter()
+            .for_each(|pod| self.queue.add(Key::of(pod.as_ref())));
     }
 
     /// Only binding and deletion matter: a heartbeat of a container does not.
@@ -109,7 +109,7 @@ impl Reconcile for Evictor {
         };
         let nodes = &self.context.caches.nodes;
         let node = nodes.get("", pod::node_name(&pod));
-        let any_ready = nodes.all().iter().any(|node| health::is_ready(node));
+        let any_ready = || nodes.any(health::is_ready);
         match judge(&pod, node.as_deref(), any_ready, now()) {
             Verdict::Stay => return Ok(After::Settled),
             Verdict::Wait(time) => return Ok(After::Again(time)),

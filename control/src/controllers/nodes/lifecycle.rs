@@ -1,6 +1,7 @@
 //! The reconciler of nodes.
 
 use super::health;
+use super::ledger::Ledger;
 use crate::controllers::Context;
 use crate::controllers::range::Range;
 use crate::controllers::runtime::{
@@ -23,8 +24,8 @@ pub struct Lifecycle {
     events: Recorder,
     /// When each node was heard last.
     heard: Mutex<HashMap<String, Instant>>,
-    /// Ranges given that the cache may not show yet, by node.
-    given: Mutex<HashMap<String, Vec<Range>>>,
+    /// Who holds which ranges; those just given too, which the cache may not show yet.
+    ledger: Mutex<Ledger>,
 }
 
 impl Lifecycle {
@@ -36,7 +37,7 @@ impl Lifecycle {
             queue: Queue::default(),
             events,
             heard: Mutex::default(),
-            given: Mutex::default(),
+            ledger: Mutex::default(),
         });
         let weak = Arc::downgrade(&lifecycle);
         lifecycle.context.caches.nodes.subscribe(move |change| {
@@ -52,15 +53,26 @@ impl Lifecycle {
     fn on_node(&self, change: &Change<Node>) {
         let name = change.latest().name_any();
         match &change.new {
-            Some(new) => self.hear(change.old.as_deref(), new),
+            Some(new) => {
+                self.hear(change.old.as_deref(), new);
+                let ranges = ranges(new);
+                if !ranges.is_empty() {
+                    self.ledger.lock().hold(&name, ranges);
+                }
+            }
             None => {
                 self.heard.lock().remove(&name);
-                self.given.lock().remove(&name);
-                // Its range is free again, and somebody may be waiting for one.
-                self.keys().into_iter().for_each(|key| self.queue.add(key));
+                self.release(&name);
             }
         }
         self.queue.add(Key::cluster(&name));
+    }
+
+    /// The ranges of a node that is gone are free again: for those who wait.
+    fn release(&self, node: &str) {
+        let waiting = self.ledger.lock().release(node);
+        let keys = waiting.iter().map(|name| Key::cluster(name));
+        keys.for_each(|key| self.queue.add(key));
     }
 
     /// A new node was heard just now, and so was one that posted its status.
@@ -91,14 +103,14 @@ impl Lifecycle {
     async fn give_ranges(&self, node: &Node) -> Result<Option<Node>, ReconcileError> {
         let name = node.name_any();
         if !ranges(node).is_empty() {
-            self.given.lock().remove(&name);
             return Ok(None);
         }
-        let mut used: Vec<Range> = self.given.lock().values().flatten().copied().collect();
-        let nodes = self.context.caches.nodes.all();
-        used.extend(nodes.iter().flat_map(|node| ranges(node)));
         let config = &self.context.config;
-        let free = match free_parts(&config.pod_cidrs, config.node_mask, &used) {
+        let given = self
+            .ledger
+            .lock()
+            .give(&name, &config.pod_cidrs, config.node_mask);
+        let free = match given {
             Ok(free) => free,
             Err(exhausted) => {
                 let message = format!("No range is left in {exhausted} for node {name}");
@@ -114,10 +126,10 @@ impl Lifecycle {
         let spec = ranged.spec.get_or_insert_default();
         spec.pod_cidr = free.first().map(Range::to_string);
         spec.pod_cidrs = Some(free.iter().map(Range::to_string).collect());
-        self.given.lock().insert(name.clone(), free);
         let answer = self.context.writer.update(node, &ranged).await;
-        if answer.is_err() {
-            self.given.lock().remove(&name);
+        // After any other error it may hold them all the same; the next attempt gives it others.
+        if answer.as_ref().is_err_and(|error| error.is_not_found()) {
+            self.release(&name);
         }
         Ok(answer?)
     }
@@ -158,8 +170,8 @@ impl Lifecycle {
 
     /// Takes the readiness from the pods of a silent node, so that endpoints drop them.
     async fn unready_pods(&self, node: &str) -> Result<(), ReconcileError> {
-        for pod in self.context.caches.pods.all() {
-            if pod::node_name(&pod) == node && pod::is_ready(&pod) {
+        for pod in self.context.caches.pods.in_group(node) {
+            if pod::is_ready(&pod) {
                 self.unready(&pod).await?;
             }
         }
@@ -201,16 +213,6 @@ fn ranges(node: &Node) -> Vec<Range> {
     ranges
 }
 
-/// The first free part of each range, or the range that has none.
-fn free_parts(cluster: &[Range], v4_prefix: u8, used: &[Range]) -> Result<Vec<Range>, Range> {
-    let part = |range: &Range| {
-        range
-            .first_free(range.node_prefix(v4_prefix), used)
-            .ok_or(*range)
-    };
-    cluster.iter().map(part).collect()
-}
-
 impl Reconcile for Lifecycle {
     type Key = Key;
     const NAME: &'static str = "node";
@@ -244,23 +246,5 @@ impl Reconcile for Lifecycle {
             return Ok(After::Again(self.context.config.node_grace));
         }
         Ok(after)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Range, free_parts};
-
-    #[test]
-    fn a_node_gets_a_part_of_every_range_or_none() {
-        let parse = |texts: &[&str]| -> Vec<Range> {
-            texts.iter().map(|text| text.parse().unwrap()).collect()
-        };
-        let cluster = parse(&["fd00:1::/56", "10.0.0.0/23"]);
-        let used = parse(&["10.0.0.0/24", "fd00:1::/64"]);
-        let free = free_parts(&cluster, 24, &used).unwrap();
-        assert_eq!(free, parse(&["fd00:1:0:1::/64", "10.0.1.0/24"]));
-        let full = [used, free].concat();
-        assert_eq!(free_parts(&cluster, 24, &full), Err(cluster[1]));
     }
 }

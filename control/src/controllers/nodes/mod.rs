@@ -10,6 +10,7 @@ pub mod health;
 mod tests;
 
 mod evictor;
+mod ledger;
 mod lifecycle;
 
 pub use evictor::Evictor;

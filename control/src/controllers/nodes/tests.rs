@@ -105,7 +105,7 @@ fn tolerating(seconds: Value) -> Pod {
 #[test]
 fn a_pod_leaves_a_lost_node_when_its_toleration_ends() {
     let lost = with_taints(node("Unknown", json!({})), 100);
-    let verdict = |pod: &Pod, now| judge(pod, Some(&lost), true, at(now));
+    let verdict = |pod: &Pod, now| judge(pod, Some(&lost), || true, at(now));
     assert_eq!(verdict(&pod(json!([])), 100), Verdict::Evict);
     assert_eq!(
         verdict(&tolerating(json!(30)), 110),
@@ -123,7 +123,7 @@ fn a_pod_leaves_a_lost_node_when_its_toleration_ends() {
 fn nobody_is_evicted_while_no_node_is_ready() {
     let lost = with_taints(node("Unknown", json!({})), 100);
     assert!(matches!(
-        judge(&tolerating(json!(1)), Some(&lost), false, at(500)),
+        judge(&tolerating(json!(1)), Some(&lost), || false, at(500)),
         Verdict::Wait(_)
     ));
     let forbidden = node(
@@ -131,7 +131,7 @@ fn nobody_is_evicted_while_no_node_is_ready() {
         json!({"taints": [{"key": "mine", "effect": "NoExecute"}]}),
     );
     assert_eq!(
-        judge(&pod(json!([])), Some(&forbidden), false, at(500)),
+        judge(&pod(json!([])), Some(&forbidden), || false, at(500)),
         Verdict::Evict
     );
 }
@@ -140,10 +140,10 @@ fn nobody_is_evicted_while_no_node_is_ready() {
 fn pods_of_a_vanished_node_are_removed_even_while_terminating() {
     let mut ending = pod(json!([]));
     ending.metadata.deletion_timestamp = Some(crate::controllers::runtime::time(at(1)));
-    assert_eq!(judge(&ending, None, true, at(2)), Verdict::Remove);
+    assert_eq!(judge(&ending, None, || true, at(2)), Verdict::Remove);
     assert_eq!(
-        judge(&ending, Some(&node("Unknown", json!({}))), true, at(2)),
+        judge(&ending, Some(&node("Unknown", json!({}))), || true, at(2)),
         Verdict::Stay
     );
-    assert_eq!(judge(&Pod::default(), None, true, at(2)), Verdict::Stay);
+    assert_eq!(judge(&Pod::default(), None, || true, at(2)), Verdict::Stay);
 }

@@ -5,7 +5,7 @@ use futures_util::StreamExt;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, ResourceExt};
 use parking_lot::{Mutex, RwLock};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -35,7 +35,8 @@ impl<K> Change<K> {
 }
 
 type Handler<K> = Box<dyn Fn(&Change<K>) + Send + Sync>;
-type Index<K> = BTreeMap<String, BTreeMap<String, Arc<K>>>;
+/// Objects by namespace and name.
+type Names<K> = BTreeMap<String, BTreeMap<String, Arc<K>>>;
 
 /// All objects of one kind as last seen. Lags behind the API by the watch's latency.
 pub struct Store<K> {
@@ -43,6 +44,22 @@ pub struct Store<K> {
     handlers: Mutex<Vec<Handler<K>>>,
     synced: watch::Sender<bool>,
     trim: fn(&mut K),
+    group: fn(&K) -> &str,
+}
+
+struct Index<K> {
+    names: Names<K>,
+    /// The keys of those that have a group.
+    groups: HashMap<String, BTreeSet<Key>>,
+}
+
+impl<K> Default for Index<K> {
+    fn default() -> Self {
+        Self {
+            names: Names::new(),
+            groups: HashMap::new(),
+        }
+    }
 }
 
 impl<K: Kind> Default for Store<K> {
@@ -59,7 +76,16 @@ impl<K: Kind> Store<K> {
             handlers: Mutex::default(),
             synced: watch::Sender::new(false),
             trim,
+            group: |_| "",
         }
+    }
+
+    /// A store that finds its objects by `group` too, as pods by their node. Those whose group is
+    /// empty have none.
+    #[must_use]
+    pub fn grouped(mut self, group: fn(&K) -> &str) -> Self {
+        self.group = group;
+        self
     }
 
     /// Calls `handler` after each change, from the watching task: it must not block.
@@ -69,7 +95,8 @@ impl<K: Kind> Store<K> {
 
     /// The object `namespace`/`name`.
     pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<K>> {
-        self.index.read().get(namespace)?.get(name).cloned()
+        let index = self.index.read();
+        index.names.get(namespace)?.get(name).cloned()
     }
 
     /// The object of `key`.
@@ -79,17 +106,33 @@ impl<K: Kind> Store<K> {
 
     /// All objects of one namespace, by name.
     pub fn in_namespace(&self, namespace: &str) -> Vec<Arc<K>> {
-        self.index
-            .read()
-            .get(namespace)
+        let index = self.index.read();
+        let names = index.names.get(namespace);
+        names
             .map(|names| names.values().cloned().collect())
             .unwrap_or_default()
+    }
+
+    /// The objects of one group, by key.
+    pub fn in_group(&self, group: &str) -> Vec<Arc<K>> {
+        let index = self.index.read();
+        let keys = index.groups.get(group).into_iter().flatten();
+        let objects = keys.filter_map(|key| index.names.get(&key.namespace)?.get(&key.name));
+        objects.cloned().collect()
+    }
+
+    /// Whether any object is like that.
+    pub fn any(&self, like: impl Fn(&K) -> bool) -> bool {
+        let index = self.index.read();
+        let mut all = index.names.values().flat_map(BTreeMap::values);
+        all.any(|object| like(object))
     }
 
     /// All objects.
     pub fn all(&self) -> Vec<Arc<K>> {
         self.index
             .read()
+            .names
             .values()
             .flat_map(BTreeMap::values)
             .cloned()
@@ -99,8 +142,8 @@ impl<K: Kind> Store<K> {
     /// The keys of all objects.
     pub fn keys(&self) -> Vec<Key> {
         let index = self.index.read();
-        index
-            .iter()
+        let names = index.names.iter();
+        names
             .flat_map(|(ns, names)| names.keys().map(move |name| Key::new(ns, name)))
             .collect()
     }
@@ -114,7 +157,7 @@ impl<K: Kind> Store<K> {
     /// Lists and watches for ever, with back-off on errors.
     pub async fn follow(self: Arc<Self>, client: Client, config: watcher::Config) {
         let mut events = std::pin::pin!(watcher(Api::<K>::all(client), config).default_backoff());
-        let mut listing = Index::default();
+        let mut listing = Names::new();
         while let Some(event) = events.next().await {
             match event {
                 Ok(event) => self.absorb(event, &mut listing),
@@ -123,14 +166,14 @@ impl<K: Kind> Store<K> {
         }
     }
 
-    fn absorb(&self, event: watcher::Event<K>, listing: &mut Index<K>) {
+    fn absorb(&self, event: watcher::Event<K>, listing: &mut Names<K>) {
         match event {
             watcher::Event::Apply(object) => self.set(self.keep(object)),
             watcher::Event::Delete(object) => {
                 self.remove(&Key::of(&object), Some(self.keep(object)))
             }
             watcher::Event::Init => listing.clear(),
-            watcher::Event::InitApply(object) => insert(listing, self.keep(object)),
+            watcher::Event::InitApply(object) => drop(insert(listing, self.keep(object))),
             watcher::Event::InitDone => self.replace(std::mem::take(listing)),
         }
     }
@@ -146,13 +189,7 @@ impl<K: Kind> Store<K> {
     }
 
     fn set(&self, object: Arc<K>) {
-        let key = Key::of(object.as_ref());
-        let old = self
-            .index
-            .write()
-            .entry(key.namespace)
-            .or_default()
-            .insert(key.name, object.clone());
+        let old = self.index.write().set(object.clone(), self.group);
         self.tell(Change {
             old,
             new: Some(object),
@@ -160,17 +197,7 @@ impl<K: Kind> Store<K> {
     }
 
     fn remove(&self, key: &Key, last: Option<Arc<K>>) {
-        let removed = {
-            let mut index = self.index.write();
-            let Some(names) = index.get_mut(&key.namespace) else {
-                return;
-            };
-            let removed = names.remove(&key.name);
-            if names.is_empty() {
-                index.remove(&key.namespace);
-            }
-            removed
-        };
+        let removed = self.index.write().remove(key, self.group);
         if let Some(removed) = removed {
             self.tell(Change {
                 old: Some(last.unwrap_or(removed)),
@@ -180,7 +207,7 @@ impl<K: Kind> Store<K> {
     }
 
     /// Takes over a complete list; handlers hear of the differences only.
-    fn replace(&self, listing: Index<K>) {
+    fn replace(&self, listing: Names<K>) {
         let gone: Vec<Key> = self
             .keys()
             .into_iter()
@@ -204,16 +231,52 @@ impl<K: Kind> Store<K> {
     }
 }
 
-fn insert<K: Kind>(index: &mut Index<K>, object: Arc<K>) {
-    let key = Key::of(object.as_ref());
-    index
-        .entry(key.namespace)
-        .or_default()
-        .insert(key.name, object);
+impl<K: Kind> Index<K> {
+    /// Takes an object in and returns what it replaces.
+    fn set(&mut self, object: Arc<K>, group: fn(&K) -> &str) -> Option<Arc<K>> {
+        let key = Key::of(object.as_ref());
+        let old = insert(&mut self.names, object.clone());
+        let before = old.as_deref().map_or("", group);
+        let after = group(&object);
+        if before != after {
+            self.leave(before, &key);
+            if !after.is_empty() {
+                self.groups.entry(after.to_owned()).or_default().insert(key);
+            }
+        }
+        old
+    }
+
+    fn remove(&mut self, key: &Key, group: fn(&K) -> &str) -> Option<Arc<K>> {
+        let names = self.names.get_mut(&key.namespace)?;
+        let removed = names.remove(&key.name)?;
+        if names.is_empty() {
+            self.names.remove(&key.namespace);
+        }
+        self.leave(group(&removed), key);
+        Some(removed)
+    }
+
+    fn leave(&mut self, group: &str, key: &Key) {
+        if let Some(keys) = self.groups.get_mut(group) {
+            keys.remove(key);
+            if keys.is_empty() {
+                self.groups.remove(group);
+            }
+        }
+    }
 }
 
-fn holds<K>(index: &Index<K>, key: &Key) -> bool {
-    index
+fn insert<K: Kind>(names: &mut Names<K>, object: Arc<K>) -> Option<Arc<K>> {
+    let key = Key::of(object.as_ref());
+    names
+        .entry(key.namespace)
+        .or_default()
+        .insert(key.name, object)
+}
+
+fn holds<K>(names: &Names<K>, key: &Key) -> bool {
+    names
         .get(&key.namespace)
         .is_some_and(|names| names.contains_key(&key.name))
 }
@@ -233,7 +296,7 @@ mod tests {
     }
 
     fn list(store: &Store<ConfigMap>, objects: &[ConfigMap]) {
-        let mut listing = Index::default();
+        let mut listing = Names::new();
         store.absorb(watcher::Event::Init, &mut listing);
         objects
             .iter()
@@ -260,6 +323,42 @@ mod tests {
             (1, 1)
         );
         assert_eq!(store.keys(), vec![Key::new("ns", "a"), Key::new("ns", "c")]);
+    }
+
+    #[test]
+    fn a_group_has_who_is_in_it_now() {
+        fn group(map: &ConfigMap) -> &str {
+            map.metadata.generate_name.as_deref().unwrap_or_default()
+        }
+        let store = Store::<ConfigMap>::default().grouped(group);
+        let of = |name: &str, version: &str, group: &str| {
+            let mut map = map(name, version);
+            map.metadata.generate_name = Some(group.into());
+            map
+        };
+        let names = |group: &str| -> Vec<String> {
+            let all = store.in_group(group);
+            all.iter().map(|map| map.name_any()).collect()
+        };
+        let all = [
+            of("a", "1", "x"),
+            of("b", "1", "x"),
+            of("c", "1", "y"),
+            map("d", "1"),
+        ];
+        list(&store, &all);
+        assert_eq!(names("x"), ["a", "b"]);
+        list(
+            &store,
+            &[of("a", "2", "y"), of("c", "1", "y"), of("d", "2", "x")],
+        );
+        assert_eq!(
+            (names("x"), names("y")),
+            (vec!["d".into()], vec!["a".into(), "c".into()])
+        );
+        list(&store, &[]);
+        assert!(names("y").is_empty() && names("").is_empty());
+        assert!(store.index.read().groups.is_empty());
     }
 
     #[test]
