@@ -66,21 +66,28 @@ impl Job {
     /// Carries the action out. What only a living pod needs is given up once `over` is cancelled:
     /// a deletion must not wait for a pull.
     pub async fn run(self, ctx: Arc<Context>, action: Action, over: CancellationToken) -> Outcome {
-        let given_up = matches!(action, Action::Start { .. } | Action::PrepareVolumes);
-        let result = tokio::select! {
-            result = self.carry_out(&ctx) => result,
-            () = over.cancelled(), if given_up => Err(failed(CANCELLED, &"the pod ends")),
+        let result = match self {
+            Self::Start(start) => start.run(&ctx, &over).await,
+            Self::Stop(stop) => stop.run(&ctx).await.map_err(|e| failed("StopError", &e)),
+            Self::Other(other) if action == Action::PrepareVolumes => {
+                unless(&over, other.run(&ctx)).await
+            }
+            Self::Other(other) => other.run(&ctx).await,
         };
         Outcome { action, result }
     }
+}
 
-    async fn carry_out(&self, ctx: &Context) -> Result<(), StartFailure> {
-        match self {
-            Self::Start(start) => start.run(ctx).await,
-            Self::Stop(stop) => stop.run(ctx).await.map_err(|e| failed("StopError", &e)),
-            Self::Other(other) => other.run(ctx).await,
-        }
-    }
+/// Gives `work` up once `over` is cancelled.
+///
+/// # Errors
+/// Those of the work, and [`CANCELLED`].
+pub async fn unless<T>(
+    over: &CancellationToken,
+    work: impl Future<Output = Result<T, StartFailure>>,
+) -> Result<T, StartFailure> {
+    let done = over.run_until_cancelled(work).await;
+    done.unwrap_or_else(|| Err(failed(CANCELLED, &"the pod ends")))
 }
 
 fn failed(reason: &'static str, error: &dyn std::fmt::Display) -> StartFailure {
@@ -231,5 +238,20 @@ async fn remove_cgroup(path: &str) -> std::io::Result<()> {
             other => return other,
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_only_a_living_pod_needs_is_given_up_when_it_ends() {
+        let over = CancellationToken::new();
+        let quick = unless(&over, async { Ok(7) }).await;
+        assert_eq!(quick.unwrap(), 7);
+        let endless = unless(&over, std::future::pending::<Result<(), _>>());
+        let (given_up, ()) = tokio::join!(endless, async { over.cancel() });
+        assert_eq!(given_up.unwrap_err().reason, CANCELLED);
     }
 }

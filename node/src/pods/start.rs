@@ -7,12 +7,14 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod};
 use naru_cri::v1;
+use tokio_util::sync::CancellationToken;
 
 use super::container::{Resolved, TERMINATION_LOG, check_non_root, container_config, mount};
 use super::context::Context;
 use super::env::{self, Objects as _};
 use super::events::Severity::{Normal, Warning};
 use super::image::{self, ImagePlan, image_plan, normalize, pull_policy};
+use super::jobs::{CANCELLED, unless};
 use super::memory::StartFailure;
 use super::names::PodId;
 use super::objects::{Snapshot, Sources};
@@ -48,11 +50,13 @@ fn failure(reason: &'static str, message: impl ToString) -> StartFailure {
 }
 
 impl StartJob {
-    /// Does it all.
+    /// Does it all. Once `over` is cancelled, what takes long is given up; but not the calls that make
+    /// and start the container: containerd breaks them off half way with the connection, and then has
+    /// a task that nobody can delete.
     ///
     /// # Errors
     /// The failure to show on the container; an event has been recorded.
-    pub async fn run(&self, ctx: &Context) -> Result<(), StartFailure> {
+    pub async fn run(&self, ctx: &Context, over: &CancellationToken) -> Result<(), StartFailure> {
         let all = spec(&self.pod).containers.iter();
         let mut all = all.chain(spec(&self.pod).init_containers.iter().flatten());
         let Some(container) = all.find(|container| container.name == self.container) else {
@@ -61,11 +65,11 @@ impl StartJob {
                 "no such container in the pod",
             ));
         };
-        let outcome = self.start(ctx, container).await;
+        let outcome = self.start(ctx, container, over).await;
         if let Err(failure) = &outcome
             && !matches!(
                 failure.reason,
-                "ErrImagePull" | "ErrImageNeverPull" | "InvalidImageName"
+                "ErrImagePull" | "ErrImageNeverPull" | "InvalidImageName" | CANCELLED
             )
         {
             let message = format!("Error: {}", failure.message);
@@ -84,13 +88,13 @@ impl StartJob {
         ctx.event(&self.pod, Some(&self.container), severity, reason, message);
     }
 
-    async fn start(&self, ctx: &Context, container: &Container) -> Result<(), StartFailure> {
-        let (image, objects) = tokio::join!(
-            self.image(ctx, container),
-            ctx.caches.snapshot(&self.sources),
-        );
-        let image = image?;
-        let objects = objects.map_err(|error| failure("CreateContainerConfigError", error))?;
+    async fn start(
+        &self,
+        ctx: &Context,
+        container: &Container,
+        over: &CancellationToken,
+    ) -> Result<(), StartFailure> {
+        let (image, objects) = unless(over, self.needs(ctx, container)).await?;
         let uid = image.uid.map(|uid| uid.value);
         check_non_root(&self.pod, container, uid, &image.username)
             .map_err(|error| failure("CreateContainerConfigError", error))?;
@@ -122,7 +126,22 @@ impl StartJob {
             format!("Started container {}", self.container),
         );
         ctx.pace.hurry();
-        self.post_start(ctx, container, &id).await
+        unless(over, self.post_start(ctx, container, &id)).await
+    }
+
+    /// The image, pulled if need be, and the objects that the container refers to.
+    async fn needs(
+        &self,
+        ctx: &Context,
+        container: &Container,
+    ) -> Result<(v1::Image, Snapshot), StartFailure> {
+        let (image, objects) = tokio::join!(
+            self.image(ctx, container),
+            ctx.caches.snapshot(&self.sources),
+        );
+        let image = image?;
+        let objects = objects.map_err(|error| failure("CreateContainerConfigError", error))?;
+        Ok((image, objects))
     }
 
     /// Makes sure that the node has the image.

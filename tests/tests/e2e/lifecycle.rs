@@ -1,5 +1,6 @@
 //! The life of a container: hooks, probes of every kind, and how it is ended.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, ensure};
@@ -16,6 +17,7 @@ pub(crate) const CASES: &[Case] = cases![
     a_startup_probe_holds_the_others_back,
     sigterm_comes_first_and_sigkill_after_the_grace_period,
     a_pod_whose_time_is_up_is_ended_and_has_failed,
+    pods_deleted_while_they_start_are_gone,
 ];
 
 const READY: &str = ".status.containerStatuses[0].ready";
@@ -287,4 +289,24 @@ fn a_pod_whose_time_is_up_is_ended_and_has_failed(world: &World) -> Result<()> {
     let ended = space.field("pod/brief", ".status.containerStatuses[0].state")?;
     ensure!(ended.contains("terminated"), "{ended}");
     Ok(())
+}
+
+/// Each round deletes its pods a little later, in whatever they are doing then. A start that is
+/// broken off leaves containerd a task that it can't delete, and the pod would never go.
+fn pods_deleted_while_they_start_are_gone(world: &World) -> Result<()> {
+    let space = world.namespace("early")?;
+    for round in 0..8 {
+        let names = (0..6).map(|number| format!("p{round}-{number}"));
+        let pods: String = names
+            .map(|name| pod(&name, "nodeName: node1,", "args: [serve]"))
+            .collect();
+        space.apply(&pods)?;
+        thread::sleep(Duration::from_millis(40) * round);
+        space.run(&["delete", "pods", "--all", "--wait=false"])?;
+    }
+    wait::until("the end of the pods", PATIENCE, || {
+        let left = space.run(&["get", "pods", "-o", "name"])?;
+        ensure!(left.is_empty(), "{left}");
+        Ok(Some(()))
+    })
 }
