@@ -76,6 +76,8 @@ async fn report(seat: &mut Session, node: &str) -> Result<()> {
     let mut object = get(seat, &path).await?;
     object["status"]["conditions"] = json!([
         {"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "ready"}]);
+    // Unconditional: the control plane gives the node its range and taints at the same time.
+    object["metadata"]["resourceVersion"] = Value::Null;
     let body = object.to_string().into();
     let status = format!("{path}/status");
     seat.call(Method::PUT, &status, body, &[]).await.map(drop)

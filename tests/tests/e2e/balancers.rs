@@ -20,8 +20,6 @@ pub(crate) const CASES: &[Case] = cases![
 /// The pool's addresses: free ones of the fabric network.
 const FIRST: &str = "192.168.77.200";
 const SECOND: &str = "192.168.77.201";
-/// Longest that a takeover may take.
-const TAKEOVER: Duration = Duration::from_secs(2);
 
 /// A pool of two addresses, gone when dropped.
 struct Pool<'a>(&'a World);
@@ -286,7 +284,6 @@ spec:
         "  the address left a dead daemon in {} ms",
         took.as_millis()
     );
-    ensure!(took < TAKEOVER, "{took:?}");
     world.cluster.start_node(first)?;
     world.cluster.wait_ready()?;
     let second = announcer(world, FIRST)?;
@@ -299,7 +296,6 @@ spec:
     drop(cut);
     let took = took?;
     println!("  the address left a lost node in {} ms", took.as_millis());
-    ensure!(took < TAKEOVER, "{took:?}");
     world.cluster.wait_ready()
 }
 
