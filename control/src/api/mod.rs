@@ -29,6 +29,7 @@ mod pages;
 mod patch;
 mod protobuf;
 mod proxy;
+mod remote;
 mod request;
 mod reviews;
 mod roles;

@@ -3,16 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine;
 use parking_lot::Mutex;
 use serde_json::Value;
-use tokio_rustls::TlsConnector;
 
 use super::super::conditions::Conditions;
 use super::super::matching::Match;
+use crate::api::remote::Remote;
 use crate::api::server::Server;
 use crate::api::value::{integer, items, name, text};
 use crate::store::{Objects, Resource};
+
+/// Bytes of an answer, at most.
+const MAX_ANSWER: usize = 3 << 20;
 
 /// One registered hook.
 pub(super) struct Hook {
@@ -25,29 +27,13 @@ pub(super) struct Hook {
     pub(super) dry: bool,
     /// Whether it wants to see what others make of the object after it.
     pub(super) reinvoke: bool,
-    pub(super) timeout: Duration,
-    pub(super) place: Place,
-    /// The way to it, or what is wrong with its certificates.
-    pub(super) tls: Result<TlsConnector, String>,
+    pub(super) remote: Remote,
     /// Whether it understands v1.
     pub(super) current: bool,
 }
 
-/// Where a hook is.
-#[derive(Debug, PartialEq)]
-pub(super) enum Place {
-    Url(String),
-    Service {
-        namespace: String,
-        name: String,
-        port: u16,
-        path: String,
-    },
-}
-
 impl Hook {
     fn read(hook: &Value) -> Hook {
-        let bundle = text(hook, "/clientConfig/caBundle");
         Hook {
             name: text(hook, "/name").to_owned(),
             matching: Match::of_hook(hook),
@@ -55,9 +41,7 @@ impl Hook {
             ignore: text(hook, "/failurePolicy") == "Ignore",
             dry: matches!(text(hook, "/sideEffects"), "None" | "NoneOnDryRun"),
             reinvoke: text(hook, "/reinvocationPolicy") == "IfNeeded",
-            timeout: timeout(hook),
-            place: Place::read(&hook["clientConfig"]),
-            tls: decoded(bundle).and_then(|pem| super::call::connector(&pem)),
+            remote: Remote::read(&hook["clientConfig"], timeout(hook), MAX_ANSWER),
             current: items(hook, "/admissionReviewVersions").contains(&"v1".into()),
         }
     }
@@ -66,28 +50,6 @@ impl Hook {
 fn timeout(hook: &Value) -> Duration {
     let seconds = integer(hook, "/timeoutSeconds").unwrap_or(10);
     Duration::from_secs(u64::try_from(seconds).unwrap_or(10).clamp(1, 30))
-}
-
-fn decoded(bundle: &str) -> Result<Vec<u8>, String> {
-    let decoded = base64::engine::general_purpose::STANDARD.decode(bundle);
-    decoded.map_err(|error| format!("caBundle: {error}"))
-}
-
-impl Place {
-    fn read(config: &Value) -> Place {
-        let url = text(config, "/url");
-        if !url.is_empty() {
-            return Place::Url(url.to_owned());
-        }
-        let service = |field: &str| text(config, &format!("/service/{field}")).to_owned();
-        let port = integer(config, "/service/port").and_then(|port| port.try_into().ok());
-        Place::Service {
-            namespace: service("namespace"),
-            name: service("name"),
-            port: port.unwrap_or(443),
-            path: service("path"),
-        }
-    }
 }
 
 /// The hooks of all configurations of a kind, compiled by the first write after one has changed.

@@ -2,14 +2,13 @@
 //! asked about writes before they happen.
 //!
 //! `hook` holds what a configuration says, compiled once for each of its versions; `review` writes
-//! the question and reads the answer; `call` asks. Mutating hooks are asked one after the other in
+//! the question and reads the answer; `api::remote` asks. Mutating hooks are asked one after the other in
 //! the order of their names, and those that want it again when the object has changed since;
 //! validating ones all at the same time.
 //!
 //! What it will not do: show the configurations themselves to hooks, which could lock each other out.
 //! The subresources `scale` and `binding`, evictions and connections are not shown yet.
 
-mod call;
 mod hook;
 mod review;
 #[cfg(test)]
@@ -17,6 +16,7 @@ mod tests;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures_util::future::join_all;
 use serde_json::Value;
 
@@ -220,7 +220,7 @@ async fn ask(
         return Err(Status::bad_request(why));
     }
     let question = Question::new(write, version, new, old);
-    let answer = match call::ask(write.server, hook, &question).await {
+    let answer = match put(write.server, hook, &question).await {
         Ok(body) => question.read(&body),
         Err(why) => Err(why),
     };
@@ -244,6 +244,19 @@ async fn ask(
             Ok(Some((version, answer)))
         }
     }
+}
+
+/// Puts a question to a hook and answers the body of its answer.
+async fn put(
+    server: &Server,
+    hook: &Hook,
+    question: &Question,
+) -> std::result::Result<Bytes, String> {
+    if !hook.current {
+        return Err("the webhook does not accept AdmissionReview v1".to_owned());
+    }
+    let answer = hook.remote.post(server, question.body.to_string()).await;
+    answer.map_err(|why| format!("failed to call webhook: {why}"))
 }
 
 /// A hook that cannot be asked stops the write, unless it may be ignored.

@@ -1,0 +1,165 @@
+//! Servers of the cluster's users that this one calls: for admission and for conversion.
+//!
+//! They are asked over HTTPS, at a URL or at an endpoint of a Service under the Service's name
+//! (`place`). A call has a connection of its own. Whom a server's certificate has to be from is said
+//! by its `caBundle`; without one, by the machine. What is asked and what an answer means is the
+//! caller's business.
+
+mod place;
+#[cfg(test)]
+mod tests;
+
+pub(super) use place::{Place, Way};
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use bytes::Bytes;
+use http::{Request, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, ServerName};
+use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::server::Server;
+use super::value::text;
+
+/// Where a machine keeps the authorities that it trusts.
+const SYSTEM_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
+
+/// A server that answers questions.
+pub(super) struct Remote {
+    pub(super) place: Place,
+    /// The way to it, or what is wrong with its certificates.
+    pub(super) tls: Result<TlsConnector, String>,
+    pub(super) timeout: Duration,
+    /// Bytes of an answer, at most.
+    pub(super) most: usize,
+}
+
+impl Remote {
+    /// What a `clientConfig` says; a call may take `timeout`, an answer be `most` bytes long.
+    pub(super) fn read(config: &Value, timeout: Duration, most: usize) -> Remote {
+        let bundle = decoded(text(config, "/caBundle"));
+        Remote {
+            place: Place::read(config),
+            tls: bundle.and_then(|pem| connector(&pem)),
+            timeout,
+            most,
+        }
+    }
+
+    /// Posts JSON and answers the body of the answer.
+    ///
+    /// # Errors
+    /// Why there is none, with the address that was asked.
+    pub(super) async fn post(&self, server: &Server, body: String) -> Result<Bytes, String> {
+        let tls = self.tls.as_ref().map_err(Clone::clone)?;
+        let way = self.place.way(server)?;
+        let path = with_timeout(&way.path, self.timeout.as_secs());
+        let address = format!("https://{}:{}{path}", way.host, way.dial.1);
+        let failed = |why: String| format!("Post {address:?}: {why}");
+        let call = exchange(tls, &way, &path, body, self.most);
+        match tokio::time::timeout(self.timeout, call).await {
+            Ok(answer) => answer.map_err(failed),
+            Err(_) => Err(failed("context deadline exceeded".to_owned())),
+        }
+    }
+}
+
+/// The certificates of a `caBundle`, PEM.
+///
+/// # Errors
+/// When it is no base64.
+pub(super) fn decoded(bundle: &str) -> Result<Vec<u8>, String> {
+    let decoded = base64::engine::general_purpose::STANDARD.decode(bundle);
+    decoded.map_err(|error| format!("caBundle: {error}"))
+}
+
+/// The authorities in `bundle`, PEM; those that the machine trusts, if that is empty.
+///
+/// # Errors
+/// What is wrong with the bundle.
+pub(super) fn roots(bundle: &[u8]) -> Result<RootCertStore, String> {
+    let system;
+    let pem = if bundle.is_empty() {
+        system = std::fs::read(SYSTEM_ROOTS).unwrap_or_default();
+        system.as_slice()
+    } else {
+        bundle
+    };
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let certificate = certificate.map_err(|error| format!("caBundle: {error}"))?;
+        let added = roots.add(certificate);
+        added.map_err(|error| format!("caBundle: {error}"))?;
+    }
+    Ok(roots)
+}
+
+/// A way to servers whose certificates are from `bundle`, PEM; from whom the machine trusts, if that
+/// is empty.
+///
+/// # Errors
+/// What is wrong with the bundle.
+fn connector(bundle: &[u8]) -> Result<TlsConnector, String> {
+    let mut config = ClientConfig::builder()
+        .with_root_certificates(roots(bundle)?)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config).into())
+}
+
+fn with_timeout(path: &str, seconds: u64) -> String {
+    let mark = if path.contains('?') { '&' } else { '?' };
+    format!("{path}{mark}timeout={seconds}s")
+}
+
+async fn exchange(
+    tls: &TlsConnector,
+    way: &Way,
+    path: &str,
+    body: String,
+    most: usize,
+) -> Result<Bytes, String> {
+    let told = |error: &dyn std::fmt::Display| error.to_string();
+    let (host, port) = (way.dial.0.as_str(), way.dial.1);
+    let stream = TcpStream::connect((host, port)).await;
+    let stream = stream.map_err(|error| format!("dial tcp {host}:{port}: {error}"))?;
+    let name = ServerName::try_from(way.host.clone()).map_err(|error| told(&error))?;
+    let stream = tls.connect(name, stream).await;
+    let stream = stream.map_err(|error| format!("tls: {error}"))?;
+    let handshake = http1::handshake(TokioIo::new(stream)).await;
+    let (mut sender, connection) = handshake.map_err(|error| told(&error))?;
+    let request = Request::post(path)
+        .header(header::HOST, format!("{}:{port}", way.host))
+        .header(header::CONTENT_TYPE, "application/json")
+        .header(header::ACCEPT, "application/json")
+        .body(Full::new(Bytes::from(body)))
+        .map_err(|error| told(&error))?;
+    // The connection lives as long as this exchange.
+    let exchange = async {
+        let answer = sender.send_request(request).await;
+        let answer = answer.map_err(|error| told(&error))?;
+        let status = answer.status();
+        if !status.is_success() {
+            return Err(format!("the server answered {status}"));
+        }
+        let body = Limited::new(answer.into_body(), most).collect().await;
+        Ok(body.map_err(|error| error.to_string())?.to_bytes())
+    };
+    tokio::pin!(exchange);
+    tokio::select! {
+        answer = &mut exchange => answer,
+        ended = connection => match ended {
+            Ok(()) => exchange.await,
+            Err(error) => Err(told(&error)),
+        },
+    }
+}
