@@ -1,10 +1,9 @@
 //! Finds the kind behind a path.
 
-use bytes::Bytes;
 use serde_json::Value;
 
 use crate::registry::kind::Kind;
-use crate::store::{Object, Resource, ResourceDef};
+use crate::store::{Resource, ResourceDef};
 
 /// A kind and where the store keeps it.
 #[derive(Clone, Copy)]
@@ -47,21 +46,20 @@ impl Target {
         }
     }
 
-    /// A stored object in this version.
-    pub(super) fn value(&self, object: &Object) -> Value {
-        let mut value = object.value();
-        self.show(&mut value);
-        value
+    /// Whether the text of a stored object is in this version already: an object's text begins with
+    /// its version.
+    pub(super) fn is_shown(&self, stored: &[u8]) -> bool {
+        self.kind.stored_as.is_none() || self.wrote(stored)
     }
 
-    /// The text of a stored object in this version; shared, where it is kept in this version.
-    pub(super) fn json(&self, stored: Bytes) -> Bytes {
-        if self.kind.stored_as.is_none() {
-            return stored;
-        }
-        let mut value = serde_json::from_slice(&stored).unwrap_or_default();
-        self.show(&mut value);
-        value.to_string().into()
+    /// Whether the text of a stored object is in the version in which objects are kept now.
+    pub(super) fn is_kept(&self, stored: &[u8]) -> bool {
+        self.kind.custom.is_none() || self.stored().wrote(stored)
+    }
+
+    fn wrote(self, stored: &[u8]) -> bool {
+        let head = format!(r#"{{"apiVersion":"{}","#, self.api_version());
+        stored.starts_with(head.as_bytes())
     }
 }
 

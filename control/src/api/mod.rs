@@ -12,6 +12,7 @@ mod authn;
 mod authz;
 mod body;
 mod bootstrap;
+mod convert;
 mod custom;
 mod decode;
 mod discovery;

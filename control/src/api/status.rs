@@ -233,6 +233,11 @@ impl Status {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", message)
     }
 
+    /// 500 without a reason: somebody whom the request needs has failed, in these words.
+    pub(super) fn failed(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "", message)
+    }
+
     /// 503: a part that the request needs is not there.
     pub(super) fn unavailable(message: impl Into<String>) -> Self {
         Self::new(

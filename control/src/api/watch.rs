@@ -11,12 +11,12 @@ use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use serde_json::{Value, json};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use super::body::{BoxError, Reply, reply};
 use super::kinds::Target;
 use super::negotiate::{self, Shape};
 use super::options::ListOptions;
+use super::server::Server;
 use super::status::{Result, Status};
 use super::table::{IncludeObject, metadata_only, metadata_text, table};
 use super::verbs::Call;
@@ -66,7 +66,7 @@ pub(super) fn watch(call: Call) -> Result<Reply> {
         initial,
         watcher,
         timeout,
-        call.server.stopping.clone(),
+        call.server.clone(),
     );
     let frames = stream::unfold(stream, |mut stream| async move {
         let line = stream.next().await?;
@@ -153,13 +153,21 @@ impl Filter {
 struct Stream {
     filter: Filter,
     shape: Shape,
-    ready: VecDeque<Bytes>,
+    server: Arc<Server>,
+    ready: VecDeque<Piece>,
     watcher: Option<Watcher>,
     /// The revision up to which everything is delivered.
     complete: Option<u64>,
     end: Instant,
     bookmark: Instant,
-    stopping: CancellationToken,
+}
+
+/// What is about to be sent.
+enum Piece {
+    /// A line.
+    Line(Bytes),
+    /// An event whose object is to be converted first.
+    Raw(EventType, Arc<Object>),
 }
 
 impl Stream {
@@ -169,7 +177,7 @@ impl Stream {
         initial: Option<Snapshot>,
         watcher: std::result::Result<Watcher, Expired>,
         timeout: Duration,
-        stopping: CancellationToken,
+        server: Arc<Server>,
     ) -> Self {
         let now = Instant::now();
         let end = now + timeout;
@@ -181,7 +189,7 @@ impl Stream {
             complete: None,
             end,
             bookmark: next_bookmark(now, end),
-            stopping,
+            server,
         };
         match watcher {
             Ok(watcher) => stream.watcher = Some(watcher),
@@ -196,21 +204,28 @@ impl Stream {
     fn push_initial(&mut self, snapshot: &Snapshot) {
         for (key, object) in &snapshot.objects {
             if self.filter.matches(key, &object.selectable) {
-                let line = self.line(EventType::Added, object);
-                self.ready.push_back(line);
+                let piece = self.piece(EventType::Added, object);
+                self.ready.push_back(piece);
             }
         }
         if self.filter.options.initial_events {
             let line = self.bookmark_line(snapshot.revision, true);
-            self.ready.push_back(line);
+            self.ready.push_back(Piece::Line(line));
         }
     }
 
     /// The next piece of the answer, or none at its end.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
-            if let Some(line) = self.ready.pop_front() {
-                return Some(line);
+            match self.ready.pop_front() {
+                Some(Piece::Line(line)) => return Some(line),
+                Some(Piece::Raw(event, object)) => {
+                    let stopping = self.server.stopping.clone();
+                    let converting = self.convert((event, object));
+                    stopping.run_until_cancelled(converting).await?;
+                    continue;
+                }
+                None => {}
             }
             self.read();
             if self.ready.is_empty() {
@@ -229,12 +244,39 @@ impl Stream {
                 self.complete = complete;
                 for event in &events {
                     if let Some(seen) = self.filter.seen_as(event) {
-                        let line = self.line(seen, &event.object);
-                        self.ready.push_back(line);
+                        let piece = self.piece(seen, &event.object);
+                        self.ready.push_back(piece);
                     }
                 }
             }
             Err(expired) => self.fail(&expired),
+        }
+    }
+
+    /// Converts `first` and all events behind it that wait for the same.
+    async fn convert(&mut self, first: (EventType, Arc<Object>)) {
+        let mut raw = vec![first];
+        while let Some(piece) = self.ready.pop_front() {
+            match piece {
+                Piece::Raw(event, object) => raw.push((event, object)),
+                line @ Piece::Line(_) => {
+                    self.ready.push_front(line);
+                    break;
+                }
+            }
+        }
+        let values = raw.iter().map(|(_, object)| object.value()).collect();
+        match self.server.shown(self.filter.target, values).await {
+            Ok(shown) => {
+                for ((event, _), object) in raw.iter().zip(shown).rev() {
+                    let line = self.encoded(*event, object);
+                    self.ready.push_front(Piece::Line(line));
+                }
+            }
+            Err(status) => {
+                self.ready.clear();
+                self.end_with(&status);
+            }
         }
     }
 
@@ -249,12 +291,12 @@ impl Stream {
         tokio::select! {
             // At the end no bookmark is due any more, and news never crowd one out.
             biased;
-            () = self.stopping.cancelled() => None,
+            () = self.server.stopping.cancelled() => None,
             () = tokio::time::sleep_until(self.end) => None,
             () = tokio::time::sleep_until(self.bookmark), if bookmarks => {
                 self.bookmark = next_bookmark(Instant::now(), self.end);
                 let line = self.bookmark_line(complete, false);
-                self.ready.push_back(line);
+                self.ready.push_back(Piece::Line(line));
                 Some(())
             }
             alive = watcher.changed() => alive.then_some(()),
@@ -262,19 +304,31 @@ impl Stream {
     }
 
     fn fail(&mut self, expired: &Expired) {
-        let status = Status::expired(expired.to_string()).to_value();
-        self.watcher = None;
-        self.ready.push_back(encode("ERROR", &status));
+        self.end_with(&Status::expired(expired.to_string()));
     }
 
-    fn line(&self, event: EventType, object: &Arc<Object>) -> Bytes {
-        let target = self.filter.target;
-        let value = || target.value(object);
+    /// Nothing follows but this.
+    fn end_with(&mut self, status: &Status) {
+        self.watcher = None;
+        let line = encode("ERROR", &status.to_value());
+        self.ready.push_back(Piece::Line(line));
+    }
+
+    fn piece(&self, event: EventType, object: &Arc<Object>) -> Piece {
+        let kept = self.filter.target.kind.stored_as.is_none();
         match self.shape {
-            Shape::Object if target.kind.stored_as.is_none() => object.line(event),
-            Shape::Object => encode(event.name(), &value()),
-            Shape::Metadata => framed(event.name(), &metadata_text(object)),
-            Shape::Table => encode(event.name(), &self.table_of(value())),
+            Shape::Object if kept => Piece::Line(object.line(event)),
+            Shape::Metadata => Piece::Line(framed(event.name(), &metadata_text(object))),
+            Shape::Table if kept => Piece::Line(self.encoded(event, object.value())),
+            Shape::Object | Shape::Table => Piece::Raw(event, object.clone()),
+        }
+    }
+
+    /// The line of an object in the version of the path.
+    fn encoded(&self, event: EventType, object: Value) -> Bytes {
+        match self.shape {
+            Shape::Table => encode(event.name(), &self.table_of(object)),
+            Shape::Object | Shape::Metadata => encode(event.name(), &object),
         }
     }
 

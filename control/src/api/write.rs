@@ -55,7 +55,8 @@ impl Server {
     ) -> Result<Bytes> {
         let given = managed::take(&mut object);
         target.kind.complete(&mut object);
-        target.to_stored(&mut object);
+        self.check_before_conversion(target, &object, None)?;
+        let mut object = self.to_stored(target, object).await?;
         let target = target.stored();
         let kind = target.kind;
         kind.complete(&mut object);
@@ -63,7 +64,7 @@ impl Server {
         (kind.prepare)(&mut object, None);
         check(target, &object, None)?;
         let nothing = Value::Object(serde_json::Map::new());
-        let given = given.filter(|_| matches!(trace, Trace::Carried));
+        let given = given.filter(|_| !matches!(trace, Trace::Update(_)));
         let list = managed::record(target, trace, (&nothing, &object), given, None);
         managed::put(&mut object, list);
         admission::validate(self, request, target, &object, None).await?;
@@ -100,11 +101,18 @@ impl Server {
         for _ in 0..ATTEMPTS {
             let stored = self.store.get(target.resource, key);
             let stored = stored.ok_or_else(|| Status::not_found(target.kind, short))?;
-            let old = stored.value();
-            let mut candidate = converted(target, &old, candidate)?;
+            let old = self.kept(target, stored.value()).await?;
+            let mut candidate = self.candidate(target, part, &old, candidate).await?;
+            let requested = target;
             let target = target.stored();
             admission::mutate(self, request, target, &mut candidate, Some(&old)).await?;
-            let plan = plan(target, part, &old, candidate, trace)?;
+            let mut plan = plan(target, part, &old, candidate, trace)?;
+            if plan == Plan::Unchanged && !target.is_kept(&stored.json()) {
+                plan = Plan::Update(old.clone());
+            }
+            if let Plan::Update(new) = &mut plan {
+                self.settle_versions(requested, trace, &old, new).await?;
+            }
             if let Plan::Update(new) | Plan::Remove(new) = &plan {
                 admission::validate(self, request, target, new, Some(&old)).await?;
             }
@@ -119,6 +127,43 @@ impl Server {
             }
         }
         Err(Status::stale(target.kind, short))
+    }
+
+    /// What `candidate` makes of a stored object in `target`'s version, as it is to be stored.
+    async fn candidate(
+        &self,
+        target: Target,
+        part: Part,
+        old: &Value,
+        candidate: &(dyn Fn(&Value) -> Result<Value> + Sync),
+    ) -> Result<Value> {
+        if target.kind.stored_as.is_none() {
+            return candidate(old);
+        }
+        let shown = self.shown_one(target, old.clone()).await?;
+        let mut new = candidate(&shown)?;
+        target.kind.complete(&mut new);
+        if self.converter(target).is_some() {
+            new = merged(target, part, &shown, new)?;
+            self.check_before_conversion(target, &new, Some(&shown))?;
+        }
+        self.to_stored(target, new).await
+    }
+
+    /// Checks an object that a webhook is to convert by the rules of its own version.
+    fn check_before_conversion(
+        &self,
+        target: Target,
+        new: &Value,
+        old: Option<&Value>,
+    ) -> Result<()> {
+        if target.kind.stored_as.is_none() || self.converter(target).is_none() {
+            return Ok(());
+        }
+        match target.kind.faults(new, old) {
+            faults if faults.is_empty() => Ok(()),
+            faults => Err(Status::invalid(target.kind, name(new), &faults)),
+        }
     }
 
     async fn carry_out(
@@ -198,23 +243,6 @@ impl Server {
     }
 }
 
-/// What `candidate` makes of the stored object in `target`'s version, as it is to be stored.
-fn converted(
-    target: Target,
-    old: &Value,
-    candidate: &(dyn Fn(&Value) -> Result<Value> + Sync),
-) -> Result<Value> {
-    if target.kind.stored_as.is_none() {
-        return candidate(old);
-    }
-    let mut shown = old.clone();
-    target.show(&mut shown);
-    let mut new = candidate(&shown)?;
-    target.kind.complete(&mut new);
-    target.to_stored(&mut new);
-    Ok(new)
-}
-
 enum WriteFailure {
     Store(WriteError),
     Refused(Status),
@@ -284,6 +312,20 @@ fn agrees(target: Target, old: &Value, candidate: &Value) -> Result<()> {
         Some((_, want)) if want != "0" => Err(Status::stale(target.kind, short)),
         _ => Ok(()),
     }
+}
+
+/// The whole object of which a client wrote a part, as a webhook has to see it; its managers are
+/// those that the client sent.
+fn merged(target: Target, part: Part, old: &Value, mut candidate: Value) -> Result<Value> {
+    agrees(target, old, &candidate)?;
+    let given = managed::take(&mut candidate);
+    let mut new = merge_part(part, old, candidate);
+    match part {
+        Part::Whole => meta::keep(&mut new, old),
+        _ => drop(managed::take(&mut new)),
+    }
+    managed::put(&mut new, given);
+    Ok(new)
 }
 
 fn merge_part(part: Part, old: &Value, mut candidate: Value) -> Value {

@@ -298,7 +298,10 @@ async fn definitions_that_make_no_sense_are_refused() {
         .post(DEFINITIONS, &webhook)
         .await
         .refused(422, "Invalid");
-    assert!(why.contains("webhooks is not supported yet"), "{why}");
+    assert!(
+        why.contains("spec.conversion.webhook.clientConfig: Required"),
+        "{why}"
+    );
     let mut untyped = definition("boats", "Boat", "bt");
     untyped["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"] = json!({});
     let why = control

@@ -7,6 +7,7 @@ mod admission;
 mod apply;
 mod audit;
 mod bodies;
+mod conversion;
 mod custom;
 mod deletion;
 mod encryption;

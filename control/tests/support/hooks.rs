@@ -16,7 +16,7 @@ use tokio_rustls::TlsAcceptor;
 
 /// What a hook answers.
 pub(crate) enum Say {
-    /// This as the review's `response`; the uid is added.
+    /// This as the `response` of a review of the kind that was asked with; the uid is added.
     Response(Value),
     /// This text.
     Text(String),
@@ -47,19 +47,12 @@ impl Hook {
     /// Starts one that answers a review's `request` with `answer`.
     pub(crate) async fn start(answer: impl Fn(&Value) -> Say + Send + Sync + 'static) -> Hook {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let names = ["127.0.0.1", "hook.default.svc"].map(str::to_owned);
-        let made = rcgen::generate_simple_self_signed(names).unwrap();
-        let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
-        let chain = vec![CertificateDer::from(made.cert.der().to_vec())];
-        let config = rustls::ServerConfig::builder()
-            .with_no_client_auth()
-            .with_single_cert(chain, PrivateKeyDer::from(key))
-            .unwrap();
+        let (config, pem) = certified(&["127.0.0.1", "hook.default.svc"]);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let (seen, acceptor) = (Seen::default(), TlsAcceptor::from(Arc::new(config)));
         let task = tokio::spawn(serve(listener, acceptor, seen.clone(), Arc::new(answer)));
-        let bundle = STANDARD.encode(made.cert.pem());
+        let bundle = STANDARD.encode(pem);
         Hook {
             port,
             bundle,
@@ -86,6 +79,18 @@ impl Hook {
     pub(crate) fn seen(&self) -> Vec<Value> {
         self.seen.lock().unwrap().clone()
     }
+}
+
+/// TLS under these names, and the certificate, PEM.
+fn certified(names: &[&str]) -> (rustls::ServerConfig, String) {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let made = rcgen::generate_simple_self_signed(names).unwrap();
+    let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    let chain = vec![CertificateDer::from(made.cert.der().to_vec())];
+    let config = rustls::ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(chain, PrivateKeyDer::from(key));
+    (config.unwrap(), made.cert.pem())
 }
 
 impl Drop for Hook {
@@ -124,7 +129,7 @@ async fn reply(
             if response.get("uid").is_none() {
                 response["uid"] = review["request"]["uid"].clone();
             }
-            json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+            json!({"apiVersion": review["apiVersion"], "kind": review["kind"],
                 "response": response})
             .to_string()
         }

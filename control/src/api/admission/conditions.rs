@@ -1,5 +1,7 @@
 //! Conditions in CEL under which a webhook or a policy is asked at all.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 use super::webhooks::{Write, facts};
@@ -57,20 +59,33 @@ impl Conditions {
     }
 }
 
-/// What expressions see of a write: the objects in `version`, and the request.
+/// A stored object in `version`.
+///
+/// # Errors
+/// 500 if its kind's webhook does not convert it.
+pub(super) async fn shown<'a>(
+    write: Write<'_>,
+    version: Target,
+    object: Option<&'a Value>,
+) -> crate::api::status::Result<Option<Cow<'a, Value>>> {
+    match object {
+        None => Ok(None),
+        Some(object) if version.kind.stored_as.is_none() => Ok(Some(Cow::Borrowed(object))),
+        Some(object) => {
+            let shown = write.server.shown_one(version, object.clone()).await?;
+            Ok(Some(Cow::Owned(shown)))
+        }
+    }
+}
+
+/// What expressions see of a write: the objects, which are in `version`, and the request.
 pub(super) fn variables(
     write: Write<'_>,
     version: Target,
     new: Option<&Value>,
     old: Option<&Value>,
 ) -> Variables {
-    let show = |object: Option<&Value>| {
-        let mut object = object.cloned().unwrap_or_default();
-        if !object.is_null() {
-            version.show(&mut object);
-        }
-        of_json(&object)
-    };
+    let show = |object: Option<&Value>| of_json(object.unwrap_or(&Value::Null));
     let request = facts(write, version, new.or(old).unwrap_or(&Value::Null));
     vec![
         ("object".to_owned(), show(new)),

@@ -121,7 +121,7 @@ pub(super) async fn validate(
     if is_shown(request, target) {
         let write = Write::of(server, request, target, old);
         if !server.policies.are_idle(server) {
-            server.policies.check(write, Some(new), old)?;
+            server.policies.check(write, Some(new), old).await?;
         }
         if !server.hooks.never_refuse(server) {
             server.hooks.validate(write, Some(new), old).await?;
@@ -196,7 +196,7 @@ pub(super) async fn before_deletion(
         server.hooks.before_deletion(write, old).await?;
     }
     if !server.policies.are_idle(server) {
-        server.policies.check(write, None, Some(old))?;
+        server.policies.check(write, None, Some(old)).await?;
     }
     if !server.hooks.never_refuse(server) {
         server.hooks.validate(write, None, Some(old)).await?;

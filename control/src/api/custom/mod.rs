@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::admission::Request;
+use super::convert::Converter;
 use super::discovery::Discovery;
 use super::kinds::Target;
 use super::managed::{Trace, Writer};
@@ -35,11 +36,12 @@ pub(super) struct CustomKinds(Vec<Served>);
 struct Served {
     definition: String,
     targets: Vec<Target>,
+    converter: Option<Arc<Converter>>,
 }
 
 /// Kinds that were made from definitions, by the state of the definition, so that none is made twice.
 #[derive(Default)]
-pub(super) struct Made(Mutex<HashMap<String, (String, Vec<Target>)>>);
+pub(super) struct Made(Mutex<HashMap<String, (String, Served)>>);
 
 impl CustomKinds {
     /// The kind of a path.
@@ -47,6 +49,15 @@ impl CustomKinds {
         let is_it =
             |kind: &Kind| (kind.group, kind.version, kind.plural) == (group, version, plural);
         self.targets().find(|target| is_it(target.kind))
+    }
+
+    /// The webhook that converts the objects of a kind.
+    pub(super) fn converter(&self, group: &str, plural: &str) -> Option<Arc<Converter>> {
+        let is_it = |served: &&Served| {
+            let target = served.targets.first();
+            target.is_some_and(|it| (it.kind.group, it.kind.plural) == (group, plural))
+        };
+        self.0.iter().find(is_it)?.converter.clone()
     }
 
     /// Every served kind.
@@ -105,11 +116,7 @@ pub(super) async fn sync(server: &Server) -> Option<std::time::Duration> {
     let mut served = Vec::new();
     for (definition, verdict) in all.iter().zip(&verdicts) {
         if verdict.established {
-            let targets = make(server, definition).await;
-            served.push(Served {
-                definition: name(definition).to_owned(),
-                targets,
-            });
+            served.push(make(server, definition).await);
         }
     }
     publish(server, served);
@@ -123,8 +130,8 @@ pub(super) async fn sync(server: &Server) -> Option<std::time::Duration> {
     unfinished.then_some(std::time::Duration::from_secs(1))
 }
 
-/// The targets of a definition, made once for each state of it.
-async fn make(server: &Server, definition: &Value) -> Vec<Target> {
+/// The kinds of a definition, made once for each state of it.
+async fn make(server: &Server, definition: &Value) -> Served {
     let state = format!(
         "{}/{}/{}",
         text(definition, "/metadata/uid"),
@@ -132,10 +139,10 @@ async fn make(server: &Server, definition: &Value) -> Vec<Target> {
         definition["status"]["storedVersions"]
     );
     let key = name(definition).to_owned();
-    if let Some((made, targets)) = server.made.0.lock().get(&key)
+    if let Some((made, served)) = server.made.0.lock().get(&key)
         && *made == state
     {
-        return targets.clone();
+        return served.clone();
     }
     let mut targets = Vec::new();
     let kinds = kinds_of(definition);
@@ -156,8 +163,14 @@ async fn make(server: &Server, definition: &Value) -> Vec<Target> {
             Err(error) => tracing::error!(definition = key, %error, "a custom kind is not served"),
         }
     }
-    server.made.0.lock().insert(key, (state, targets.clone()));
-    targets
+    let served = Served {
+        definition: key.clone(),
+        targets,
+        converter: Converter::of(definition).map(Arc::new),
+    };
+    let made = (state, served.clone());
+    server.made.0.lock().insert(key, made);
+    served
 }
 
 /// Serves these kinds from now on.

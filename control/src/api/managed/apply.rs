@@ -19,8 +19,10 @@ pub(in crate::api) struct Applying<'a> {
     pub(in crate::api) config: &'a Value,
     /// Whose it is.
     pub(in crate::api) writer: &'a Writer,
-    /// The version in which objects are kept.
+    /// The version of the opinion and of the object.
     pub(in crate::api) version: &'a str,
+    /// Whether what managers own of other versions says nothing about this one.
+    pub(in crate::api) apart: bool,
     /// Whether it takes what others own.
     pub(in crate::api) force: bool,
     /// Whether the kind has a status of its own.
@@ -47,6 +49,11 @@ pub(in crate::api) fn apply(node: Node<'_>, live: &Value, what: &Applying<'_>) -
     let mut entry = what.entry(node);
     let index = managers.0.iter().position(|have| have.is_same(&entry));
     let before = index.map(|index| managers.0.remove(index));
+    let aside = match what.apart {
+        true => managers.set_aside(what.version),
+        false => Vec::new(),
+    };
+    let before = before.filter(|before| !what.apart || before.version == what.version);
     if let Some(before) = before
         .as_ref()
         .filter(|before| before.fields == entry.fields)
@@ -58,13 +65,15 @@ pub(in crate::api) fn apply(node: Node<'_>, live: &Value, what: &Applying<'_>) -
         live => merge(node, live, what.config),
     };
     if let Some(before) = before {
-        let owned = managers.owned().union(&entry.fields);
+        let others = Managers(aside.clone()).owned();
+        let owned = managers.owned().union(&others).union(&entry.fields);
         prune(node, &mut merged, &before.fields, &owned);
     }
     settle(node, &live, &merged, &mut managers, what)?;
     if !entry.fields.is_empty() {
         managers.0.push(entry);
     }
+    managers.0.extend(aside);
     last_applied::follow(&mut merged, what);
     let list = managers.to_value();
     crate::api::value::metadata(&mut merged)

@@ -79,6 +79,13 @@ impl Managers {
         self.cap();
     }
 
+    /// Takes out those who did not write in `version`.
+    pub(super) fn set_aside(&mut self, version: &str) -> Vec<Entry> {
+        let (here, aside) = self.0.drain(..).partition(|entry| entry.version == version);
+        self.0 = here;
+        aside
+    }
+
     /// Takes from everybody what changed, and tells who lost what.
     pub(super) fn give_way(&mut self, difference: &Difference) -> Vec<Conflict> {
         let changed = difference.set();

@@ -16,10 +16,15 @@ mod tests;
 pub(super) use apply::{Applying, apply};
 pub(super) use managers::Managers;
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
+use self::conflict::refusal;
 use self::entry::Entry;
+use self::managers::owned_difference;
 use super::kinds::Target;
+use super::status::Result;
 use super::value::metadata;
 use super::write::Part;
 use crate::schema::ownership::{Node, written};
@@ -66,8 +71,9 @@ impl Writer {
 pub(super) enum Trace<'a> {
     /// What changed belongs to this writer.
     Update(&'a Writer),
-    /// The object carries its managers with it.
-    Carried,
+    /// The object carries its managers with it. Those who wrote in other versions are still to be
+    /// asked, unless the apply takes what they own by force.
+    Applied { force: bool },
 }
 
 /// Records a write of `new` over `old`, neither of which holds managed fields; `given` are those that
@@ -80,7 +86,7 @@ pub(super) fn record(
     had: Option<&Value>,
 ) -> Option<Value> {
     let writer = match trace {
-        Trace::Carried => return given,
+        Trace::Applied { .. } => return given,
         Trace::Update(writer) => writer,
     };
     let now = super::value::timestamp(jiff::Timestamp::now());
@@ -106,6 +112,33 @@ fn first(
     let fields = written(node, object, UNOWNED);
     let entry = Entry::of(writer, version, time);
     (!fields.is_empty()).then(|| vec![entry.with_fields(Value::Object(fields))].into())
+}
+
+/// The versions in which managers wrote, each once.
+pub(super) fn versions(list: Option<&Value>) -> BTreeSet<String> {
+    let entries = Managers::parse(list).0.into_iter();
+    entries.map(|entry| entry.version).collect()
+}
+
+/// Lets managers who wrote in `target`'s version give way to a write, whose `objects` are in it.
+///
+/// # Errors
+/// 409 where that would change what they own, unless it is forced.
+pub(super) fn settle_version(
+    target: Target,
+    list: Option<Value>,
+    objects: (&Value, &Value),
+    force: bool,
+) -> Result<Option<Value>> {
+    let mut managers = Managers::parse(list.as_ref());
+    let aside = managers.set_aside(&target.api_version());
+    let difference = owned_difference(node(target), objects.0, objects.1);
+    let conflicts = managers.give_way(&difference);
+    if !force && !conflicts.is_empty() {
+        return Err(refusal(&conflicts));
+    }
+    managers.0.extend(aside);
+    Ok(managers.to_value())
 }
 
 /// The schema by which a kind's objects are taken apart.

@@ -25,6 +25,7 @@ fn applied(
         config: &map(data),
         writer: &writer(manager),
         version: "v1",
+        apart: false,
         force,
         has_status: false,
         time: "t",

@@ -22,10 +22,8 @@ pub(super) async fn run(call: &Call, verb: &str, body: Body) -> Result<Reply> {
     if verb == "get" {
         let stored = call.server.store.get(call.target.resource, &key);
         let stored = stored.ok_or_else(|| Status::not_found(kind, name))?;
-        return Ok(json_reply(
-            StatusCode::OK,
-            &scale_of(paths, &stored.value()),
-        ));
+        let shown = call.server.shown_one(call.target, stored.value()).await?;
+        return Ok(json_reply(StatusCode::OK, &scale_of(paths, &shown)));
     }
     let options = WriteOptions::parse(&call.query)?;
     let content_type = negotiate::content_type(&call.headers);
@@ -51,6 +49,7 @@ pub(super) async fn run(call: &Call, verb: &str, body: Body) -> Result<Reply> {
         .await?;
     let done: Value =
         serde_json::from_slice(&done).map_err(|error| Status::internal(error.to_string()))?;
+    let done = call.server.shown_one(call.target, done).await?;
     Ok(json_reply(StatusCode::OK, &scale_of(paths, &done)))
 }
 

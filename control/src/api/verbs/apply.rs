@@ -9,6 +9,7 @@ use super::create::agrees;
 use crate::api::admission::Request;
 use crate::api::authz::{self, Attributes};
 use crate::api::body::{Body, Reply};
+use crate::api::kinds::Target;
 use crate::api::managed::{self, Applying, Trace, Writer};
 use crate::api::options::WriteOptions;
 use crate::api::status::{Result, Status};
@@ -35,9 +36,15 @@ pub(super) async fn apply(
     complete_head(call, &mut config)?;
     let mut warnings = fields::check(call.target, &config, &decoded.repeated, options.validation)?;
     warnings.extend(fields::in_vain(call.target, part, &config));
-    let config = stored_form(call, part, config);
+    // A webhook converts whole objects, not opinions about them.
+    let target = match call.server.converter(call.target) {
+        Some(_) => call.target,
+        None => call.target.stored(),
+    };
+    let config = merged_form(call, target, part, config);
     let job = Job {
         call,
+        target,
         part,
         config,
         writer,
@@ -46,7 +53,7 @@ pub(super) async fn apply(
     };
     let (code, json) = job.run().await?;
     let warnings = job.request.warnings(warnings);
-    Ok(fields::warn(call.answer(code, json)?, &warnings))
+    Ok(fields::warn(call.answer(code, json).await?, &warnings))
 }
 
 /// Checks what the configuration says about itself.
@@ -76,13 +83,15 @@ fn complete_head(call: &Call, config: &mut Value) -> Result<()> {
     Ok(())
 }
 
-/// The configuration without what it may not say, in the version in which objects are kept.
-fn stored_form(call: &Call, part: Part, mut config: Value) -> Value {
+/// The configuration without what it may not say, in the version of `target`.
+fn merged_form(call: &Call, target: Target, part: Part, mut config: Value) -> Value {
     let kind = call.target.kind;
     if kind.custom.is_none() {
         crate::schema::canonicalize(kind.group, kind.version, kind.kind, &mut config);
     }
-    call.target.to_stored(&mut config);
+    if !std::ptr::eq(target.kind, call.target.kind) {
+        call.target.to_stored(&mut config);
+    }
     if let Some(members) = config.as_object_mut() {
         match part {
             Part::Status => {
@@ -104,6 +113,8 @@ fn stored_form(call: &Call, part: Part, mut config: Value) -> Value {
 /// One apply, until it is settled.
 struct Job<'a> {
     call: &'a Call,
+    /// The version in which it is merged.
+    target: Target,
     part: Part,
     config: Value,
     writer: Writer,
@@ -134,10 +145,10 @@ impl Job<'_> {
             super::permitted(call, self.part, old, &new)?;
             Ok(new)
         };
-        let (target, key) = (call.target.stored(), call.key());
+        let (target, key, trace) = (self.target, call.key(), self.trace());
         let (server, request) = (&call.server, &self.request);
         server
-            .modify(target, &key, self.part, request, Trace::Carried, &candidate)
+            .modify(target, &key, self.part, request, trace, &candidate)
             .await
     }
 
@@ -153,7 +164,7 @@ impl Job<'_> {
             let why = "uid mismatch: the provided object specified a uid, and no object was found";
             return Err(Status::conflict(call.target.kind, call.name(), why));
         }
-        let target = call.target.stored();
+        let target = self.target;
         let mut new = self.applied(&Value::Null)?;
         admission::node::created(&call.user, target, &new)?;
         call.may_grant(&new)?;
@@ -161,17 +172,21 @@ impl Job<'_> {
         meta::stamp(&mut new, call.path.namespace.as_deref(), Timestamp::now());
         managed::put(&mut new, list);
         let request = &self.request;
-        call.server
-            .insert(target, new, request, Trace::Carried)
-            .await
+        call.server.insert(target, new, request, self.trace()).await
+    }
+
+    fn trace(&self) -> Trace<'static> {
+        let force = self.options.force == Some(true);
+        Trace::Applied { force }
     }
 
     fn applied(&self, old: &Value) -> Result<Value> {
-        let target = self.call.target.stored();
+        let target = self.target;
         let applying = Applying {
             config: &self.config,
             writer: &self.writer,
             version: &target.api_version(),
+            apart: self.call.server.converter(target).is_some(),
             force: self.options.force == Some(true),
             has_status: target.kind.status,
             time: &timestamp(Timestamp::now()),

@@ -53,7 +53,7 @@ pub(super) async fn create(call: &Call, body: Body) -> Result<Reply> {
         }
     };
     Ok(fields::warn(
-        call.answer(StatusCode::CREATED, json)?,
+        call.answer(StatusCode::CREATED, json).await?,
         &request.warnings(warnings),
     ))
 }

@@ -45,7 +45,7 @@ pub(super) async fn delete(call: &Call, body: Body) -> Result<Reply> {
             } else {
                 StatusCode::OK
             };
-            call.answer(code, object.to_string().into())?
+            call.answer(code, object.to_string().into()).await?
         }
     };
     Ok(fields::warn(reply, &request.warnings(Vec::new())))

@@ -6,7 +6,7 @@ use super::Call;
 use crate::api::body::Reply;
 use crate::api::status::{Result, Status};
 
-pub(super) fn get(call: &Call) -> Result<Reply> {
+pub(super) async fn get(call: &Call) -> Result<Reply> {
     let object = call.server.store.get(call.target.resource, &call.key());
     let object = object.ok_or_else(|| Status::not_found(call.target.kind, call.name()))?;
     let wanted = call
@@ -17,5 +17,5 @@ pub(super) fn get(call: &Call) -> Result<Reply> {
     if let Some(wanted) = wanted.filter(|wanted| *wanted > current) {
         return Err(Status::future_version(wanted, current));
     }
-    call.answer(StatusCode::OK, object.json())
+    call.answer(StatusCode::OK, object.json()).await
 }

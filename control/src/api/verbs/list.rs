@@ -22,7 +22,7 @@ use crate::store::{Object, Snapshot};
 /// Bytes of one piece of a long answer.
 const CHUNK: usize = 64 << 10;
 
-pub(super) fn list(call: &Call) -> Result<Reply> {
+pub(super) async fn list(call: &Call) -> Result<Reply> {
     let shape = negotiate::shape(&call.headers)?;
     let options = ListOptions::parse(&call.query, call.target.kind)?;
     let (snapshot, after) = snapshot(call, &options)?;
@@ -30,26 +30,37 @@ pub(super) fn list(call: &Call) -> Result<Reply> {
     let page = select(call, &options, &snapshot, after.as_deref(), limit);
     let metadata = list_metadata(call, &options, &snapshot, &page);
     let objects = page.selected.into_iter().map(|(_, object)| object);
+    let objects: Vec<Arc<Object>> = objects.collect();
+    let (kind, version) = (call.target.kind.kind, call.target.api_version());
     Ok(match shape {
+        Shape::Object if call.target.kind.stored_as.is_none() => {
+            let show = |object: &Arc<Object>| object.json();
+            stream_list(kind, &version, &metadata, objects, Box::new(show))
+        }
         Shape::Object => {
-            let (kind, version) = (call.target.kind.kind, call.target.api_version());
-            let target = call.target;
-            let show = move |object: &Object| target.json(object.json());
-            stream_list(kind, &version, &metadata, objects.collect(), Box::new(show))
+            let shown = shown(call, &objects).await?;
+            let show = |object: &Value| object.to_string().into();
+            stream_list(kind, &version, &metadata, shown, Box::new(show))
         }
         Shape::Table => {
             let include = IncludeObject::parse(call.query.get("includeObject"));
             let now = jiff::Timestamp::now().as_second();
-            let objects = objects.map(|object| call.target.value(&object));
-            let table = table(call.target.kind, metadata, objects, include, now);
+            let shown = shown(call, &objects).await?;
+            let table = table(call.target.kind, metadata, shown.into_iter(), include, now);
             json_reply(StatusCode::OK, &table)
         }
         Shape::Metadata => {
-            let show = |object: &Object| metadata_text(object).into();
+            let show = |object: &Arc<Object>| metadata_text(object).into();
             let (kind, version) = ("PartialObjectMetadata", "meta.k8s.io/v1");
-            stream_list(kind, version, &metadata, objects.collect(), Box::new(show))
+            stream_list(kind, version, &metadata, objects, Box::new(show))
         }
     })
+}
+
+/// The objects in the version of the path.
+async fn shown(call: &Call, objects: &[Arc<Object>]) -> Result<Vec<Value>> {
+    let values = objects.iter().map(|object| object.value()).collect();
+    call.server.shown(call.target, values).await
 }
 
 /// The snapshot that the request is about, and the key after which it starts.
@@ -164,12 +175,12 @@ fn list_metadata(call: &Call, options: &ListOptions, snapshot: &Snapshot, page: 
 }
 
 /// Streams the list out of the shared encodings, piece by piece.
-fn stream_list(
+fn stream_list<T: Send + 'static>(
     kind: &str,
     version: &str,
     metadata: &Value,
-    objects: Vec<Arc<Object>>,
-    show: Show,
+    objects: Vec<T>,
+    show: Show<T>,
 ) -> Reply {
     let head = format!(
         r#"{{"kind":"{kind}List","apiVersion":"{version}","metadata":{metadata},"items":["#
@@ -195,17 +206,17 @@ fn stream_list(
 }
 
 /// The text of an object in a list.
-type Show = Box<dyn Fn(&Object) -> Bytes + Send>;
+type Show<T> = Box<dyn Fn(&T) -> Bytes + Send>;
 
 /// The list as a sequence of pieces of about [`CHUNK`] bytes; the last ends with `]}`.
-struct Pieces {
-    show: Show,
+struct Pieces<T> {
+    show: Show<T>,
     head: Option<Bytes>,
-    objects: std::vec::IntoIter<Arc<Object>>,
+    objects: std::vec::IntoIter<T>,
     first: bool,
 }
 
-impl Iterator for Pieces {
+impl<T> Iterator for Pieces<T> {
     type Item = Bytes;
 
     fn next(&mut self) -> Option<Bytes> {
@@ -251,7 +262,7 @@ mod tests {
         let objects: Vec<_> = (0..count).map(object).collect();
         let head = Some(Bytes::from_static(b"{\"items\":["));
         let pieces = Pieces {
-            show: Box::new(Object::json),
+            show: Box::new(|object: &Arc<Object>| object.json()),
             head,
             objects: objects.into_iter(),
             first: true,

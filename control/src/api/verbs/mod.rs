@@ -74,9 +74,13 @@ impl Call {
     }
 
     /// A stored object in the version of the path and the shape that the client wants.
-    fn answer(&self, code: StatusCode, object: Bytes) -> Result<Reply> {
-        let object = self.target.json(object);
+    async fn answer(&self, code: StatusCode, object: Bytes) -> Result<Reply> {
         let shape = negotiate::shape(&self.headers)?;
+        let object = match shape {
+            // All versions of an object have one metadata.
+            Shape::Metadata => object,
+            _ => self.server.shown_text(self.target, object).await?,
+        };
         if shape == Shape::Object {
             return Ok(json_bytes(code, object));
         }
@@ -109,8 +113,8 @@ impl Call {
     pub(super) async fn run(self, verb: &str, part: Part, body: Body) -> Result<Reply> {
         let whole = part == Part::Whole;
         match (verb, self.path.name.is_some()) {
-            ("get", true) => get::get(&self),
-            ("list", false) if whole => list::list(&self),
+            ("get", true) => get::get(&self).await,
+            ("list", false) if whole => list::list(&self).await,
             ("watch", _) if whole => super::watch::watch(self),
             ("create", false) if whole => create::create(&self, body).await,
             ("update", true) => update::update(&self, part, body).await,

@@ -50,7 +50,7 @@ pub(super) async fn patch(call: &Call, part: Part, body: Body) -> Result<Reply> 
         )
         .await?;
     Ok(fields::warn(
-        call.answer(StatusCode::OK, modified)?,
+        call.answer(StatusCode::OK, modified).await?,
         &request.warnings(warnings.into_inner()),
     ))
 }

@@ -47,7 +47,7 @@ pub(super) async fn update(call: &Call, part: Part, body: Body) -> Result<Reply>
         )
         .await?;
     Ok(fields::warn(
-        call.answer(StatusCode::OK, modified)?,
+        call.answer(StatusCode::OK, modified).await?,
         &request.warnings(warnings),
     ))
 }

@@ -8,7 +8,7 @@ use crate::registry::column::{AGE, NAME, integer, name};
 use crate::registry::kind::{FieldError, Kind};
 use crate::registry::prepare;
 use crate::registry::rules::{
-    At, Faults, is_dns_subdomain, one_of, range, required, selector, unique,
+    At, Faults, client_config, is_dns_subdomain, one_of, range, required, selector, unique,
 };
 use crate::registry::value::{child, default, default_text, list, list_mut};
 
@@ -71,14 +71,7 @@ pub(super) fn validate(new: &Value, _old: Option<&Value>) -> Vec<FieldError> {
                 "should be a domain with at least three segments separated by dots",
             );
         }
-        let config = hook.get("clientConfig");
-        if config.get("url").is_set() == config.get("service").is_set() {
-            faults.required(&config, "exactly one of url or service is required");
-        }
-        let url = config.get("url");
-        if url.is_set() && !url.text().starts_with("https://") {
-            faults.invalid(&url, "'https' is the only allowed URL scheme");
-        }
+        client_config(&hook.get("clientConfig"), &mut faults);
         required(&hook.get("sideEffects"), &mut faults);
         one_of(
             &hook.get("sideEffects"),

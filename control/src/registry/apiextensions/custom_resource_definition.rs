@@ -6,7 +6,9 @@ use super::schema_rules;
 use crate::registry::column::{CREATED, NAME, created, name};
 use crate::registry::kind::{FieldError, Kind};
 use crate::registry::prepare;
-use crate::registry::rules::{At, Faults, dns_label, is_dns_label, one_of, required};
+use crate::registry::rules::{
+    At, Faults, client_config, dns_label, is_dns_label, one_of, required, unique,
+};
 use crate::registry::value::{child, default, default_text, list, list_mut, put, text};
 
 /// Holds a definition until its objects are gone.
@@ -41,6 +43,10 @@ fn set_defaults(definition: &mut Value) {
     };
     if let Some(conversion) = child(spec, "conversion") {
         default_text(conversion, "strategy", "None");
+        let service = conversion.pointer_mut("/webhook/clientConfig/service");
+        if let Some(service) = service.filter(|it| it.is_object()) {
+            default(service, "port", 443);
+        }
     }
     for version in list_mut(spec, "/versions") {
         if let Some(columns) = version.get_mut("additionalPrinterColumns")
@@ -110,18 +116,41 @@ fn validate(new: &Value, old: Option<&Value>) -> Vec<FieldError> {
     }
     one_of(&spec.get("scope"), &["Cluster", "Namespaced"], &mut faults);
     required(&spec.get("scope"), &mut faults);
-    let strategy = spec.dig(&["conversion", "strategy"]);
-    if strategy.text() == "Webhook" {
-        faults.forbidden(&strategy, "conversion by webhooks is not supported yet");
-    } else {
-        one_of(&strategy, &["None"], &mut faults);
-    }
+    conversion(&spec.get("conversion"), &mut faults);
     versions(&spec, &mut faults);
     if let Some(old) = old {
         kept(&spec, &At::root(old).get("spec"), &mut faults);
         stored_versions(&root, &mut faults);
     }
     faults.into_list()
+}
+
+/// How objects get from one version to another.
+fn conversion(conversion: &At<'_>, faults: &mut Faults) {
+    let (strategy, webhook) = (conversion.get("strategy"), conversion.get("webhook"));
+    one_of(&strategy, &["None", "Webhook"], faults);
+    if strategy.text() != "Webhook" {
+        if webhook.is_set() {
+            let why = "should not be set when strategy is not set to Webhook";
+            faults.forbidden(&webhook, why);
+        }
+        return;
+    }
+    let (config, known) = (webhook.get("clientConfig"), ["v1", "v1beta1"]);
+    if config.is_set() {
+        client_config(&config, faults);
+    } else {
+        faults.required(&config, "required when strategy is set to Webhook");
+    }
+    let versions = webhook.get("conversionReviewVersions");
+    let known = |version: At<'_>| known.contains(&version.text());
+    if required(&versions, faults) && !versions.each().any(known) {
+        faults.invalid(&versions, "must include at least one of v1, v1beta1");
+    }
+    versions
+        .each()
+        .for_each(|version| dns_label(&version, faults));
+    unique(versions.each(), faults);
 }
 
 fn versions(spec: &At<'_>, faults: &mut Faults) {
@@ -202,6 +231,36 @@ mod tests {
     }
 
     #[test]
+    fn a_conversion_says_who_does_it() {
+        let with = |conversion: Value| {
+            let mut definition = definition();
+            definition["spec"]["conversion"] = conversion;
+            set_defaults(&mut definition);
+            definition
+        };
+        let service = json!({"service": {"namespace": "n", "name": "s"}});
+        let webhook = |config: &Value, versions: Value| {
+            with(json!({"strategy": "Webhook", "webhook": {
+                "clientConfig": config, "conversionReviewVersions": versions}}))
+        };
+        let good = webhook(&service, json!(["v9", "v1"]));
+        assert_eq!(validate(&good, None), []);
+        let port = good.pointer("/spec/conversion/webhook/clientConfig/service/port");
+        assert_eq!(port, Some(&json!(443)));
+        let faults = validate(&webhook(&json!({}), json!(["v9"])), None);
+        let at = "spec.conversion.webhook";
+        assert_eq!(
+            Faults::paths(&faults),
+            [
+                format!("{at}.clientConfig"),
+                format!("{at}.conversionReviewVersions")
+            ]
+        );
+        let idle = with(json!({"strategy": "None", "webhook": {"clientConfig": service}}));
+        assert_eq!(Faults::paths(&validate(&idle, None)), [at]);
+    }
+
+    #[test]
     fn faults_of_a_definition_are_named() {
         let mut wrong = definition();
         wrong["metadata"]["name"] = "other.example.com".into();
@@ -215,7 +274,8 @@ mod tests {
             Faults::paths(&faults),
             [
                 "metadata.name".to_owned(),
-                "spec.conversion.strategy".into(),
+                "spec.conversion.webhook.clientConfig".into(),
+                "spec.conversion.webhook.conversionReviewVersions".into(),
                 "spec.versions".into(),
                 format!("{schema}.type"),
                 format!("{schema}.properties[list].items"),

@@ -48,12 +48,13 @@ impl Custom {
 /// The kinds of a definition, one for each served version, and the one under which objects are kept.
 pub(crate) fn kinds_of(definition: &Value) -> Vec<&'static Kind> {
     let versions = list(definition, "/spec/versions");
-    let storage = versions.iter().find(|version| version["storage"] == true);
-    let Some(storage) = storage else {
+    let Some(storage) = storage(definition) else {
         return Vec::new();
     };
     let kept = kind_of(definition, storage, None);
-    let moved = list(definition, "/status/storedVersions").len() > 1;
+    // Some objects may still be in another version, or be written in it until this is known.
+    let stored = list(definition, "/status/storedVersions");
+    let moved = stored.iter().any(|version| *version != kept.version);
     let served = versions.iter().filter(|version| version["served"] == true);
     served
         .map(|version| {
@@ -61,7 +62,7 @@ pub(crate) fn kinds_of(definition: &Value) -> Vec<&'static Kind> {
             if is_kept && !moved {
                 return kept;
             }
-            // Nothing but the version changes, which the machinery does.
+            // Nothing but the version changes, which the machinery does, unless it asks a webhook.
             let other = Conversion {
                 kind: kept,
                 to_stored: |_| {},
@@ -70,6 +71,11 @@ pub(crate) fn kinds_of(definition: &Value) -> Vec<&'static Kind> {
             kind_of(definition, version, Some(other))
         })
         .collect()
+}
+
+fn storage(definition: &Value) -> Option<&Value> {
+    let mut versions = list(definition, "/spec/versions").iter();
+    versions.find(|version| version["storage"] == true)
 }
 
 fn kind_of(definition: &Value, version: &Value, stored_as: Option<Conversion>) -> &'static Kind {
@@ -88,7 +94,13 @@ fn kind_of(definition: &Value, version: &Value, stored_as: Option<Conversion>) -
         schema: structural::compact(schema),
         columns,
     };
-    let paths = list(version, "/selectableFields").iter();
+    // The store keeps those of the version in which objects are kept.
+    let selectable = stored_as
+        .is_none()
+        .then_some(version)
+        .or(storage(definition));
+    let paths = selectable.map_or(&[][..], |it| list(it, "/selectableFields"));
+    let paths = paths.iter();
     let paths = paths.map(|field| leak(text(field, "/jsonPath").trim_start_matches('.')));
     Box::leak(Box::new(Kind {
         group: of("/spec/group"),

@@ -5,12 +5,14 @@
 //! absent here.
 
 mod at;
+mod client;
 mod faults;
 mod labels;
 mod names;
 mod values;
 
 pub(crate) use at::At;
+pub(crate) use client::client_config;
 pub(crate) use faults::Faults;
 pub(crate) use labels::{label_map, matches, selector};
 pub(crate) use names::{

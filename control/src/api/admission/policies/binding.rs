@@ -52,7 +52,7 @@ impl Binding {
     ///
     /// # Errors
     /// Why there are none although there should be.
-    pub(super) fn parameters(
+    pub(super) async fn parameters(
         &self,
         server: &Server,
         policy: &Policy,
@@ -64,7 +64,7 @@ impl Binding {
         let failed = |why: &str| format!("failed to configure binding: {why}");
         let target = find(server, version, kind)
             .ok_or_else(|| failed(&format!("paramKind {version}, Kind={kind} not found")))?;
-        let found = reference.objects(server, target, object);
+        let found = reference.objects(server, target, object).await;
         let found = found.map_err(|why| failed(&why))?;
         if found.is_empty() && !reference.may_be_missing {
             let why = "no params found for policy binding with `Deny` parameterNotFoundAction";
@@ -92,7 +92,7 @@ impl Reference {
         }
     }
 
-    fn objects(
+    async fn objects(
         &self,
         server: &Server,
         target: Target,
@@ -109,11 +109,18 @@ impl Reference {
         let Some(selector) = &self.selector else {
             let key = key(place, &self.name);
             let stored = server.store.get(target.resource, &key);
-            return Ok(stored.iter().map(|stored| target.value(stored)).collect());
+            let stored = stored.iter().map(|stored| stored.value()).collect();
+            return shown(server, target, stored).await;
         };
         let snapshot = server.store.snapshot(target.resource);
         let all = snapshot.range(place, None);
-        let all = all.map(|(_, stored)| target.value(stored));
+        let all = all.map(|(_, stored)| stored.value()).collect();
+        let all = shown(server, target, all).await?.into_iter();
         Ok(all.filter(|it| selector.selects(it)).collect())
     }
+}
+
+async fn shown(server: &Server, target: Target, stored: Vec<Value>) -> Result<Vec<Value>, String> {
+    let shown = server.shown(target, stored).await;
+    shown.map_err(|status| status.message)
 }

@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use self::binding::Binding;
 use self::policy::{Failure, Policy};
-use super::conditions::variables;
+use super::conditions::{shown, variables};
 use super::webhooks::Write;
 use crate::api::kinds::Kinds;
 use crate::api::server::Server;
@@ -91,14 +91,14 @@ impl Policies {
     ///
     /// # Errors
     /// What the first policy that denies it says.
-    pub(super) fn check(
+    pub(super) async fn check(
         &self,
         write: Write<'_>,
         new: Option<&Value>,
         old: Option<&Value>,
     ) -> Result<()> {
         for bound in self.bound(write.server).iter() {
-            let failures = bound.failures(write, new, old);
+            let failures = bound.failures(write, new, old).await?;
             bound.act(write, new.or(old).unwrap_or(&Value::Null), failures)?;
         }
         Ok(())
@@ -107,20 +107,32 @@ impl Policies {
 
 impl Bound {
     /// What the policy has against a write; nothing if it is not its business.
-    fn failures(&self, write: Write<'_>, new: Option<&Value>, old: Option<&Value>) -> Vec<Failure> {
+    ///
+    /// # Errors
+    /// 500 if a webhook does not convert an object into a version that somebody wants to see.
+    async fn failures(
+        &self,
+        write: Write<'_>,
+        new: Option<&Value>,
+        old: Option<&Value>,
+    ) -> Result<Vec<Failure>> {
         let (policy, binding) = (&self.policy, &self.binding);
         let Some(version) = policy.matching.version(write, new, old) else {
-            return Vec::new();
+            return Ok(Vec::new());
         };
         if !binding.matching.narrows(write, new, old) {
-            return Vec::new();
+            return Ok(Vec::new());
         }
         let object = new.or(old).unwrap_or(&Value::Null);
-        let parameters = match binding.parameters(write.server, policy, object) {
+        let parameters = match binding.parameters(write.server, policy, object).await {
             Ok(parameters) => parameters,
-            Err(why) => return policy.failed(why).into_iter().collect(),
+            Err(why) => return Ok(policy.failed(why).into_iter().collect()),
         };
-        let mut seen = variables(write, version, new, old);
+        let (new, old) = (
+            shown(write, version, new).await?,
+            shown(write, version, old).await?,
+        );
+        let mut seen = variables(write, version, new.as_deref(), old.as_deref());
         let place = write.target.kind.namespaced.then(|| namespace(object));
         let place = place.and_then(|place| write.server.stored("namespaces", None, place));
         seen.push((
@@ -133,7 +145,7 @@ impl Bound {
             seen.push(("params".to_owned(), of_json(&parameter.unwrap_or_default())));
             policy.check(seen, &mut budget)
         };
-        parameters.into_iter().flat_map(with).collect()
+        Ok(parameters.into_iter().flat_map(with).collect())
     }
 
     /// Does what the binding wants done about failures.

@@ -23,7 +23,7 @@ use serde_json::Value;
 use self::hook::{Hook, Index};
 use self::review::{Answer, Question};
 pub(super) use self::review::{Operation, facts};
-use super::conditions::variables;
+use super::conditions::{shown, variables};
 use super::request::Request;
 use crate::api::kinds::{Kinds, Target};
 use crate::api::server::Server;
@@ -162,14 +162,14 @@ async fn change(
     let Some(patch) = answer.patch else {
         return Ok(true);
     };
-    let mut shown = new.clone();
-    version.show(&mut shown);
+    let server = write.server;
+    let mut shown = server.shown_one(version, new.clone()).await?;
     if let Err(error) = json_patch::patch(&mut shown, &patch) {
         let why = format!("the patch cannot be applied: {error}");
         failed(hook, &why)?;
         return Ok(true);
     }
-    version.to_stored(&mut shown);
+    let mut shown = server.to_stored(version, shown).await?;
     keep_identity(&mut shown, new);
     *new = shown;
     Ok(true)
@@ -206,6 +206,12 @@ async fn ask(
     let Some(version) = hook.matching.version(write, new, old) else {
         return Ok(None);
     };
+    let asked = new.or(old).unwrap_or(&Value::Null);
+    let (new, old) = (
+        shown(write, version, new).await?,
+        shown(write, version, old).await?,
+    );
+    let (new, old) = (new.as_deref(), old.as_deref());
     if !hook.conditions.is_empty() {
         let seen = variables(write, version, new, old);
         match hook.conditions.hold(&seen, &mut Budget::default()) {
@@ -231,11 +237,10 @@ async fn ask(
                 write.request.warn(warning.clone());
             }
             if let Some(refusal) = answer.refusal(&hook.name) {
-                let object = new.or(old).unwrap_or(&Value::Null);
                 tracing::debug!(
                     hook = hook.name,
-                    name = name(object),
-                    namespace = namespace(object),
+                    name = name(asked),
+                    namespace = namespace(asked),
                     why = refusal.message,
                     "refused"
                 );

@@ -41,6 +41,7 @@ pub(super) struct Question {
 }
 
 impl Question {
+    /// A question about objects that are in `version`.
     pub(super) fn new(
         write: Write<'_>,
         version: Target,
@@ -48,13 +49,7 @@ impl Question {
         old: Option<&Value>,
     ) -> Question {
         let uid = uuid::Uuid::new_v4().to_string();
-        let show = |object: Option<&Value>| {
-            let mut object = object.cloned().unwrap_or_default();
-            if !object.is_null() {
-                version.show(&mut object);
-            }
-            object
-        };
+        let show = |object: Option<&Value>| object.cloned().unwrap_or_default();
         let mut asked = facts(write, version, new.or(old).unwrap_or(&Value::Null));
         asked["uid"] = uid.as_str().into();
         asked["object"] = show(new);
