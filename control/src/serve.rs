@@ -3,15 +3,16 @@
 mod audit;
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
 use naru_control::api::{
-    AddressPlan, Api, Exemptions, Internal, Kinds, Listener, NodeClient, Server, ServerConfig,
-    StaticTokens, Tokens, bootstrap, follow_definitions, keep,
+    AddressPlan, Api, Exemptions, FRONT_PROXY, FrontProxy, Internal, Kinds, Listener, NodeClient,
+    Server, ServerConfig, StaticTokens, Tokens, bootstrap, follow_definitions, follow_services,
+    keep,
 };
 use naru_control::controllers;
 use naru_control::pki::{
@@ -119,9 +120,10 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let mut rotation = Rotation::new(authority.clone(), life);
     let shown = rotation.rotating(serving_subject(&args, &plan))?;
     let nodes = node_client(&mut rotation, &authority)?;
+    let (front, front_rotation) = front_proxy(&pki, life)?;
     let stopping = CancellationToken::new();
     let server = server(&args, plan, &authority, nodes, &stopping)?;
-    let server = Arc::new(server.audited(audit));
+    let server = Arc::new(server.audited(audit).fronted(front));
     let api = Api::new(server.clone());
     bootstrap(&api, &server)
         .await
@@ -136,7 +138,9 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let mut clients = start_clients(&args, &api, &authority, &stopping);
     clients.spawn(keep(api.clone(), server.clone(), stopping.clone()));
     clients.spawn(follow_definitions(server.clone(), stopping.clone()));
+    clients.spawn(follow_services(server.clone(), stopping.clone()));
     clients.spawn(rotation.run(stopping.clone()));
+    clients.spawn(front_rotation.run(stopping.clone()));
     let serving = tokio::spawn(listener.serve(api, stopping.clone()));
     wait_for_signal().await?;
     tracing::info!("stopping");
@@ -191,6 +195,22 @@ fn node_client(rotation: &mut Rotation, authority: &Authority) -> anyhow::Result
         ..Subject::default()
     })?;
     Ok(NodeClient::new(shown, authority.certificate())?)
+}
+
+/// As whom other servers are asked: an identity of an authority of its own, since whoever has it may
+/// say that he is anybody.
+fn front_proxy(pki: &Path, life: Duration) -> anyhow::Result<(FrontProxy, Rotation)> {
+    let authority = Arc::new(Authority::open(&pki.join("front-proxy"))?);
+    let mut rotation = Rotation::new(authority.clone(), life);
+    let shown = rotation.rotating(Subject {
+        user: FRONT_PROXY.to_owned(),
+        ..Subject::default()
+    })?;
+    let front = FrontProxy {
+        authority: authority.certificate().to_owned(),
+        shown,
+    };
+    Ok((front, rotation))
 }
 
 /// Starts the controllers and the scheduler as clients inside the process.

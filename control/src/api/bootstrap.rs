@@ -53,6 +53,13 @@ pub async fn bootstrap(api: &Api, server: &Server) -> Result<(), BootstrapError>
     let address = config.plan.nth(10).to_string();
     ensure(&client, services, "kube-dns", dns_service(&address)).await?;
     publish_address(&client, config).await?;
+    if let Some(front) = &server.front {
+        let name = "extension-apiserver-authentication";
+        let data = super::aggregation::trust(front, &config.authority);
+        let map = json!({"metadata": {"name": name}, "data": data});
+        let maps = "/api/v1/namespaces/kube-system/configmaps";
+        enforce(&client, maps, name, map).await?;
+    }
     for (collection, object) in super::roles::all() {
         let name = object["metadata"]["name"]
             .as_str()

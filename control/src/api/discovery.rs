@@ -91,6 +91,48 @@ impl Discovery {
         Self { plain, aggregated }
     }
 
+    /// Adds versions of a group that others serve: their `paths` without what is asked there, and what
+    /// plain and aggregated discovery say about each. Versions that are here give way.
+    pub(super) fn add(
+        &mut self,
+        group: &str,
+        paths: Vec<String>,
+        plain: Vec<Value>,
+        aggregated: Vec<Value>,
+    ) {
+        let own = format!("/apis/{group}");
+        let mut value = self.value(&own).unwrap_or_else(|| json!({"name": group}));
+        put_first(&mut value["versions"], plain);
+        value["preferredVersion"] = value["versions"][0].clone();
+        let mut list = self.value("/apis").unwrap_or_default();
+        put_named(&mut list["groups"], &["name"], group, value.clone());
+        (value["kind"], value["apiVersion"]) = ("APIGroup".into(), "v1".into());
+        let mut root = self.value("").unwrap_or_default();
+        if let Some(all) = root["paths"].as_array_mut() {
+            all.extend(paths.into_iter().map(Value::from));
+            all.sort_by(|one, other| one.as_str().cmp(&other.as_str()));
+            all.dedup();
+        }
+        for (path, value) in [(own.as_str(), value), ("/apis", list), ("", root)] {
+            self.plain.insert(path.to_owned(), value.to_string().into());
+        }
+        let known = self.aggregated.get("/apis");
+        let mut list: Value = known
+            .and_then(|list| serde_json::from_slice(list).ok())
+            .unwrap_or_default();
+        let mut groups = list["items"].as_array().into_iter().flatten();
+        let known = groups.find(|it| it["metadata"]["name"] == group).cloned();
+        let mut value = known.unwrap_or_else(|| json!({"metadata": {"name": group}}));
+        put_first(&mut value["versions"], aggregated);
+        put_named(&mut list["items"], &["metadata", "name"], group, value);
+        let list = list.to_string();
+        self.aggregated.insert("/apis".to_owned(), list.into());
+    }
+
+    fn value(&self, path: &str) -> Option<Value> {
+        serde_json::from_slice(self.plain.get(path)?).ok()
+    }
+
     /// Answers a path that is no resource.
     ///
     /// # Errors
@@ -109,6 +151,28 @@ impl Discovery {
             Some(list) => Ok(reply(StatusCode::OK, AGGREGATED, full(list.clone()))),
             None => Ok(json_bytes(StatusCode::OK, found.clone())),
         }
+    }
+}
+
+/// Puts versions in front of those that are there, of which the same ones go.
+fn put_first(list: &mut Value, versions: Vec<Value>) {
+    let mut all = versions;
+    if let Value::Array(have) = list.take() {
+        let new: Vec<Value> = all.iter().map(|it| it["version"].clone()).collect();
+        all.extend(have.into_iter().filter(|it| !new.contains(&it["version"])));
+    }
+    *list = all.into();
+}
+
+/// Puts a group in the place of the one of that name, or at the end.
+fn put_named(list: &mut Value, path: &[&str], name: &str, group: Value) {
+    let Some(list) = list.as_array_mut() else {
+        return;
+    };
+    let named = |it: &Value| path.iter().fold(it, |it, key| &it[*key]) == name;
+    match list.iter_mut().find(|it| named(it)) {
+        Some(have) => *have = group,
+        None => list.push(group),
     }
 }
 
@@ -333,6 +397,19 @@ fn aggregated_resource(kind: &'static Kind) -> Value {
         resource["subresources"] = subs.into();
     }
     resource
+}
+
+#[cfg(test)]
+impl Discovery {
+    /// What a path says.
+    pub(super) fn plain_value(&self, path: &str) -> Option<Value> {
+        self.value(path)
+    }
+
+    /// What aggregated discovery says.
+    pub(super) fn aggregated_value(&self, path: &str) -> Option<Value> {
+        serde_json::from_slice(self.aggregated.get(path)?).ok()
+    }
 }
 
 #[cfg(test)]

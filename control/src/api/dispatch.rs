@@ -11,6 +11,7 @@ use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use tower::Service;
 
+use super::aggregation;
 use super::audit::Trail;
 use super::authn::{self, Proven, User};
 use super::authz::{self, Attributes};
@@ -105,7 +106,16 @@ impl Api {
         request: Request<Body>,
     ) -> Result<Reply> {
         let server = &self.0;
+        let beyond = |path: &str| server.extensions.load().of(path).cloned();
+        if let Some(extension) = beyond(&info.path) {
+            return aggregation::forward(server, &extension, &user, request).await;
+        }
         let Some(path) = info.resource else {
+            if let Some(document) = info.path.strip_prefix("/openapi/v3")
+                && let Some(extension) = beyond(document)
+            {
+                return aggregation::forward(server, &extension, &user, request).await;
+            }
             if openapi::owns(&info.path) {
                 return openapi::answer(server, &info.path, request.method(), request.headers());
             }

@@ -7,6 +7,7 @@
 
 mod addresses;
 mod admission;
+mod aggregation;
 mod audit;
 mod authn;
 mod authz;
@@ -48,6 +49,7 @@ mod write;
 
 pub use addresses::{AddressPlan, PlanError};
 pub use admission::Exemptions;
+pub use aggregation::{FRONT_PROXY, FrontProxy, run as follow_services};
 pub use audit::{Audit, AuditError, Limits as AuditLimits, PolicyError};
 pub use authn::{StaticTokens, User};
 pub use body::{Body, BoxError, Reply};

@@ -1,6 +1,7 @@
 //! `/openapi/v2` and `/openapi/v3`: made on request by `schema`, cached by clients.
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use serde_json::Value;
 
 use super::body::{Reply, full, json, reply};
 use super::custom::written_schema;
@@ -32,11 +33,17 @@ pub(super) fn answer(
     }
     let custom = custom(server);
     if path == "/openapi/v2" {
-        return Ok(v2(headers, &custom));
+        let mut document = openapi::v2(&custom);
+        server.extensions.load().describe(&mut document);
+        return Ok(v2(headers, &document));
     }
     let rest = path.trim_start_matches("/openapi/v3").trim_matches('/');
     let document = match rest.split('/').collect::<Vec<_>>().as_slice() {
-        [""] => Some(openapi::v3_index(&custom)),
+        [""] => {
+            let mut index = openapi::v3_index(&custom);
+            server.extensions.load().index(&mut index);
+            Some(index)
+        }
         ["api", version] => openapi::v3_document("", version, &custom),
         ["apis", group, version] => openapi::v3_document(group, version, &custom),
         _ => None,
@@ -62,7 +69,7 @@ fn custom(server: &Server) -> Vec<Described> {
 }
 
 /// Older clients accept protobuf only.
-fn v2(headers: &HeaderMap, custom: &[Described]) -> Reply {
+fn v2(headers: &HeaderMap, document: &Value) -> Reply {
     let accept = accepts(headers);
     let mut wanted = accept
         .split(',')
@@ -77,9 +84,9 @@ fn v2(headers: &HeaderMap, custom: &[Described]) -> Reply {
         reply(
             StatusCode::OK,
             V2_PROTOBUF,
-            full(openapi::v2_protobuf(custom)),
+            full(openapi::v2_protobuf(document)),
         )
     } else {
-        json(StatusCode::OK, &openapi::v2(custom))
+        json(StatusCode::OK, document)
     }
 }

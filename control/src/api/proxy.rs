@@ -264,6 +264,41 @@ pub(super) async fn through(
     Ok(answer(asked.map_err(|error| error.to_string())?, client))
 }
 
+/// Sends a request to the server at `dial`, whose certificate has to name `host`, and streams the
+/// answer back.
+///
+/// # Errors
+/// In words, when there is no answer.
+pub(super) async fn beyond(
+    tls: &TlsConnector,
+    dial: (&str, u16),
+    host: &str,
+    path_and_query: &str,
+    mut request: Request<Body>,
+) -> std::result::Result<Reply, String> {
+    let name = ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
+    let attempt = async {
+        let stream = TcpStream::connect(dial).await?;
+        stream.set_nodelay(true)?;
+        let address = stream.peer_addr()?;
+        Ok::<_, std::io::Error>((address, tls.connect(name, stream).await?))
+    };
+    let (host, port) = dial;
+    let refused = |why: &dyn std::fmt::Display| format!("dial tcp {host}:{port}: {why}");
+    let (address, stream) = match tokio::time::timeout(CONNECT, attempt).await {
+        Ok(connected) => connected.map_err(|error| refused(&error))?,
+        Err(_) => return Err(refused(&"no answer in time")),
+    };
+    let upgrade = upgrade_of(request.headers());
+    let client = upgrade.is_some().then(|| Client::of(&mut request));
+    let request = rewrite(request, address, path_and_query, upgrade.as_deref(), false);
+    let request = request.map_err(|status| status.message)?;
+    let asked = ask(stream, request)
+        .await
+        .map_err(|error| error.to_string())?;
+    Ok(answer(asked, client))
+}
+
 /// The node's certificate must name the address that is dialled.
 async fn connect(tls: &TlsConnector, address: SocketAddr) -> Result<TlsStream<TcpStream>> {
     let attempt = async {

@@ -174,6 +174,7 @@ pub(super) fn all() -> Vec<(String, Value)> {
         gathering("view", &["view"]),
     ];
     all.extend(gathered());
+    all.push(trust_reader());
     let known = "system:authenticated";
     all.extend([
         binding("cluster-admin", &["system:masters"]),
@@ -231,6 +232,15 @@ fn metadata(name: &str) -> Value {
 fn role(name: &str, rules: Value) -> (String, Value) {
     let role = json!({"metadata": metadata(name), "rules": rules});
     (format!("{GROUP}/clusterroles"), role)
+}
+
+/// May read how extension servers know whom to believe about their callers.
+fn trust_reader() -> (String, Value) {
+    let name = "extension-apiserver-authentication";
+    let rules = json!([{"verbs": READ, "apiGroups": [""], "resources": ["configmaps"],
+        "resourceNames": [name]}]);
+    let role = json!({"metadata": metadata(&format!("{name}-reader")), "rules": rules});
+    (format!("{GROUP}/namespaces/kube-system/roles"), role)
 }
 
 fn gathering(name: &str, of: &[&str]) -> (String, Value) {

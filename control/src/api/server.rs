@@ -4,11 +4,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::addresses::{AddressPlan, Addresses};
 use super::admission::{Desks, Hooks, Policies};
+use super::aggregation::{Extensions, FrontProxy};
 use super::audit::Audit;
 use super::authn::{StaticTokens, User};
 use super::authz::{Facts, Grant, Grants};
@@ -49,6 +51,12 @@ pub struct Server {
     pub(super) discovery: ArcSwap<Discovery>,
     pub(super) custom: ArcSwap<CustomKinds>,
     pub(super) made: Made,
+    /// Servers of other versions, replaced when one comes, goes or changes its mind.
+    pub(super) extensions: ArcSwap<Extensions>,
+    /// Held while discovery is made anew.
+    pub(super) rediscovering: Mutex<()>,
+    /// As whom other servers are asked.
+    pub(super) front: Option<FrontProxy>,
     pub(super) desks: Desks,
     pub(super) hooks: Hooks,
     pub(super) policies: Policies,
@@ -91,6 +99,9 @@ impl Server {
             discovery: ArcSwap::from_pointee(discovery),
             custom: ArcSwap::default(),
             made: Made::default(),
+            extensions: ArcSwap::default(),
+            rediscovering: Mutex::default(),
+            front: None,
             desks: Desks::default(),
             hooks,
             policies,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use support::eventually;
 use support::hooks::{Hook, Say};
-use support::http::{APPLY_PATCH, Answer, MERGE_PATCH};
+use support::http::{APPLY_PATCH, Answer, JSON_PATCH, MERGE_PATCH};
 
 const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 const OLD: &str = "/apis/naru.test/v1/namespaces/default/tunnels";
@@ -185,7 +185,12 @@ async fn lists_are_converted_at_once_and_watches_as_they_go() {
     let tunnels = Tunnels::start().await;
     let control = &tunnels.control;
     for name in ["a", "b", "c"] {
-        create(control, NEW, &tunnel("v2", name, json!({"from": "x", "to": name}))).await;
+        create(
+            control,
+            NEW,
+            &tunnel("v2", name, json!({"from": "x", "to": name})),
+        )
+        .await;
     }
     assert_eq!(tunnels.asked(), [0; 0]);
     let list = control.get(OLD).await.expect(200);
@@ -203,7 +208,11 @@ async fn lists_are_converted_at_once_and_watches_as_they_go() {
     let partial = [("accept", partial)];
     let list = control.send(http::Method::GET, OLD, &partial, "").await;
     assert_eq!(names(&list.expect(200)).len(), 3);
-    assert_eq!(tunnels.asked(), [3, 3, 2], "metadata is the same everywhere");
+    assert_eq!(
+        tunnels.asked(),
+        [3, 3, 2],
+        "metadata is the same everywhere"
+    );
     let mut watch = control
         .watch(&format!("{OLD}?watch=1"), "application/json")
         .await;
@@ -235,7 +244,12 @@ async fn lists_are_converted_at_once_and_watches_as_they_go() {
 async fn what_a_webhook_does_wrong_is_told_and_changes_nothing() {
     let tunnels = Tunnels::start().await;
     let control = &tunnels.control;
-    create(control, NEW, &tunnel("v2", "a", json!({"from": "x", "to": "y"}))).await;
+    create(
+        control,
+        NEW,
+        &tunnel("v2", "a", json!({"from": "x", "to": "y"})),
+    )
+    .await;
     let old = format!("{OLD}/a");
     let failed = "conversion webhook for naru.test/v2, Kind=Tunnel ";
     for (mood, why) in [
@@ -260,7 +274,10 @@ async fn what_a_webhook_does_wrong_is_told_and_changes_nothing() {
         why,
         "conversion webhook for naru.test/v1, Kind=Tunnel failed: out of order"
     );
-    control.get(&format!("{NEW}/b")).await.refused(404, "NotFound");
+    control
+        .get(&format!("{NEW}/b"))
+        .await
+        .refused(404, "NotFound");
     control.get(&format!("{NEW}/a")).await.expect(200);
     // A fault is named in the version in which it was written, and nobody is asked about it.
     let asked = tunnels.asked().len();
@@ -282,9 +299,15 @@ async fn what_a_webhook_does_wrong_is_told_and_changes_nothing() {
 async fn an_unreachable_webhook_and_a_service_are_named() {
     let tunnels = Tunnels::start().await;
     let control = &tunnels.control;
-    create(control, NEW, &tunnel("v2", "a", json!({"from": "x", "to": "y"}))).await;
+    create(
+        control,
+        NEW,
+        &tunnel("v2", "a", json!({"from": "x", "to": "y"})),
+    )
+    .await;
     let definition = format!("{DEFINITIONS}/tunnels.naru.test");
-    let client = |client: Value| json!({"spec": {"conversion": {"webhook": {"clientConfig": client}}}});
+    let client =
+        |client: Value| json!({"spec": {"conversion": {"webhook": {"clientConfig": client}}}});
     let nowhere = client(json!({"url": "https://127.0.0.1:1/convert"}));
     control
         .patch(&definition, MERGE_PATCH, &nowhere)
@@ -362,12 +385,16 @@ async fn appliers_in_different_versions_keep_what_is_theirs() {
 async fn another_version_can_become_the_one_that_is_kept() {
     let tunnels = Tunnels::start().await;
     let control = &tunnels.control;
-    create(control, NEW, &tunnel("v2", "a", json!({"from": "x", "to": "y"}))).await;
+    create(
+        control,
+        NEW,
+        &tunnel("v2", "a", json!({"from": "x", "to": "y"})),
+    )
+    .await;
     let path = format!("{DEFINITIONS}/tunnels.naru.test");
-    let mut definition = control.get(&path).await.expect(200);
-    definition["spec"]["versions"][0]["storage"] = true.into();
-    definition["spec"]["versions"][1]["storage"] = false.into();
-    control.put(&path, &definition).await.expect(200);
+    let turn = json!([{"op": "replace", "path": "/spec/versions/0/storage", "value": true},
+        {"op": "replace", "path": "/spec/versions/1/storage", "value": false}]);
+    control.patch(&path, JSON_PATCH, &turn).await.expect(200);
     eventually("both versions are known to be stored", || async {
         let status = control.get(&path).await.expect(200)["status"].clone();
         (status["storedVersions"] == json!(["v2", "v1"])).then_some(())

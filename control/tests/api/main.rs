@@ -4,6 +4,7 @@
 mod support;
 
 mod admission;
+mod aggregation;
 mod apply;
 mod audit;
 mod bodies;

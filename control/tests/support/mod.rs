@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub(crate) mod extension;
 pub(crate) mod hooks;
 pub(crate) mod http;
 

@@ -16,7 +16,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::admission::Request;
 use super::convert::Converter;
-use super::discovery::Discovery;
 use super::kinds::Target;
 use super::managed::{Trace, Writer};
 use super::server::Server;
@@ -182,11 +181,9 @@ fn publish(server: &Server, served: Vec<Served>) {
     if address(&custom) == address(&server.custom.load()) {
         return;
     }
-    let kinds = server.kinds.0.iter().copied().chain(custom.kinds());
-    let discovery = Discovery::new(kinds);
     tracing::info!(kinds = custom.0.len(), "custom kinds are served");
     server.custom.store(Arc::new(custom));
-    server.discovery.store(Arc::new(discovery));
+    server.rediscover();
 }
 
 /// Writes the verdict into the definition's status where it is news.

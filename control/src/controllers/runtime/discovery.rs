@@ -64,7 +64,8 @@ impl Offered {
 
 /// Every kind in its preferred version.
 pub async fn offered(client: &Client) -> Result<Vec<Offered>, ApiError> {
-    let found = Discovery::new(client.clone()).run().await;
+    // What other servers serve comes from memory, so that none of them is waited for.
+    let found = Discovery::new(client.clone()).run_aggregated().await;
     let found = found.map_err(|source| ApiError {
         verb: "discover",
         kind: "kinds".into(),

@@ -19,7 +19,6 @@ pub(in crate::registry) static KIND: Kind = Kind {
     namespaced: false,
     names: NameForm::PathSegment,
     status: true,
-    inert: true,
     columns: &[NAME, string("Service"), string("Available"), AGE],
     cells: |service, now| {
         let at = |key: &str| text(service, &format!("/spec/service/{key}")).to_owned();

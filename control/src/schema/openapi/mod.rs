@@ -55,9 +55,9 @@ pub fn v2(custom: &[Described]) -> Value {
     })
 }
 
-/// The document of [`v2`] in the protobuf form of the gnostic project.
-pub fn v2_protobuf(custom: &[Described]) -> Vec<u8> {
-    protobuf::document(&v2(custom)).encode_to_vec()
+/// A document as of [`v2`] in the protobuf form of the gnostic project.
+pub fn v2_protobuf(document: &Value) -> Vec<u8> {
+    protobuf::document(document).encode_to_vec()
 }
 
 /// Where the documents of version 3 are; `hash` changes with their content.

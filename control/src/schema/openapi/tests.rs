@@ -92,7 +92,7 @@ fn operations_have_unique_ids() {
 
 #[test]
 fn the_protobuf_holds_what_the_json_holds() {
-    let bytes = v2_protobuf(&[]);
+    let bytes = v2_protobuf(&v2(&[]));
     let document = gnostic::Document::decode(bytes.as_slice()).expect("own bytes decode");
     let schemas = document.definitions.expect("definitions").schemas;
     assert_eq!(
