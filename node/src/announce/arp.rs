@@ -48,12 +48,14 @@ pub fn answer(question: &Question, mac: Mac) -> [u8; FRAME] {
     frame(REPLY, question.mac, (mac, target), to)
 }
 
-/// Tells everybody that the address is at `mac`, in both forms that hosts take notice of.
+/// Tells everybody that the address is at `mac`, in both forms that hosts take notice of. Linux
+/// takes notice at once, whenever it learnt something else last, only if a reply names the same
+/// link twice.
 #[must_use]
 pub fn announcements(address: Ipv4Addr, mac: Mac) -> [[u8; FRAME]; 2] {
     [
         frame(REQUEST, BROADCAST, (mac, address), (NOBODY, address)),
-        frame(REPLY, BROADCAST, (mac, address), (BROADCAST, address)),
+        frame(REPLY, BROADCAST, (mac, address), (mac, address)),
     ]
 }
 
@@ -115,7 +117,10 @@ mod tests {
         assert_eq!((&answer[..6], &answer[6..12]), (&ASKER.0[..], &OWN.0[..]));
         assert_eq!(answer[28..32], [192, 0, 2, 9]);
         assert_eq!(answer[38..42], [192, 0, 2, 1]);
-        for told in announcements(Ipv4Addr::new(192, 0, 2, 9), OWN) {
+        let told = announcements(Ipv4Addr::new(192, 0, 2, 9), OWN);
+        assert_eq!((told[0][21], told[1][21]), (REQUEST, REPLY));
+        assert_eq!(told[1][32..38], OWN.0);
+        for told in told {
             assert_eq!((&told[..6], &told[22..28]), (&[0xff; 6][..], &OWN.0[..]));
             assert_eq!(
                 told[28..32],

@@ -25,7 +25,8 @@ pub const HEARTBEAT: Duration = Duration::from_millis(250);
 pub const DEAD: Duration = Duration::from_millis(1000);
 /// How long somebody new listens for a leader that may exist.
 const LISTEN: Duration = Duration::from_millis(600);
-/// How long somebody that led before it was started again listens for a successor.
+/// How long somebody that led before it was started again, or whose link was away, listens for a
+/// successor.
 const RESUME: Duration = Duration::from_millis(300);
 /// How long a higher ranked candidate that is alive, but does not lead, is waited for.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -58,8 +59,8 @@ struct Contest {
     term: u32,
     /// Not before then does this node lead.
     earliest: Duration,
-    /// Whether it led before it was started again: until `earliest` it says nothing that others
-    /// would act upon.
+    /// Whether it led before it was started again, or before its link went away: until `earliest`
+    /// it says nothing that others would act upon.
     resuming: bool,
     /// Since when no leader has been known.
     leaderless: Option<Duration>,
@@ -137,6 +138,24 @@ impl Election {
         }
     }
 
+    /// The link was away, and what the others said meanwhile was not heard: this node listens
+    /// before it leads, as one does that was started again.
+    pub fn rejoin(&mut self, now: Duration) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for (address, contest) in &mut self.contests {
+            contest.heard.clear();
+            contest.leaderless = None;
+            contest.earliest = now + RESUME;
+            if contest.leads {
+                contest.leads = false;
+                contest.resuming = true;
+                contest.term = contest.term.saturating_sub(1);
+                changes.push(Change::Left(*address));
+            }
+        }
+        changes
+    }
+
     /// Looks who leads now.
     pub fn tick(&mut self, now: Duration) -> Vec<Change> {
         let me = self.me;
@@ -145,6 +164,14 @@ impl Election {
             changes.extend(contest.tick(now, me, *address));
         }
         changes
+    }
+
+    /// The addresses that this node leads while another one says that it does, too, and is wrong.
+    #[must_use]
+    pub fn disputed(&self, now: Duration) -> Vec<IpAddr> {
+        let led = self.contests.iter().filter(|(_, contest)| contest.leads);
+        let disputed = led.filter(|(_, contest)| contest.leader(now).is_some());
+        disputed.map(|(address, _)| *address).collect()
     }
 
     /// What is to be told to whom. Called once a heartbeat.

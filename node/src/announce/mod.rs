@@ -1,5 +1,5 @@
-//! Announces addresses of load balancers on the link of this node: answers ARP for those that it
-//! leads.
+//! Announces addresses of load balancers on the link of this node: answers ARP and neighbour
+//! solicitations for those that it leads.
 //!
 //! [`plan`] reads from the API which nodes may announce an address; among these an [`election`] by
 //! datagrams between the nodes finds one. The API server has no part in it: a takeover costs no
@@ -7,38 +7,40 @@
 //! path's, as all packets to service addresses: the address is on no link of the node, and a daemon
 //! that ends leaves it served until another node has taken over.
 //!
-//! It will not announce what another controller assigned, and knows IPv4 alone so far.
+//! It will not announce what another controller assigned, nor an address of a family that the node
+//! has no address of.
 
 pub mod arp;
 pub mod election;
 mod event;
 pub mod message;
+pub mod ndp;
 mod peers;
 pub mod plan;
+pub mod repeats;
 mod resume;
+mod voice;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
-use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::net::{Link, LinkSocket, Netlink};
+use crate::net::{Carrier, Netlink};
 use crate::watches::Watches;
 use crate::{PartResult, Shared};
 use election::{Change, Election, HEARTBEAT};
 use peers::Peers;
-use plan::Announced;
+use plan::{Announced, identity};
+use repeats::Repeats;
+use voice::{Question, Voice};
 
-const ARP: u16 = 0x0806;
 /// How often it is looked whether a leader has died.
 const TICK: Duration = Duration::from_millis(50);
-/// Heartbeats on which a new address is told to the whole link again, in case a frame was lost.
-const REPEATS: u8 = 4;
 /// Pause after the link failed.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -58,27 +60,18 @@ pub async fn run(shared: Shared, shutdown: CancellationToken) -> PartResult {
     outcome
 }
 
-fn v4(addresses: &[IpAddr]) -> Option<Ipv4Addr> {
-    let mut v4 = addresses.iter().filter_map(|address| match address {
-        IpAddr::V4(address) => Some(*address),
-        IpAddr::V6(_) => None,
-    });
-    v4.next()
-}
-
 struct Announcer {
     shared: Shared,
-    link: Link,
+    voice: Voice,
+    /// Followed while this node stands for an address.
+    carrier: Option<Carrier>,
     peers: Peers,
-    /// Open while this node leads an address, so that questions of others wake nobody.
-    arp: Option<LinkSocket>,
     election: Election,
     started: Instant,
     announced: BTreeMap<IpAddr, Announced>,
     /// Addresses of nodes: nobody else is listened to.
     nodes: BTreeSet<IpAddr>,
-    /// How often a new address is still to be told.
-    repeats: BTreeMap<IpAddr, u8>,
+    repeats: Repeats,
 }
 
 impl Announcer {
@@ -87,24 +80,22 @@ impl Announcer {
         while shared.network.get().is_none() {
             sleep(PAUSE).await;
         }
-        let Some(node) = v4(&shared.config.node_ip) else {
-            // Candidates speak with each other over IPv4, and only its addresses are announced.
-            return std::future::pending().await;
-        };
+        let config = &shared.config;
+        let node = identity(&config.node_ip).unwrap_or(config.first_ip());
         let watches = &shared.watches;
         watches.services.synced().await;
         watches.endpoint_slices.synced().await;
         watches.nodes.synced().await;
         let resumed = resume::load(&shared.config.run_dir);
         Ok(Self {
-            link: Netlink::here()?.link(&shared.config.uplink).await?,
+            voice: Voice::of(Netlink::here()?.link(&shared.config.uplink).await?),
+            carrier: None,
             peers: Peers::open(node).await?,
-            arp: None,
-            election: Election::new(node.into(), resumed),
+            election: Election::new(node, resumed),
             started: Instant::now(),
             announced: BTreeMap::new(),
             nodes: BTreeSet::new(),
-            repeats: BTreeMap::new(),
+            repeats: Repeats::default(),
             shared: shared.clone(),
         })
     }
@@ -114,7 +105,6 @@ impl Announcer {
         let mut changes = Changes::of(&watches);
         let mut heartbeat = timer(HEARTBEAT);
         let mut tick = timer(TICK);
-        let mut frame = [0; arp::FRAME];
         self.shared.health.set("announce", None);
         self.replan().await;
         loop {
@@ -125,13 +115,18 @@ impl Announcer {
                     let (from, datagram) = received?;
                     self.hear(from, &datagram).await;
                 }
-                received = question(self.arp.as_ref(), &mut frame) => match received {
-                    Ok(length) => self.answer(&frame[..length]),
+                question = self.voice.question() => match question {
+                    Ok(question) => self.answer(&question),
                     Err(error) => {
-                        tracing::warn!(link = self.link.name, %error, "link failed");
+                        tracing::warn!(link = self.voice.link.name, %error, "link failed");
                         sleep(PAUSE).await;
                     }
                 },
+                () = again(self.carrier.as_mut()) => {
+                    tracing::info!(link = self.voice.link.name, "link is back");
+                    let changes = self.election.rejoin(self.now());
+                    self.apply(changes).await;
+                }
                 _ = tick.tick(), if busy => self.look().await,
                 _ = heartbeat.tick(), if busy => self.tell(),
             }
@@ -161,6 +156,17 @@ impl Announcer {
         // Who steps down says so at once.
         self.tell();
         self.apply(changes).await;
+        self.follow_link().await;
+    }
+
+    async fn follow_link(&mut self) {
+        if self.election.is_idle() {
+            self.carrier = None;
+        } else if self.carrier.is_none() {
+            let watched = Carrier::watch(self.voice.link.index).await;
+            let fault = |error| tracing::warn!(%error, "the link is not followed");
+            self.carrier = watched.map_err(fault).ok();
+        }
     }
 
     async fn hear(&mut self, from: IpAddr, datagram: &[u8]) {
@@ -173,51 +179,33 @@ impl Announcer {
     }
 
     async fn look(&mut self) {
-        let changes = self.election.tick(self.now());
+        let now = self.now();
+        let changes = self.election.tick(now);
         if !changes.is_empty() {
             self.tell();
             self.apply(changes).await;
         }
+        // Whoever else led until now has told the link so, and was perhaps the last that it heard.
+        for address in self.election.disputed(now) {
+            self.repeats.begin(now, address);
+        }
+        let due = self.repeats.due(now);
+        due.into_iter()
+            .for_each(|address| self.voice.announce(address));
     }
 
-    /// Tells the other candidates how this node stands, and the link which addresses are new here.
+    /// Tells the other candidates how this node stands.
     fn tell(&mut self) {
         for (peer, entries) in self.election.messages(self.now()) {
             for datagram in message::encode(&entries) {
                 self.peers.send(peer, &datagram);
             }
         }
-        let due: Vec<IpAddr> = self.repeats.keys().copied().collect();
-        due.into_iter().for_each(|address| self.announce(address));
-        self.repeats.retain(|_, left| {
-            *left -= 1;
-            *left > 0
-        });
     }
 
-    fn announce(&self, address: IpAddr) {
-        let (Some(socket), IpAddr::V4(address)) = (&self.arp, address) else {
-            return;
-        };
-        for frame in arp::announcements(address, self.link.mac) {
-            if let Err(error) = socket.send(&frame) {
-                tracing::debug!(%address, %error, "not announced");
-            }
-        }
-    }
-
-    fn answer(&self, frame: &[u8]) {
-        let Some(question) = arp::read(frame) else {
-            return;
-        };
-        let led = self
-            .election
-            .leads()
-            .contains_key(&IpAddr::V4(question.target));
-        if let (true, Some(socket)) = (led, &self.arp)
-            && let Err(error) = socket.send(&arp::answer(&question, self.link.mac))
-        {
-            tracing::debug!(address = %question.target, %error, "not answered");
+    fn answer(&self, question: &Question) {
+        if self.election.leads().contains_key(&question.target()) {
+            self.voice.answer(question);
         }
     }
 
@@ -226,11 +214,9 @@ impl Announcer {
             return;
         }
         let leads = self.election.leads();
-        if let Err(error) = self.open_or_close(!leads.is_empty()) {
-            let fault = format!(
-                "addresses can't be announced on {}: {error}",
-                self.link.name
-            );
+        if let Err(error) = self.voice.set(leads.keys().copied()) {
+            let link = &self.voice.link.name;
+            let fault = format!("addresses can't be announced on {link}: {error}");
             self.shared.health.set("announce", Some(fault));
         }
         resume::save(&self.shared.config.run_dir, &leads);
@@ -238,44 +224,35 @@ impl Announcer {
             match change {
                 Change::Took(address) => self.took(address),
                 Change::Left(address) => {
-                    self.repeats.remove(&address);
-                    tracing::info!(%address, "another node announces");
+                    self.repeats.stop(address);
+                    tracing::info!(%address, "announcing no more");
                 }
             }
         }
     }
 
     fn took(&mut self, address: IpAddr) {
-        self.announce(address);
-        self.repeats.insert(address, REPEATS);
+        self.voice.announce(address);
+        self.repeats.begin(self.now(), address);
         let service = self
             .announced
             .get(&address)
             .map(|entry| entry.service.clone());
-        tracing::info!(%address, mac = %self.link.mac, ?service, "announcing");
+        tracing::info!(%address, mac = %self.voice.link.mac, ?service, "announcing");
         if let Some(key) = service {
             let message = format!(
                 "node {} announces {address} at {}",
-                self.shared.config.node_name, self.link.mac
+                self.shared.config.node_name, self.voice.link.mac
             );
             tokio::spawn(event::record(self.shared.clone(), key, message));
         }
     }
-
-    fn open_or_close(&mut self, wanted: bool) -> io::Result<()> {
-        match (wanted, &self.arp) {
-            (true, None) => self.arp = Some(LinkSocket::open(self.link.index, ARP)?),
-            (false, Some(_)) => self.arp = None,
-            _ => {}
-        }
-        Ok(())
-    }
 }
 
-/// The next frame; never, while there is no socket.
-async fn question(socket: Option<&LinkSocket>, frame: &mut [u8]) -> io::Result<usize> {
-    match socket {
-        Some(socket) => socket.receive(frame).await,
+/// The link is back; never, while it is not followed.
+async fn again(carrier: Option<&mut Carrier>) {
+    match carrier {
+        Some(carrier) => carrier.again().await,
         None => pending().await,
     }
 }

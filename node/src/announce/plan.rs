@@ -31,7 +31,16 @@ pub struct Announced {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Candidate {
     name: String,
+    /// By which the others know it.
     address: IpAddr,
+    /// Which families it carries, IPv4 first.
+    families: [bool; 2],
+}
+
+/// The address by which candidates know and reach a node: that of IPv4, if it has one.
+#[must_use]
+pub fn identity(addresses: &[IpAddr]) -> Option<IpAddr> {
+    addresses.iter().copied().min_by_key(IpAddr::is_ipv6)
 }
 
 /// Whether a Service has an address to announce.
@@ -99,10 +108,12 @@ fn candidate(node: &Node) -> Option<Candidate> {
     let internal = addresses
         .iter()
         .filter(|address| address.type_ == "InternalIP");
-    let mut parsed = internal.filter_map(|address| address.address.parse::<IpAddr>().ok());
+    let parsed = internal.filter_map(|address| address.address.parse::<IpAddr>().ok());
+    let addresses: Vec<_> = parsed.collect();
     Some(Candidate {
         name: node.metadata.name.clone()?,
-        address: parsed.find(IpAddr::is_ipv4)?,
+        address: identity(&addresses)?,
+        families: [false, true].map(|v6| addresses.iter().any(|ip| ip.is_ipv6() == v6)),
     })
 }
 
@@ -118,7 +129,7 @@ fn is_ready(node: &Node) -> bool {
     conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
-/// The IPv4 addresses that an AddressPool gave to the Service.
+/// The addresses that an AddressPool gave to the Service.
 fn addresses(service: &Service) -> BTreeSet<IpAddr> {
     let Some(status) = &service.status else {
         return BTreeSet::new();
@@ -129,11 +140,10 @@ fn addresses(service: &Service) -> BTreeSet<IpAddr> {
     }
     let balancer = status.load_balancer.as_ref();
     let ingress = balancer.and_then(|balancer| balancer.ingress.as_ref());
-    let parsed = ingress
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| entry.ip.as_ref()?.parse().ok());
-    parsed.filter(IpAddr::is_ipv4).collect()
+    let entries = ingress.into_iter().flatten();
+    entries
+        .filter_map(|entry| entry.ip.as_ref()?.parse().ok())
+        .collect()
 }
 
 /// Candidates in the order of this address; `serving` names the only nodes that come into question.
@@ -142,8 +152,10 @@ fn ranked(
     candidates: &[Candidate],
     serving: Option<&BTreeSet<String>>,
 ) -> Vec<IpAddr> {
-    let allowed =
-        |candidate: &&Candidate| serving.is_none_or(|names| names.contains(&candidate.name));
+    let family = usize::from(address.is_ipv6());
+    let allowed = |candidate: &&Candidate| {
+        candidate.families[family] && serving.is_none_or(|names| names.contains(&candidate.name))
+    };
     let mut chosen: Vec<_> = candidates
         .iter()
         .filter(allowed)
@@ -244,6 +256,21 @@ mod tests {
     }
 
     #[test]
+    fn an_address_is_announced_by_nodes_of_its_family() {
+        let mut both = node(2, "True", json!({}));
+        let address = json!({"type": "InternalIP", "address": "fd00::2"});
+        let addresses = both["status"]["addresses"].as_array_mut();
+        addresses.expect("addresses").insert(0, address);
+        let mut alone = node(3, "True", json!({}));
+        alone["status"]["addresses"][0]["address"] = json!("fd00::3");
+        let nodes = [node(1, "True", json!({})), both, alone];
+        let v6 = sorted(service("Cluster", "fd00::200"), &nodes);
+        assert_eq!(v6, ["192.0.2.2", "fd00::3"], "known by IPv4 where they can");
+        let v4 = sorted(service("Cluster", "198.51.100.1"), &nodes);
+        assert_eq!(v4, ["192.0.2.1", "192.0.2.2"]);
+    }
+
+    #[test]
     fn addresses_of_others_are_not_announced() {
         let mut foreign = service("Cluster", "198.51.100.1");
         foreign["status"]["conditions"] = json!([]);
@@ -256,6 +283,7 @@ mod tests {
             let candidate = |k| Candidate {
                 name: format!("node{k}"),
                 address: IpAddr::from([192, 0, 2, k]),
+                families: [true, false],
             };
             (1..=count).map(candidate).collect()
         };

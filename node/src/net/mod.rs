@@ -3,10 +3,13 @@
 //! Every operation states an end ("this route exists") and is harmless when repeated. Nothing
 //! here knows of pods' policies or of eBPF; what is made here is the plain part of the network
 //! that the kernel needs to find its own way: the veth of a pod and the routes of a node. Frames of
-//! one link that the kernel has no business with are sent and received here, too ([`LinkSocket`]).
+//! one link that the kernel has no business with are sent and received here, too ([`LinkSocket`]),
+//! and groups of a link joined for them ([`Groups`]).
 
+mod carrier;
 mod cookie;
 mod mac;
+mod multicast;
 mod netlink;
 mod node;
 mod packet;
@@ -14,10 +17,12 @@ mod pod;
 mod sockdiag;
 mod sysctl;
 
+pub use carrier::Carrier;
 pub use cookie::namespace_cookie;
 pub use mac::Mac;
+pub use multicast::Groups;
 pub use netlink::{Link, NetError, Netlink};
 pub use node::{NodeRoutes, local_addresses, prepare_node};
-pub use packet::LinkSocket;
+pub use packet::{LinkSocket, Wanted};
 pub use pod::{GATEWAY, GATEWAY_V6, PodLink, gateway, host_link_name, link_macs};
 pub use sockdiag::{Peer, can_end_sockets, end_sockets};

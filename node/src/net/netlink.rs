@@ -62,7 +62,7 @@ fn netlink_cause(error: &rtnetlink::Error) -> String {
     }
 }
 
-fn refused(operation: impl Into<String>) -> impl FnOnce(rtnetlink::Error) -> NetError {
+pub(super) fn refused(operation: impl Into<String>) -> impl FnOnce(rtnetlink::Error) -> NetError {
     let operation = operation.into();
     move |source| NetError::Netlink { operation, source }
 }

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use naru_tests::support::daemons::node_process;
 use naru_tests::support::{run, wait};
 
+use crate::families::{server, service};
 use crate::harness::{Case, cases};
 use crate::world::{PATIENCE, Space, World};
 
@@ -13,15 +14,20 @@ pub(crate) const CASES: &[Case] = cases![
     a_pool_gives_addresses_which_the_outside_reaches,
     what_a_pool_cannot_give_is_told_and_healed,
     a_local_address_is_announced_by_a_node_that_serves,
+    an_ipv6_address_is_announced_to_those_who_ask,
     an_address_moves_when_its_daemon_or_its_node_dies,
+    addresses_of_both_families_move_time_and_again,
     the_manifest_of_the_network_alone_is_valid,
 ];
 
 /// The pool's addresses: free ones of the fabric network.
 const FIRST: &str = "192.168.77.200";
 const SECOND: &str = "192.168.77.201";
+/// The same for IPv6.
+const FIRST_V6: &str = "fd00:77::200";
+const SECOND_V6: &str = "fd00:77::201";
 
-/// A pool of two addresses, gone when dropped.
+/// A pool of two addresses of each family, gone when dropped.
 struct Pool<'a>(&'a World);
 
 impl<'a> Pool<'a> {
@@ -31,7 +37,7 @@ impl<'a> Pool<'a> {
 kind: AddressPool
 metadata: {{name: e2e}}
 spec:
-  addresses: [{FIRST}-{SECOND}]
+  addresses: [{FIRST}-{SECOND}, '{FIRST_V6}-{SECOND_V6}']
 "
         );
         world.kubectl.pipe(&["apply", "-f", "-"], &object)?;
@@ -47,6 +53,16 @@ impl Drop for Pool<'_> {
 }
 
 const ADDRESS: &str = ".status.loadBalancer.ingress[0].ip";
+const ADDRESSES: &str = ".status.loadBalancer.ingress[*].ip";
+
+/// The page at an address of either family.
+fn page_of(address: &str) -> String {
+    if address.contains(':') {
+        format!("http://[{address}]/")
+    } else {
+        format!("http://{address}/")
+    }
+}
 
 fn balance(space: &Space<'_>, service: &str) -> Result<()> {
     let patch = r#"{"spec":{"type":"LoadBalancer"}}"#;
@@ -57,7 +73,7 @@ fn balance(space: &Space<'_>, service: &str) -> Result<()> {
 
 /// Waits for an answer of `address` to somebody outside.
 fn answers(world: &World, address: &str) -> Result<String> {
-    let url = format!("http://{address}/");
+    let url = page_of(address);
     wait::until(&url, PATIENCE, || {
         let (code, body) = world.get_outside(&url, None)?;
         ensure!(code == 200, "{code} {body}");
@@ -217,18 +233,88 @@ spec:
     Ok(())
 }
 
-/// Asks until `address` is at another node than `old` and answers; returns how long that took.
-fn moves(world: &World, address: &str, old: u8) -> Result<Duration> {
+/// Whether a node is a member of the group that questions about the first IPv6 address go to.
+fn listens(world: &World, k: u8) -> Result<bool> {
+    let groups = world.on_node(k, &["ip", "maddr", "show", "dev", "eth0"])?;
+    Ok(groups.contains("ff02::1:ff00:200"))
+}
+
+fn an_ipv6_address_is_announced_to_those_who_ask(world: &World) -> Result<()> {
+    let _pool = Pool::create(world)?;
+    let space = world.namespace("balanced6")?;
+    space.apply(&server("a", 1))?;
+    space.pods_ready(&["a"])?;
+    let both = "type: LoadBalancer, ipFamilyPolicy: RequireDualStack";
+    space.apply(&service("a", both))?;
+    let expected = format!("{FIRST} {FIRST_V6}");
+    space.field_becomes("service/a", ADDRESSES, |ips| ips == expected)?;
+    for address in [FIRST, FIRST_V6] {
+        let page = answers(world, address)?;
+        ensure!(page.contains("hostname a\n"), "{page}");
+        let at = announcer(world, address)?;
+        // A frame that told of the move is not what is wanted here, but an answer.
+        for _ in 0..3 {
+            world.outside(&["ip", "neigh", "flush", "to", address])?;
+            world.get_outside(&page_of(address), None)?;
+            ensure!(announcer(world, address)? == at, "it moved from node{at}");
+        }
+    }
+    let at = announcer(world, FIRST_V6)?;
+    ensure!(listens(world, at)? && !listens(world, 3 - at)?);
+    // Somebody who wants the address for itself hears that it is taken.
+    let claim = ["ip", "addr", "add", "fd00:77::200/64", "dev", "eth0"];
+    world.outside(&["sysctl", "-qw", "net.ipv6.conf.eth0.accept_dad=1"])?;
+    let claimed = world.outside(&claim);
+    let refused = wait::until("the address to be refused", PATIENCE, || {
+        let seen = world.outside(&["ip", "-6", "addr", "show", "dev", "eth0"])?;
+        Ok(seen.contains("dadfailed").then_some(()))
+    });
+    world.outside(&["ip", "addr", "del", "fd00:77::200/64", "dev", "eth0"])?;
+    world.outside(&["sysctl", "-qw", "net.ipv6.conf.eth0.accept_dad=0"])?;
+    claimed.and(refused)?;
+    // The address alone goes back with the family.
+    let patch = r#"{"spec":{"ipFamilyPolicy":"SingleStack"}}"#;
+    space.run(&["patch", "service", "a", "-p", patch])?;
+    space.field_becomes("service/a", ADDRESSES, |ips| ips == FIRST)?;
+    wait::until("silence", PATIENCE, || {
+        world.outside(&["ip", "neigh", "flush", "to", FIRST_V6])?;
+        let quiet = world.get_outside(&page_of(FIRST_V6), None).is_err();
+        Ok((quiet && !listens(world, at)?).then_some(()))
+    })?;
+    answers(world, FIRST).map(drop)
+}
+
+/// How long an address took to move.
+struct Moved {
+    /// Until the machine outside knew its new place.
+    known: Duration,
+    /// Until it answered there.
+    answered: Duration,
+}
+
+impl std::fmt::Display for Moved {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [known, answered] = [self.known, self.answered].map(|time| time.as_millis());
+        write!(f, "known in {known} ms, answers in {answered} ms")
+    }
+}
+
+/// Asks until `address` is at another node than `old` and answers.
+fn moves(world: &World, address: &str, old: u8) -> Result<Moved> {
     let begin = Instant::now();
-    let url = format!("http://{address}/");
-    let ask = ["curl", "-sS", "--max-time", "0.2", "-o", "/dev/null", &url];
+    let url = page_of(address);
+    let ask = ["curl", "-gsS", "--max-time", "0.2", "-o", "/dev/null", &url];
+    let mut known = None;
     wait::until("a takeover", PATIENCE, || {
         let at = announcer(world, address)?;
         ensure!(at != old, "still at node{old}");
+        known.get_or_insert_with(|| begin.elapsed());
         world.outside(&ask)?;
         Ok(Some(()))
     })?;
-    Ok(begin.elapsed())
+    let answered = begin.elapsed();
+    let known = known.unwrap_or(answered);
+    Ok(Moved { known, answered })
 }
 
 /// A node cut off from the fabric, joined again when dropped.
@@ -280,10 +366,7 @@ spec:
         world.get_outside(&url, None)?;
     }
     let took = moves(world, FIRST, first)?;
-    println!(
-        "  the address left a dead daemon in {} ms",
-        took.as_millis()
-    );
+    println!("  the address left a dead daemon: {took}");
     world.cluster.start_node(first)?;
     world.cluster.wait_ready()?;
     let second = announcer(world, FIRST)?;
@@ -295,7 +378,37 @@ spec:
     let took = moves(world, FIRST, second);
     drop(cut);
     let took = took?;
-    println!("  the address left a lost node in {} ms", took.as_millis());
+    println!("  the address left a lost node: {took}");
+    world.cluster.wait_ready()
+}
+
+/// One node after the other is cut off, the next at the moment that the last one is back: what is
+/// back must not count on anybody having heard of it.
+fn addresses_of_both_families_move_time_and_again(world: &World) -> Result<()> {
+    let _pool = Pool::create(world)?;
+    let space = world.namespace("again")?;
+    for (pod, k) in [("one", 1), ("two", 2)] {
+        space.apply(&server(pod, k))?;
+        space.pods_ready(&[pod])?;
+        space.run(&["label", "pod", pod, "--overwrite", "app=web"])?;
+    }
+    let both = "type: LoadBalancer, ipFamilyPolicy: RequireDualStack";
+    space.apply(&service("web", both))?;
+    let expected = format!("{FIRST} {FIRST_V6}");
+    space.field_becomes("service/web", ADDRESSES, |ips| ips == expected)?;
+    for address in [FIRST, FIRST_V6] {
+        answers(world, address)?;
+        let mut at = announcer(world, address)?;
+        let mut cut = None;
+        for round in 0..4 {
+            // The node before is joined again first, so that there is one to take over.
+            drop(cut.take());
+            cut = Some(Cut::off(world, at)?);
+            let took = moves(world, address, at)?;
+            println!("  round {round}: {address} left node{at}: {took}");
+            at = announcer(world, address)?;
+        }
+    }
     world.cluster.wait_ready()
 }
 

@@ -28,7 +28,7 @@ pub(crate) const CASES: &[Case] = cases![
 ];
 
 /// A server of both families.
-fn server(name: &str, node: u8) -> String {
+pub(crate) fn server(name: &str, node: u8) -> String {
     format!(
         "apiVersion: v1
 kind: Pod
@@ -46,7 +46,7 @@ spec:
 }
 
 /// A Service in front of the pod of the same name.
-fn service(name: &str, spec: &str) -> String {
+pub(crate) fn service(name: &str, spec: &str) -> String {
     format!(
         "apiVersion: v1
 kind: Service

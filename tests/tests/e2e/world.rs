@@ -105,6 +105,7 @@ impl World {
         let mut words = vec![
             "curl",
             "--silent",
+            "--globoff",
             "--show-error",
             "--max-time",
             "3",

@@ -79,6 +79,15 @@ impl Link {
         }
     }
 
+    /// The link of a node is back, and it knows.
+    fn rejoin(&mut self, node: IpAddr) {
+        self.down.remove(&node);
+        let election = self.nodes.get_mut(&node).expect("the node");
+        let changes = election.rejoin(self.now);
+        self.changes
+            .extend(changes.into_iter().map(|change| (self.now, node, change)));
+    }
+
     /// Who of the living leads an address.
     fn leaders(&self, address: IpAddr) -> Vec<IpAddr> {
         let living = self
@@ -207,8 +216,13 @@ fn a_link_that_heals_has_one_leader_again() {
     link.run(SECOND * 2);
     link.down.clear();
     assert_eq!(link.leaders(vip(1)).len(), 2);
+    assert!(link.nodes[&node(2)].disputed(link.now).is_empty());
+    link.heartbeat();
+    // The right one has something to set right: the other answered until now.
+    assert_eq!(link.nodes[&node(2)].disputed(link.now), [vip(1)]);
     link.run(SECOND);
     assert_eq!(link.leaders(vip(1)), [node(2)], "the higher term is right");
+    assert!(link.nodes[&node(2)].disputed(link.now).is_empty());
 }
 
 #[test]
@@ -219,4 +233,57 @@ fn only_the_best_and_the_leader_hear_of_an_address() {
     let told = link.nodes.get_mut(&node(1)).expect("node 1").messages(now);
     assert_eq!(told.keys().copied().collect::<Vec<_>>(), [node(2), node(3)]);
     assert!(link.nodes[&node(4)].is_idle());
+}
+
+#[test]
+fn a_leader_whose_link_is_back_finds_its_successor_without_a_word() {
+    let mut link = Link::new(3, &all(3));
+    link.run(SECOND * 3);
+    link.down.insert(node(1));
+    link.run(SECOND * 3);
+    link.rejoin(node(1));
+    link.run(SECOND * 3);
+    assert_eq!(link.leaders(vip(1)), [node(2)]);
+    let last: Vec<_> = link
+        .changes
+        .iter()
+        .map(|(_, who, what)| (*who, *what))
+        .collect();
+    assert_eq!(last[2..], [(node(1), Change::Left(vip(1)))]);
+}
+
+#[test]
+fn a_leader_whose_link_is_back_takes_over_from_a_successor_that_is_lost_at_that_moment() {
+    let mut link = Link::new(2, &all(2));
+    link.run(SECOND * 3);
+    link.down.insert(node(1));
+    link.run(SECOND * 3);
+    link.rejoin(node(1));
+    link.down.insert(node(2));
+    let back = link.now;
+    link.run(SECOND);
+    let (took, who, what) = *link.changes.last().expect("a change");
+    assert_eq!((who, what), (node(1), Change::Took(vip(1))));
+    assert!(took - back <= RESUME + TICK, "{:?}", took - back);
+}
+
+#[test]
+fn who_took_over_while_it_was_cut_off_gives_way() {
+    let mut link = Link::new(2, &all(2));
+    link.run(SECOND * 3);
+    // It hears nobody, and leads for itself alone.
+    link.down.insert(node(2));
+    link.run(SECOND);
+    let now = link.now;
+    let alone = link.nodes.get_mut(&node(2)).expect("node 2");
+    assert_eq!(alone.tick(now + SECOND), [Change::Took(vip(1))]);
+    link.run(SECOND);
+    link.rejoin(node(2));
+    link.run(SECOND * 2);
+    assert_eq!(link.leaders(vip(1)), [node(1)]);
+    assert!(
+        link.changes[1..].iter().all(|(_, who, _)| *who == node(2)),
+        "{:?}",
+        link.changes
+    );
 }
