@@ -3,6 +3,8 @@
 //! Two tasks beside the server: one rebuilds the Services half of the zone, one the pods half,
 //! each whenever its tables change. A rebuild reads whole tables and takes no hint.
 //!
+//! A node with addresses of two families serves both addresses of the DNS from the same zone.
+//!
 //! Nothing is answered from an empty zone: the sockets open when Services, EndpointSlices and pods
 //! have been read once, because a wrong "no such name" would be cached by clients.
 
@@ -13,6 +15,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use naru_dns::{Domain, Resolver, ResolverConfig, Server, Zone, plan};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::follow::follow;
@@ -32,19 +35,24 @@ const RETRY: Duration = Duration::from_secs(1);
 /// When the cluster's domain is no DNS name.
 pub async fn run(shared: Shared, shutdown: CancellationToken) -> PartResult {
     let domain = Domain::parse(&shared.config.cluster_domain)?;
-    let Some(address) = shared.config.dns() else {
+    let addresses = shared.config.dns();
+    let Some(first) = addresses.first().copied() else {
         shutdown.cancelled().await;
         return Ok(());
     };
-    let zone = Arc::new(ArcSwap::from_pointee(Zone::empty(domain, address)));
+    let zone = Arc::new(ArcSwap::from_pointee(Zone::empty(domain, first)));
     let resolver = Arc::new(Resolver::new(Arc::clone(&zone), config(&shared)));
     let serve = async {
         synced(&shared.watches).await;
         rebuild_services(&zone, &shared.watches);
         rebuild_pods(&zone, &shared.watches);
-        let server = bind(SocketAddr::new(address, PORT), &shared.health).await;
-        tracing::info!(address = %server.address(), "cluster DNS listens");
-        server.serve(resolver).await;
+        let mut servers = JoinSet::new();
+        for address in addresses {
+            let server = bind(SocketAddr::new(address, PORT), &shared.health).await;
+            tracing::info!(address = %server.address(), "cluster DNS listens");
+            servers.spawn(server.serve(Arc::clone(&resolver)));
+        }
+        servers.join_all().await;
     };
     tokio::select! {
         () = shutdown.cancelled() => {}
@@ -116,7 +124,7 @@ fn rebuild_pods(zone: &ArcSwap<Zone>, watches: &Watches) {
 fn config(shared: &Shared) -> ResolverConfig {
     let mut upstream = shared.config.upstream_dns.clone();
     if upstream.is_empty() {
-        upstream = servers_of(Path::new(RESOLV_CONF), shared.config.pod_dns());
+        upstream = servers_of(Path::new(RESOLV_CONF), &shared.config.dns());
     }
     tracing::info!(?upstream, "servers for names outside the cluster");
     ResolverConfig {
@@ -125,7 +133,7 @@ fn config(shared: &Shared) -> ResolverConfig {
     }
 }
 
-fn servers_of(path: &Path, own: IpAddr) -> Vec<SocketAddr> {
+fn servers_of(path: &Path, own: &[IpAddr]) -> Vec<SocketAddr> {
     match std::fs::read_to_string(path) {
         Ok(text) => parse_servers(&text, own),
         Err(error) => {
@@ -136,13 +144,16 @@ fn servers_of(path: &Path, own: IpAddr) -> Vec<SocketAddr> {
 }
 
 /// The `nameserver` lines of a resolv.conf, without ourselves, which would be a loop.
-fn parse_servers(text: &str, own: IpAddr) -> Vec<SocketAddr> {
+fn parse_servers(text: &str, own: &[IpAddr]) -> Vec<SocketAddr> {
     let address = |line: &str| {
         let mut words = line.split_whitespace();
         words.next().filter(|word| *word == "nameserver")?;
         words.next()?.parse::<IpAddr>().ok()
     };
-    let others = text.lines().filter_map(address).filter(|ip| *ip != own);
+    let others = text
+        .lines()
+        .filter_map(address)
+        .filter(|ip| !own.contains(ip));
     others.map(|ip| SocketAddr::new(ip, PORT)).collect()
 }
 
@@ -194,11 +205,11 @@ mod tests {
     fn upstream_servers_come_from_resolv_conf_without_ourselves() {
         let text = "# comment\nsearch a b\nnameserver 192.0.2.1\nnameserver 10.96.0.10\n \
                     nameserver\t2001:db8::1 \nnameserver broken\nnameserver\noptions ndots:5";
-        let own = "10.96.0.10".parse().unwrap();
+        let own = ["10.96.0.10".parse().unwrap()];
         let expected: [SocketAddr; 2] = [
             "192.0.2.1:53".parse().unwrap(),
             "[2001:db8::1]:53".parse().unwrap(),
         ];
-        assert_eq!(parse_servers(text, own), expected);
+        assert_eq!(parse_servers(text, &own), expected);
     }
 }

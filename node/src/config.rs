@@ -1,7 +1,6 @@
 //! The daemon's configuration: parsed once, immutable afterwards.
 
-use std::net::IpAddr;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::Parser;
@@ -66,26 +65,27 @@ pub struct Config {
     /// Range that Services get their addresses from; two for both families.
     #[arg(long, value_delimiter = ',', default_value = "10.96.0.0/12")]
     pub service_cidr: Vec<IpNet>,
-    /// Address of the cluster DNS, which every node serves: 10.96.0.10 unless given. With
+    /// Address of the cluster DNS, which every node serves; two for both families. Unless given it
+    /// is the tenth of each range of Services in whose family the node has an address. With
     /// `--network-only` names are somebody else's business unless it is given.
-    #[arg(long)]
-    pub cluster_dns: Option<IpAddr>,
+    #[arg(long, value_delimiter = ',')]
+    pub cluster_dns: Vec<IpAddr>,
     /// The cluster's DNS domain.
     #[arg(long, default_value = "cluster.local")]
     pub cluster_domain: String,
     /// Name servers for names outside the cluster; `/etc/resolv.conf` when absent.
     #[arg(long)]
     pub upstream_dns: Vec<SocketAddr>,
-    /// Address of the node's HTTPS server.
-    #[arg(long, default_value = "0.0.0.0:10250")]
-    pub listen: SocketAddr,
+    /// Address of the node's HTTPS server; port 10250 of every address unless given.
+    #[arg(long)]
+    pub listen: Option<SocketAddr>,
     /// Port of the ingress proxy on every address of the node.
     #[arg(long, default_value_t = 80)]
     pub ingress_port: u16,
 }
 
-/// The cluster DNS of a Naru cluster.
-const CLUSTER_DNS: IpAddr = IpAddr::V4(naru_core::names::defaults::CLUSTER_DNS);
+/// Where in a range of Services the cluster DNS is.
+const CLUSTER_DNS: u8 = 10;
 
 impl Config {
     /// The node's first address, where one has to stand for the node.
@@ -97,17 +97,44 @@ impl Config {
         self.node_ip[0]
     }
 
-    /// The address of the cluster DNS that this node serves, if it serves one.
+    /// The addresses of the cluster DNS that this node serves; none if it serves none.
     #[must_use]
-    pub fn dns(&self) -> Option<IpAddr> {
-        self.cluster_dns
-            .or((!self.network_only).then_some(CLUSTER_DNS))
+    pub fn dns(&self) -> Vec<IpAddr> {
+        if self.network_only || !self.cluster_dns.is_empty() {
+            return self.cluster_dns.clone();
+        }
+        let carried = |range: &&IpNet| {
+            let v6 = range.addr().is_ipv6();
+            self.node_ip.iter().any(|ip| ip.is_ipv6() == v6)
+        };
+        let ranges = self.service_cidr.iter().filter(carried);
+        ranges.map(|range| nth(range, CLUSTER_DNS)).collect()
     }
 
-    /// The name server of pods that this daemon runs.
+    /// The address that stands for all of the node's, in its families.
     #[must_use]
-    pub fn pod_dns(&self) -> IpAddr {
-        self.dns().unwrap_or(CLUSTER_DNS)
+    pub fn everywhere(&self) -> IpAddr {
+        if self.node_ip.iter().any(IpAddr::is_ipv6) {
+            Ipv6Addr::UNSPECIFIED.into()
+        } else {
+            Ipv4Addr::UNSPECIFIED.into()
+        }
+    }
+
+    /// Where the node's HTTPS server listens.
+    #[must_use]
+    pub fn server(&self) -> SocketAddr {
+        let port = naru_core::names::defaults::NODE_PORT;
+        self.listen
+            .unwrap_or(SocketAddr::new(self.everywhere(), port))
+    }
+}
+
+/// The n-th address of a range, wherever that ends.
+fn nth(range: &IpNet, n: u8) -> IpAddr {
+    match range.network() {
+        IpAddr::V4(first) => Ipv4Addr::from(u32::from(first).wrapping_add(n.into())).into(),
+        IpAddr::V6(first) => Ipv6Addr::from(u128::from(first).wrapping_add(n.into())).into(),
     }
 }
 
@@ -135,9 +162,21 @@ mod tests {
             let words = ["naru-node", "--node-name", "n", "--node-ip", "192.0.2.1"];
             Config::parse_from(words.iter().chain(more)).dns()
         };
-        assert_eq!(parse(&[]), Some(CLUSTER_DNS));
-        assert_eq!(parse(&["--network-only"]), None);
+        let texts = |more: &[&str]| {
+            let addresses: Vec<_> = parse(more).iter().map(IpAddr::to_string).collect();
+            addresses.join(" ")
+        };
+        assert_eq!(
+            texts(&[]),
+            naru_core::names::defaults::CLUSTER_DNS.to_string()
+        );
+        assert_eq!(texts(&["--network-only"]), "");
         let given = ["--network-only", "--cluster-dns", "10.96.0.7"];
-        assert_eq!(parse(&given), "10.96.0.7".parse().ok());
+        assert_eq!(texts(&given), "10.96.0.7");
+        // A range in whose family the node has no address counts only where it has.
+        let ranges = ["--service-cidr", "fd00:96::/112,10.112.0.0/12"];
+        assert_eq!(texts(&ranges), "10.112.0.10");
+        let both = [&ranges[..], &["--node-ip", "fd00::1"]].concat();
+        assert_eq!(texts(&both), "fd00:96::a 10.112.0.10");
     }
 }

@@ -1,6 +1,7 @@
 //! The objects that every cluster has from the start and never lacks for long. Runs at every start
 //! and every few seconds, and changes only what is missing or wrong.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,8 +51,8 @@ pub async fn bootstrap(api: &Api, server: &Server) -> Result<(), BootstrapError>
     )
     .await?;
     let services = "/api/v1/namespaces/kube-system/services";
-    let address = config.plan.nth(10).to_string();
-    ensure(&client, services, "kube-dns", dns_service(&address)).await?;
+    let addresses = config.plan.each(10);
+    ensure(&client, services, "kube-dns", dns_service(&addresses)).await?;
     publish_address(&client, config).await?;
     if let Some(front) = &server.front {
         let name = "extension-apiserver-authentication";
@@ -113,10 +114,13 @@ fn kubernetes_service(address: &str) -> Value {
                 "targetPort": defaults::API_PORT}]}})
 }
 
-fn dns_service(address: &str) -> Value {
+/// Of every family of the cluster: nodes serve the DNS at the tenth address of each range.
+fn dns_service(addresses: &[IpAddr]) -> Value {
+    let addresses: Vec<_> = addresses.iter().map(IpAddr::to_string).collect();
     json!({"metadata": {"name": "kube-dns", "labels": {labels::K8S_APP: labels::KUBE_DNS,
             "kubernetes.io/name": "CoreDNS", "kubernetes.io/cluster-service": "true"}},
-        "spec": {"type": "ClusterIP", "clusterIP": address,
+        "spec": {"type": "ClusterIP", "clusterIP": addresses.first(), "clusterIPs": addresses,
+            "ipFamilyPolicy": "PreferDualStack",
             "ports": [{"name": "dns", "port": 53, "protocol": "UDP"},
                 {"name": "dns-tcp", "port": 53, "protocol": "TCP"}]}})
 }

@@ -21,7 +21,7 @@ pub mod proxy;
 pub mod status;
 pub mod table;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -75,10 +75,7 @@ pub async fn run(shared: Shared, shutdown: CancellationToken) -> PartResult {
 async fn open(shared: &Shared, built: &Notify) -> TcpListener {
     built.notified().await;
     bind(
-        SocketAddr::new(
-            everywhere(&shared.config.node_ip),
-            shared.config.ingress_port,
-        ),
+        SocketAddr::new(shared.config.everywhere(), shared.config.ingress_port),
         &shared.health,
     )
     .await
@@ -155,15 +152,6 @@ fn ingress_addresses(node: &Node) -> [Option<IpAddr>; 2] {
         let cidr = cidrs.find(|cidr| cidr.addr().is_ipv6() == v6);
         cidr.map(first_address)
     })
-}
-
-/// Every address of the node in its families.
-fn everywhere(node: &[IpAddr]) -> IpAddr {
-    if node.iter().any(IpAddr::is_ipv6) {
-        Ipv6Addr::UNSPECIFIED.into()
-    } else {
-        Ipv4Addr::UNSPECIFIED.into()
-    }
 }
 
 #[cfg(test)]

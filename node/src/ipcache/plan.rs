@@ -63,7 +63,7 @@ pub struct View<'a> {
     /// Addresses of this node's own stack, besides those of its Node object.
     pub own_addresses: &'a [IpAddr],
     /// Address of the cluster DNS, on every node's `lo`, if nodes serve it.
-    pub cluster_dns: Option<IpAddr>,
+    pub cluster_dns: &'a [IpAddr],
     /// Every node.
     pub nodes: &'a [NodeView],
     /// Every pod.
@@ -225,8 +225,8 @@ impl View<'_> {
                 self.add_own(entries, node);
             }
         }
-        if let Some(dns) = self.cluster_dns {
-            entries.insert(IpNet::from(dns), self.dns(dns));
+        for dns in self.cluster_dns {
+            entries.insert(IpNet::from(*dns), self.dns(*dns));
         }
     }
 
@@ -327,7 +327,7 @@ mod tests {
         classify(&View {
             node_name: "node1",
             own_addresses: &[],
-            cluster_dns: Some(ip("10.96.0.10")),
+            cluster_dns: &[ip("10.96.0.10")],
             nodes: &nodes,
             pods,
             local: &[],

@@ -36,7 +36,7 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Unusable credentials, or an address that can't be bound.
 pub async fn serve(shared: Shared, shutdown: CancellationToken) -> PartResult {
     let acceptor = TlsAcceptor::from(Arc::new(tls::config(&shared.config.credentials)?));
-    let listener = TcpListener::bind(shared.config.listen).await?;
+    let listener = TcpListener::bind(shared.config.server()).await?;
     tracing::info!(address = %listener.local_addr()?, "node server listens");
     let router = routes::router(shared);
     loop {

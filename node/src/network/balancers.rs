@@ -2,7 +2,7 @@
 //! the Services.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use axum::Router;
 use axum::http::{StatusCode, header};
@@ -14,8 +14,12 @@ use tokio::task::JoinHandle;
 use crate::service::HealthCheck;
 
 /// The open ports. They close when this is dropped.
-#[derive(Debug, Default)]
-pub(super) struct HealthPorts(BTreeMap<u16, HealthPort>);
+#[derive(Debug)]
+pub(super) struct HealthPorts {
+    /// The address that they are open at.
+    at: IpAddr,
+    open: BTreeMap<u16, HealthPort>,
+}
 
 #[derive(Debug)]
 struct HealthPort {
@@ -30,22 +34,29 @@ impl Drop for HealthPort {
 }
 
 impl HealthPorts {
+    /// None yet; they will be open at this address, of both families if it is unspecified and of
+    /// IPv6.
+    pub(super) fn at(at: IpAddr) -> Self {
+        let open = BTreeMap::new();
+        Self { at, open }
+    }
+
     /// Opens, changes and closes ports until they are as `wanted`. A port that cannot be opened is
     /// named in the error, and tried again the next time; the others are served all the same.
     pub(super) async fn apply(
         &mut self,
         wanted: &BTreeMap<u16, HealthCheck>,
     ) -> Result<(), String> {
-        self.0.retain(|port, _| wanted.contains_key(port));
+        self.open.retain(|port, _| wanted.contains_key(port));
         let mut faults = Vec::new();
         for (port, check) in wanted {
-            if let Some(open) = self.0.get(port) {
+            if let Some(open) = self.open.get(port) {
                 open.answer.send_replace(check.clone());
                 continue;
             }
-            match serve(*port, check.clone()).await {
+            match serve(SocketAddr::new(self.at, *port), check.clone()).await {
                 Ok(open) => {
-                    self.0.insert(*port, open);
+                    self.open.insert(*port, open);
                 }
                 Err(error) => faults.push(format!("health check port {port}: {error}")),
             }
@@ -58,8 +69,7 @@ impl HealthPorts {
     }
 }
 
-async fn serve(port: u16, check: HealthCheck) -> std::io::Result<HealthPort> {
-    let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+async fn serve(address: SocketAddr, check: HealthCheck) -> std::io::Result<HealthPort> {
     let listener = TcpListener::bind(address).await?;
     let (answer, present) = watch::channel(check);
     let router = Router::new().fallback(move || {
@@ -68,7 +78,7 @@ async fn serve(port: u16, check: HealthCheck) -> std::io::Result<HealthPort> {
     });
     let server = tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, router).await {
-            tracing::warn!(port, %error, "health check port closed");
+            tracing::warn!(%address, %error, "health check port closed");
         }
     });
     Ok(HealthPort { answer, server })
@@ -92,13 +102,19 @@ fn respond(check: &HealthCheck) -> impl IntoResponse + use<> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
     use crate::watches::Key;
 
     async fn ask(port: u16) -> std::io::Result<String> {
-        let mut stream = tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
+        ask_at(Ipv4Addr::LOCALHOST.into(), port).await
+    }
+
+    async fn ask_at(address: IpAddr, port: u16) -> std::io::Result<String> {
+        let mut stream = tokio::net::TcpStream::connect((address, port)).await?;
         let request = b"GET / HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n";
         stream.write_all(request).await?;
         let mut answer = String::new();
@@ -119,7 +135,7 @@ mod tests {
             service: Key::new("shop", "web"),
             endpoints,
         };
-        let mut ports = HealthPorts::default();
+        let mut ports = HealthPorts::at(Ipv4Addr::UNSPECIFIED.into());
         ports.apply(&[(port, check(2))].into()).await.expect("open");
         let answer = ask(port).await.expect("an answer");
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
@@ -134,6 +150,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_port_answers_in_both_families() {
+        let port = free_port().await;
+        let check = HealthCheck {
+            service: Key::new("shop", "web"),
+            endpoints: 1,
+        };
+        let mut ports = HealthPorts::at(Ipv6Addr::UNSPECIFIED.into());
+        if let Err(fault) = ports.apply(&[(port, check)].into()).await {
+            eprintln!("SKIPPED: no IPv6 here: {fault}");
+            return;
+        }
+        for address in [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()] {
+            let answer = ask_at(address, port).await.expect("an answer");
+            assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        }
+    }
+
+    #[tokio::test]
     async fn a_port_that_is_taken_is_named() {
         let taken = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).await;
         let taken = taken.expect("a listener");
@@ -142,7 +176,7 @@ mod tests {
             service: Key::new("shop", "web"),
             endpoints: 1,
         };
-        let mut ports = HealthPorts::default();
+        let mut ports = HealthPorts::at(Ipv4Addr::UNSPECIFIED.into());
         let fault = ports.apply(&[(port, check)].into()).await;
         assert!(fault.expect_err("taken").contains(&port.to_string()));
     }

@@ -312,7 +312,7 @@ impl Network {
         classify(&View {
             node_name: &self.config.node_name,
             own_addresses: self.node_ips(),
-            cluster_dns: self.config.dns(),
+            cluster_dns: &self.config.dns(),
             nodes,
             pods,
             local: &all,
@@ -357,8 +357,10 @@ impl Network {
                     .map(|ip| (*ip, Who::Node(node.name.clone()))),
             );
         }
-        let dns = self.config.dns().map(|address| (address, Who::Dns));
-        names.addresses.extend(dns);
+        let dns = self.config.dns().into_iter();
+        names
+            .addresses
+            .extend(dns.map(|address| (address, Who::Dns)));
         for pod in pods.iter().filter(|pod| pod.owns_addresses()) {
             names
                 .addresses

@@ -1,7 +1,6 @@
 //! Services: from the API to the maps.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -36,7 +35,7 @@ pub(super) async fn run(network: Arc<Network>) {
     let mut trigger = Trigger::new(sources(), RESYNC);
     let mut retry = Trigger::new(sources(), RETRY);
     let mut programmed = None;
-    let mut health_ports = HealthPorts::default();
+    let mut health_ports = HealthPorts::at(network.config.everywhere());
     loop {
         let outcome = network.reconcile_services(&mut programmed);
         let failed = outcome.is_err();
@@ -70,7 +69,7 @@ impl Network {
             self.watches.services.sorted(),
             self.watches.endpoint_slices.sorted(),
         );
-        let own: Vec<IpAddr> = self.config.dns().into_iter().collect();
+        let own = self.config.dns();
         let zone = self.zone();
         let here = Here {
             node: &self.config.node_name,

@@ -64,7 +64,7 @@ impl Context {
                 node_name: config.node_name.clone(),
                 cgroup_parent: config.cgroup_parent.clone(),
                 node_dns: node_dns(config),
-                cluster_dns: config.pod_dns(),
+                cluster_dns: config.dns().first().copied(),
                 cluster_domain: config.cluster_domain.clone(),
             },
             node_ips: config.node_ip.clone(),

@@ -19,7 +19,7 @@ pub struct SandboxFacts {
     /// The node's own resolver configuration, for pods that bypass the cluster's.
     pub node_dns: v1::DnsConfig,
     /// Address of the cluster DNS.
-    pub cluster_dns: IpAddr,
+    pub cluster_dns: Option<IpAddr>,
     /// The cluster's domain, without a trailing dot.
     pub cluster_domain: String,
 }
@@ -219,7 +219,7 @@ fn cluster_first(namespace: &str, facts: &SandboxFacts) -> v1::DnsConfig {
     ];
     append(&mut searches, facts.node_dns.searches.iter());
     v1::DnsConfig {
-        servers: vec![facts.cluster_dns.to_string()],
+        servers: facts.cluster_dns.iter().map(IpAddr::to_string).collect(),
         searches,
         options: vec!["ndots:5".to_owned()],
     }
@@ -286,7 +286,7 @@ mod tests {
             node_dns: parse_resolv_conf(
                 "search example.org\nnameserver 192.0.2.1\noptions edns0\n",
             ),
-            cluster_dns: "10.96.0.10".parse().unwrap(),
+            cluster_dns: "10.96.0.10".parse().ok(),
             cluster_domain: "cluster.local".into(),
         }
     }

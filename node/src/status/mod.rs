@@ -175,7 +175,7 @@ impl Keeper {
         Identity {
             name: config.node_name.clone(),
             ips: config.node_ip.clone(),
-            port: config.listen.port(),
+            port: config.server().port(),
             runtime_version: observation.runtime_version.clone(),
             disk,
         }

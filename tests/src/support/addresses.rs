@@ -14,8 +14,6 @@ pub const REGISTRY_PORT: u16 = 5000;
 pub const POD_CIDR: &str = "10.244.0.0/16,fd00:10:244::/56";
 /// Ranges of service addresses.
 pub const SERVICE_CIDR: &str = "10.96.0.0/12,fd00:10:96::/112";
-/// Where the cluster's DNS answers.
-pub const CLUSTER_DNS: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
 
 /// The world beyond the cluster: default route, upstream DNS, image registry.
 pub const OUTSIDE: Ipv4Addr = fabric(2);

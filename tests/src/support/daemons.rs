@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::addresses::{self, CLUSTER_DNS, CONTROL1, OUTSIDE, POD_CIDR, SERVICE_CIDR};
+use super::addresses::{self, CONTROL1, OUTSIDE, POD_CIDR, SERVICE_CIDR};
 use super::cgroup::CgroupTree;
 use super::containerd::Containerd;
 use super::layout::{Layout, node_name};
@@ -81,7 +81,6 @@ pub fn node(program: &Path, layout: &Layout, cgroups: &CgroupTree, k: u8) -> Vec
         "--cgroup-parent",
         cgroups.runtime_name(&format!("{role}/pods")).into(),
     );
-    flag("--cluster-dns", CLUSTER_DNS.to_string().into());
     flag("--upstream-dns", format!("{OUTSIDE}:53").into());
     line
 }

@@ -22,6 +22,7 @@ pub(crate) const CASES: &[Case] = cases![
     a_node_port_answers_over_ipv6_on_every_node,
     pods_reach_the_world_over_ipv6_under_their_nodes_address,
     names_have_addresses_of_both_families,
+    the_cluster_dns_answers_at_addresses_of_both_families,
     a_second_family_comes_and_goes_with_the_policy_of_its_service,
     policies_hold_over_ipv6,
     killing_a_node_daemon_breaks_no_ipv6_connection,
@@ -245,6 +246,31 @@ fn names_have_addresses_of_both_families(world: &World) -> Result<()> {
     ensure!(pointer.trim() == name, "{pointer:?}, not {name}");
     let page = space.get_from("b", "http://a/")?;
     ensure!(page.contains("hostname a\n"), "{page}");
+    Ok(())
+}
+
+fn the_cluster_dns_answers_at_addresses_of_both_families(world: &World) -> Result<()> {
+    let output = ["-o", "jsonpath={.spec.clusterIPs[*]}"];
+    let find = ["get", "service", "-n", "kube-system", "kube-dns"];
+    let said = world.kubectl.run(&[&find[..], &output].concat())?;
+    let (v4, v6) = said.split_once(' ').context("two addresses")?;
+    let space = world.namespace("dns6")?;
+    pods(&space)?;
+    let name = "kube-dns.kube-system.svc.cluster.local.";
+    for server in [v4, v6] {
+        for k in world.cluster.nodes() {
+            let dig = |kind: &str, more: &[&str]| {
+                let at = format!("@{server}");
+                world.on_node(k, &[&["dig", &at, "+short", kind, name], more].concat())
+            };
+            ensure!(dig("A", &[])?.trim() == v4, "node{k} at {server}");
+            ensure!(dig("AAAA", &["+tcp"])?.trim() == v6, "node{k} at {server}");
+        }
+        for pod in ["a", "c"] {
+            let said = space.exec(pod, &["nslookup", "-type=aaaa", name, server])?;
+            ensure!(said.contains(v6), "{pod} at {server}: {said}");
+        }
+    }
     Ok(())
 }
 

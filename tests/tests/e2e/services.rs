@@ -157,6 +157,9 @@ fn a_local_external_policy_keeps_the_source_and_says_which_node_serves(
     ensure!(healthy["localEndpoints"] == 1, "{healthy}");
     ensure!(healthy["service"]["name"] == "web", "{healthy}");
     outside(world, &url(2, &health), 503)?;
+    let v6 = |k: u8| format!("http://[{}]:{health}/", addresses::node_v6(k));
+    outside(world, &v6(1), 200)?;
+    outside(world, &v6(2), 503)?;
     // The cluster's own reach the pod from everywhere.
     space.landing_pod("client", Some(2))?;
     let page = space.get_from("client", &url(2, &port))?;

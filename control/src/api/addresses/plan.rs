@@ -59,6 +59,12 @@ impl AddressPlan {
         self.ranges[0].nth(index.into())
     }
 
+    /// The n-th address of every range, that of the preferred family first.
+    pub fn each(&self, index: u32) -> Vec<IpAddr> {
+        let ranges = self.ranges.iter();
+        ranges.map(|range| range.nth(index.into())).collect()
+    }
+
     /// The families of the cluster, the preferred one first.
     pub(super) fn families(&self) -> Vec<&'static str> {
         self.ranges.iter().map(ServiceRange::family).collect()
@@ -177,6 +183,7 @@ mod tests {
         let plan = AddressPlan::parse(&["fd00:96::7/112", "10.96.0.0/12"], "1-2").unwrap();
         assert_eq!(plan.families(), ["IPv6", "IPv4"]);
         assert_eq!(plan.nth(10).to_string(), "fd00:96::a");
+        assert_eq!(plan.each(10)[1].to_string(), "10.96.0.10");
         let (place, range) = plan.range("IPv6").unwrap();
         assert_eq!(place, 0);
         for (address, inside) in [
