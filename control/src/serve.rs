@@ -121,6 +121,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let shown = rotation.rotating(serving_subject(&args, &plan))?;
     let nodes = node_client(&mut rotation, &authority)?;
     let (front, front_rotation) = front_proxy(&pki, life)?;
+    let fronts = front.authority.clone();
     let stopping = CancellationToken::new();
     let server = server(&args, plan, &authority, nodes, &stopping)?;
     let server = Arc::new(server.audited(audit).fronted(front));
@@ -131,7 +132,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     if args.advertise_address.is_loopback() {
         tracing::warn!(address = %args.advertise_address, "pods cannot reach the server");
     }
-    let listener = Listener::bind(args.listen, shown, authority.certificate()).await?;
+    let listener = Listener::bind(args.listen, shown, authority.certificate(), &fronts).await?;
     let bound = listener.local_address()?;
     keep_admin(&args, &mut rotation, &authority, bound)?;
     tracing::info!(address = %listener.local_address()?, "serving");

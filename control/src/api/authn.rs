@@ -61,6 +61,63 @@ impl User {
 #[derive(Debug, Clone)]
 pub(super) struct Proven(pub User);
 
+/// A connection of a front proxy, whose requests say for whom they are. Set by the listener only.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fronted;
+
+/// Who a connection is from, by the certificates that it has shown and TLS has verified.
+#[derive(Debug, Clone)]
+pub(super) enum Caller {
+    /// A user.
+    User(User),
+    /// A front proxy.
+    Front,
+}
+
+impl Caller {
+    /// `front` is the authority of front proxies, DER: whatever hangs from it is a front proxy of the
+    /// known name or nobody, never the user that it names.
+    pub(super) fn of(chain: &[impl AsRef<[u8]>], front: &[u8]) -> Option<Caller> {
+        let leaf = chain.first()?.as_ref();
+        let user = User::of_certificate(leaf)?;
+        let mut chain = chain.iter();
+        if chain.any(|certificate| is_signed(certificate.as_ref(), front)) {
+            return (user.name == super::FRONT_PROXY).then_some(Caller::Front);
+        }
+        Some(Caller::User(user))
+    }
+}
+
+fn is_signed(certificate: &[u8], authority: &[u8]) -> bool {
+    let parse = |der| X509Certificate::from_der(der).ok().map(|(_, it)| it);
+    let signed = |certificate: X509Certificate<'_>| {
+        let key = parse(authority)?;
+        certificate.verify_signature(Some(key.public_key())).ok()
+    };
+    parse(certificate).and_then(signed).is_some()
+}
+
+/// For whom a front proxy's request is, if it says so.
+fn on_behalf(headers: &HeaderMap) -> Option<User> {
+    let texts = |name: &str| {
+        let values = headers.get_all(name).into_iter();
+        let texts = values.filter_map(|value| value.to_str().ok());
+        texts.filter(|text| !text.is_empty()).map(str::to_owned)
+    };
+    let name = texts("x-remote-user").next()?;
+    let mut user = User {
+        groups: texts("x-remote-group").collect(),
+        name,
+    };
+    if user.name == ANONYMOUS {
+        return Some(User::anonymous());
+    }
+    if !user.is_in(super::authz::UNKNOWN) && !user.is_in("system:authenticated") {
+        user.groups.push("system:authenticated".to_owned());
+    }
+    Some(user)
+}
+
 /// The other end of a connection, for the audit log. Set by the listener only.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Peer(pub SocketAddr);
@@ -127,6 +184,10 @@ pub(super) fn authenticate(
 ) -> Result<Option<User>> {
     if let Some(Proven(user)) = extensions.get() {
         return Ok(Some(user.clone()));
+    }
+    let fronted = extensions.get::<Fronted>().and_then(|_| on_behalf(headers));
+    if fronted.is_some() {
+        return Ok(fronted);
     }
     match bearer(headers) {
         None => Ok(None),
@@ -233,6 +294,54 @@ mod tests {
         let robot = "system:serviceaccount:shop:robot".parse().unwrap();
         headers.insert("impersonate-user", robot);
         assert_eq!(ask(&headers).unwrap_err().code, 403);
+    }
+
+    #[test]
+    fn a_front_proxy_says_for_whom_it_asks_and_nobody_else_does() {
+        let mut headers = HeaderMap::new();
+        headers.insert("x-remote-user", "jane".parse().unwrap());
+        headers.append("x-remote-group", "dev".parse().unwrap());
+        headers.append("x-remote-group", "ops".parse().unwrap());
+        let tokens = StaticTokens::default();
+        let ask = |extensions: &Extensions, headers: &HeaderMap| {
+            authenticate(extensions, headers, &tokens, |_| None).unwrap()
+        };
+        let (plain, mut fronted) = (Extensions::new(), Extensions::new());
+        assert_eq!(ask(&plain, &headers), None);
+        fronted.insert(Fronted);
+        let jane = ask(&fronted, &headers).unwrap();
+        assert_eq!(jane.name, "jane");
+        assert_eq!(jane.groups, ["dev", "ops", "system:authenticated"]);
+        assert_eq!(ask(&fronted, &HeaderMap::new()), None);
+        headers.insert("x-remote-user", ANONYMOUS.parse().unwrap());
+        assert_eq!(ask(&fronted, &headers), Some(User::anonymous()));
+    }
+
+    #[test]
+    fn what_hangs_from_the_front_proxys_authority_is_no_user() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = |name: &str| crate::pki::Authority::open(&dir.path().join(name)).unwrap();
+        let (users, fronts) = (open("users"), open("fronts"));
+        let der = |pem: &str| {
+            x509_parser::pem::parse_x509_pem(pem.as_bytes())
+                .unwrap()
+                .1
+                .contents
+        };
+        let front = der(fronts.certificate());
+        let caller = |authority: &crate::pki::Authority, user: &str| {
+            let subject = crate::pki::Subject {
+                user: user.to_owned(),
+                ..crate::pki::Subject::default()
+            };
+            let leaf = authority.sign(&subject).unwrap();
+            Caller::of(&[der(&leaf.certificate)], &front)
+        };
+        assert!(matches!(caller(&users, "jane"), Some(Caller::User(jane)) if jane.name == "jane"));
+        let known = super::super::FRONT_PROXY;
+        assert!(matches!(caller(&users, known), Some(Caller::User(_))));
+        assert!(matches!(caller(&fronts, known), Some(Caller::Front)));
+        assert!(caller(&fronts, "jane").is_none());
     }
 
     #[test]

@@ -19,7 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use super::authn::{Peer, Proven, User};
+use super::authn::{Caller, Fronted, Peer, Proven};
 use super::dispatch::Api;
 
 /// A client has this long to finish its TLS handshake.
@@ -56,11 +56,13 @@ pub enum ListenError {
 pub struct Listener {
     tcp: TcpListener,
     tls: TlsAcceptor,
+    /// The authority of front proxies, DER.
+    front: CertificateDer<'static>,
 }
 
 impl Listener {
     /// Binds `address`. Every handshake shows the certificate of `shown` at that moment and trusts
-    /// clients that `authority`, PEM, has signed.
+    /// clients that `authority`, PEM, has signed, and front proxies that `front`, PEM, has.
     ///
     /// # Errors
     /// See [`ListenError`].
@@ -68,11 +70,15 @@ impl Listener {
         address: SocketAddr,
         shown: Arc<dyn ResolvesServerCert>,
         authority: &str,
+        front: &str,
     ) -> Result<Self, ListenError> {
-        let tls = TlsAcceptor::from(Arc::new(tls_config(shown, authority)?));
+        let front = CertificateDer::from_pem_slice(front.as_bytes()).map_err(ListenError::Pem)?;
+        let mut trusted = roots(authority)?;
+        trusted.add(front.clone()).map_err(ListenError::Tls)?;
+        let tls = TlsAcceptor::from(Arc::new(tls_config(shown, trusted)?));
         let tcp = TcpListener::bind(address).await;
         let tcp = tcp.map_err(|source| ListenError::Bind { address, source })?;
-        Ok(Self { tcp, tls })
+        Ok(Self { tcp, tls, front })
     }
 
     /// The bound address.
@@ -90,8 +96,9 @@ impl Listener {
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    let (tls, api, watcher) = (self.tls.clone(), api.clone(), graceful.watcher());
-                    tokio::spawn(connection(stream, peer, tls, api, watcher));
+                    let (tls, front) = (self.tls.clone(), self.front.clone());
+                    let (api, watcher) = (api.clone(), graceful.watcher());
+                    tokio::spawn(connection(stream, peer, (tls, front), api, watcher));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
@@ -120,9 +127,9 @@ pub(super) fn roots(authority: &str) -> Result<RootCertStore, ListenError> {
 
 fn tls_config(
     shown: Arc<dyn ResolvesServerCert>,
-    authority: &str,
+    trusted: RootCertStore,
 ) -> Result<ServerConfig, ListenError> {
-    let verifier = WebPkiClientVerifier::builder(Arc::new(roots(authority)?))
+    let verifier = WebPkiClientVerifier::builder(Arc::new(trusted))
         .allow_unauthenticated()
         .build();
     let verifier = verifier.map_err(ListenError::Verifier)?;
@@ -135,7 +142,7 @@ fn tls_config(
 async fn connection(
     stream: TcpStream,
     peer: SocketAddr,
-    tls: TlsAcceptor,
+    (tls, front): (TlsAcceptor, CertificateDer<'static>),
     api: Api,
     watcher: hyper_util::server::graceful::Watcher,
 ) {
@@ -146,15 +153,14 @@ async fn connection(
         Err(_) => return tracing::debug!(%peer, "TLS handshake took too long"),
     };
     let certificates = stream.get_ref().1.peer_certificates();
-    let user = certificates
-        .and_then(<[_]>::first)
-        .and_then(|leaf| User::of_certificate(leaf));
-    let proven = user.map(Proven);
+    let caller = certificates.and_then(|chain| Caller::of(chain, &front));
     let service = service_fn(move |request: Request<Incoming>| {
         let api = api.clone();
         let mut request = request.map(|body| body.map_err(Into::into).boxed_unsync());
-        if let Some(proven) = &proven {
-            request.extensions_mut().insert(proven.clone());
+        match &caller {
+            Some(Caller::User(user)) => drop(request.extensions_mut().insert(Proven(user.clone()))),
+            Some(Caller::Front) => drop(request.extensions_mut().insert(Fronted)),
+            None => {}
         }
         if api.is_audited() {
             request.extensions_mut().insert(Peer(peer));

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use serde_json::Value;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::addresses::{AddressPlan, Addresses};
@@ -53,6 +54,8 @@ pub struct Server {
     pub(super) made: Made,
     /// Servers of other versions, replaced when one comes, goes or changes its mind.
     pub(super) extensions: ArcSwap<Extensions>,
+    /// Told when custom kinds have come or gone.
+    pub(super) republished: Notify,
     /// Held while discovery is made anew.
     pub(super) rediscovering: Mutex<()>,
     /// As whom other servers are asked.
@@ -100,6 +103,7 @@ impl Server {
             custom: ArcSwap::default(),
             made: Made::default(),
             extensions: ArcSwap::default(),
+            republished: Notify::new(),
             rediscovering: Mutex::default(),
             front: None,
             desks: Desks::default(),

@@ -279,3 +279,46 @@ async fn what_is_missing_behind_a_service_is_told() {
         .expect(200);
     available(&control, NAME, "Passed").await;
 }
+
+/// A client that shows a certificate of the front proxies' authority.
+async fn front(control: &Control, user: &str) -> kube::Client {
+    use naru_control::pki::{Authority, KubeconfigSpec, kubeconfig};
+    let authority = Authority::open(&control.dir().join("pki/front-proxy")).unwrap();
+    let leaf = authority.sign(&naru_control::pki::Subject {
+        user: user.to_owned(),
+        ..naru_control::pki::Subject::default()
+    });
+    let cluster = Authority::open(&control.dir().join("pki")).unwrap();
+    let server = "https://127.0.0.1";
+    let config = kubeconfig(&cluster, &KubeconfigSpec { server, user }, &leaf.unwrap());
+    let path = control.dir().join(format!("front-{user}"));
+    std::fs::write(&path, config).unwrap();
+    support::client_of(&path, control.port()).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_front_proxy_is_believed_about_its_users() {
+    let control = Control::start(&[]).await;
+    let me = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+    let json = ("content-type", "application/json");
+    let proxy = front(&control, "front-proxy-client").await;
+    let said = [json, ("x-remote-user", "jane"), ("x-remote-group", "dev")];
+    let review = support::http::send(&proxy, Method::POST, me, &said, "{}").await;
+    let user = review.expect(201)["status"]["userInfo"].clone();
+    assert_eq!(user["username"], "jane");
+    assert_eq!(user["groups"], json!(["dev", "system:authenticated"]));
+    // Without a word it is nobody, and so is everybody else of that authority.
+    let get = |client: kube::Client, said: Vec<(&'static str, &'static str)>| async move {
+        support::http::send(&client, Method::GET, MAPS, &said, "").await
+    };
+    get(proxy, vec![]).await.refused(401, "Unauthorized");
+    let admin = vec![
+        ("x-remote-user", "admin"),
+        ("x-remote-group", "system:masters"),
+    ];
+    let other = front(&control, "admin").await;
+    get(other, admin.clone()).await.refused(401, "Unauthorized");
+    // Whom the cluster's own authority knows by that name is no front proxy.
+    let user = rights::sign(&control, "front-proxy-client", "people").await;
+    get(user, admin).await.refused(403, "Forbidden");
+}

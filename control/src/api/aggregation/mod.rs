@@ -72,37 +72,35 @@ pub async fn run(server: Arc<Server>, stopping: CancellationToken) {
     let Some(target) = services(&server) else {
         return;
     };
-    let watcher = |resource| server.store.snapshot_and_watch(resource).1;
-    let definitions = server
-        .kinds
-        .of("apiextensions.k8s.io", "customresourcedefinitions");
-    let ends = ["services", "endpoints"].map(|plural| server.core(plural));
-    let mut own: Vec<Watcher> = [Some(target), definitions]
-        .into_iter()
-        .flatten()
-        .map(|target| watcher(target.resource))
-        .collect();
-    let mut ends: Vec<Watcher> = ends
-        .into_iter()
-        .flatten()
-        .map(|target| watcher(target.resource))
-        .collect();
+    let watchers = |targets: &[Option<Target>]| -> Vec<Watcher> {
+        let targets = targets.iter().flatten();
+        let watch = |target: &Target| server.store.snapshot_and_watch(target.resource).1;
+        targets.map(watch).collect()
+    };
+    let mut own = watchers(&[Some(target)]);
+    let mut ends = watchers(&[server.core("services"), server.core("endpoints")]);
     let rounds = async move {
         loop {
             own.iter_mut().chain(&mut ends).for_each(drain);
-            let left = sync(&server, target).await;
-            // Of Services it is only news where somebody is behind one.
-            let (wait, watched) = match left {
-                Left::Nobody => (None, own.iter_mut().collect()),
-                Left::Well => (Some(LOOK), own.iter_mut().chain(&mut ends).collect()),
-                Left::Ill => (
-                    Some(LOOK_AGAIN),
-                    own.iter_mut().chain(&mut ends).collect::<Vec<_>>(),
-                ),
+            let wait = match sync(&server, target).await {
+                Left::Nobody => None,
+                Left::Well => Some(LOOK),
+                Left::Ill => Some(LOOK_AGAIN),
             };
+            // Of Services it is only news where somebody is behind one.
+            let watched = if wait.is_some() {
+                &mut ends[..]
+            } else {
+                &mut []
+            };
+            let watched = own.iter_mut().chain(watched);
+            let changes = watched.map(|it| Box::pin(it.changed()));
+            let changes = futures_util::future::select_all(changes);
             let news = async {
-                let changes = watched.into_iter().map(|it| Box::pin(it.changed()));
-                let _ = futures_util::future::select_all(changes).await;
+                tokio::select! {
+                    _ = changes => {}
+                    () = server.republished.notified() => {}
+                }
                 tokio::time::sleep(GATHER).await;
             };
             match wait {

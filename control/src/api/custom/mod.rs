@@ -184,6 +184,7 @@ fn publish(server: &Server, served: Vec<Served>) {
     tracing::info!(kinds = custom.0.len(), "custom kinds are served");
     server.custom.store(Arc::new(custom));
     server.rediscover();
+    server.republished.notify_one();
 }
 
 /// Writes the verdict into the definition's status where it is news.
