@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
 use naru_tests::support::layout::{checkout, node_name};
-use naru_tests::support::{Cluster, Layout, Spec, down as fixture_down, leaks};
+use naru_tests::support::{Cluster, Families, Layout, Spec, down as fixture_down, leaks};
 
 use crate::progress::step;
 use crate::{compile, kubectls};
@@ -73,6 +73,7 @@ pub(crate) fn up(args: &UpArgs) -> Result<()> {
         layout,
         &Spec {
             nodes: args.nodes,
+            families: Families::Both,
             kubectl: kubectls::any()?,
         },
     )?;

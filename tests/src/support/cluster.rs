@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use super::addresses;
+use super::addresses::{self, Families};
 use super::cgroup::CgroupTree;
 use super::containerd::Containerd;
 use super::daemons::{self, CONTROL_PROCESS, containerd_process, node_process};
@@ -28,6 +28,8 @@ const READY_LIMIT: Duration = Duration::from_secs(60);
 pub struct Spec {
     /// Number of nodes, from 1.
     pub nodes: u8,
+    /// Its address families.
+    pub families: Families,
     /// kubectl that the fixture itself uses.
     pub kubectl: PathBuf,
 }
@@ -99,7 +101,8 @@ impl Cluster {
         if let Some(ledger) = Ledger::load(&layout.ledger())? {
             let whole =
                 network::present(&layout)?.len() == network::members(ledger.nodes).len() + 1;
-            if whole && ledger.nodes == spec.nodes {
+            let same = ledger.nodes == spec.nodes && ledger.families == spec.families;
+            if whole && same {
                 let cluster = Self::of(layout, ledger, spec.kubectl.clone())?;
                 cluster.say("found a cluster, starting what is missing");
                 return Ok(cluster);
@@ -114,6 +117,7 @@ impl Cluster {
         let ledger = Ledger {
             cluster: layout.cluster.clone(),
             nodes: spec.nodes,
+            families: spec.families,
             kubeconfig: layout.kubeconfig(),
             door: Ports::choose(&layout.cluster)?,
             processes: Vec::new(),
@@ -126,7 +130,7 @@ impl Cluster {
         // The record comes first: what is half made must be known as ours.
         cluster.ledger().save(&cluster.layout.ledger())?;
         mounts::bpffs(&cluster.layout.bpffs())?;
-        network::create(&cluster.layout, spec.nodes)?;
+        network::create(&cluster.layout, spec.nodes, spec.families)?;
         cluster.say("namespaces and links are made");
         Ok(cluster)
     }
@@ -134,6 +138,11 @@ impl Cluster {
     /// The numbers of its nodes.
     pub fn nodes(&self) -> std::ops::RangeInclusive<u8> {
         1..=self.ledger().nodes
+    }
+
+    /// Its address families.
+    pub fn families(&self) -> Families {
+        self.ledger().families
     }
 
     /// Ports of its front door.
@@ -180,7 +189,7 @@ impl Cluster {
             CONTROL_PROCESS,
             "control1",
             "control1",
-            daemons::control(&program, &self.layout),
+            daemons::control(&program, &self.layout, self.families()),
         )?;
         let admin = daemons::control_data(&self.layout).join("admin.kubeconfig");
         self.settle(CONTROL_PROCESS, CONTROL_LIMIT, || {
@@ -215,12 +224,14 @@ impl Cluster {
         let role = node_name(k);
         let credentials = self.layout.member(&role).join("credentials/kubeconfig");
         if !credentials.is_file() {
-            daemons::sign_node(&self.layout.program("naru-control")?, &self.layout, k)?;
+            let program = self.layout.program("naru-control")?;
+            daemons::sign_node(&program, &self.layout, self.families(), k)?;
         }
         let line = daemons::node(
             &self.layout.program("naru-node")?,
             &self.layout,
             &self.cgroups,
+            self.families(),
             k,
         );
         self.start(&node_process(k), &role, &format!("{role}/daemons"), line)
@@ -252,26 +263,28 @@ impl Cluster {
     }
 
     fn start_outside(&self) -> Result<()> {
-        self.start("dns@outside", "outside", "outside", outside::name_server())?;
+        let name_server = outside::name_server(self.families());
+        self.start("dns@outside", "outside", "outside", name_server)?;
         self.start(
             "registry@outside",
             "outside",
             "outside",
-            outside::registry(&self.layout)?,
+            outside::registry(&self.layout, self.families())?,
         )
     }
 
     fn start_door(&self) -> Result<()> {
         let host = |port| (std::net::Ipv4Addr::LOCALHOST, port).into();
         let ports = self.door();
+        let at = |address, port| (self.families().first(address), port).into();
         let ways = [
             Forward {
                 listen: host(ports.api),
-                target: (addresses::CONTROL1, daemons::API_PORT).into(),
+                target: at(addresses::CONTROL1, daemons::API_PORT),
             },
             Forward {
                 listen: host(ports.ingress),
-                target: (addresses::node(1), 80).into(),
+                target: at(addresses::node(1), 80),
             },
         ];
         let mut line = vec![self.layout.program("xtask")?.into(), "door".into()];

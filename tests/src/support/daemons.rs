@@ -1,12 +1,13 @@
 //! The command lines of Naru's daemons, as docs/ARCHITECTURE.md lists their flags.
 
 use std::ffi::OsString;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
 
-use super::addresses::{self, CONTROL1, OUTSIDE, POD_CIDR, SERVICE_CIDR};
+use super::addresses::{self, CONTROL1, Families, OUTSIDE};
 use super::cgroup::CgroupTree;
 use super::containerd::Containerd;
 use super::layout::{Layout, node_name};
@@ -34,40 +35,56 @@ pub fn control_data(layout: &Layout) -> PathBuf {
 }
 
 /// The command that serves the API.
-pub fn control(program: &Path, layout: &Layout) -> Vec<OsString> {
+pub fn control(program: &Path, layout: &Layout, families: Families) -> Vec<OsString> {
     let mut line = words(program, &["serve", "--data-dir"]);
     line.push(control_data(layout).into());
     line.extend([
         "--listen".into(),
-        format!("0.0.0.0:{API_PORT}").into(),
+        everywhere(families).to_string().into(),
         "--advertise-address".into(),
-        CONTROL1.to_string().into(),
+        families.first(CONTROL1).to_string().into(),
     ]);
     // The front door's names, for clients on the host.
     for san in ["127.0.0.1", "localhost"] {
         line.extend(["--san".into(), san.into()]);
     }
     for (flag, value) in [
-        ("--pod-cidr", POD_CIDR),
-        ("--service-cidr", SERVICE_CIDR),
-        ("--node-port-range", "30000-32767"),
+        ("--pod-cidr", families.pod_cidr()),
+        ("--service-cidr", families.service_cidr()),
+        ("--node-port-range", "30000-32767".to_owned()),
     ] {
         line.extend([flag.into(), value.into()]);
     }
     line
 }
 
+/// Every address of the control plane's preferred family.
+fn everywhere(families: Families) -> SocketAddr {
+    let any: IpAddr = match families {
+        Families::Both => Ipv4Addr::UNSPECIFIED.into(),
+        Families::V6 => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    (any, API_PORT).into()
+}
+
 /// The command that runs node `k`.
-pub fn node(program: &Path, layout: &Layout, cgroups: &CgroupTree, k: u8) -> Vec<OsString> {
+pub fn node(
+    program: &Path,
+    layout: &Layout,
+    cgroups: &CgroupTree,
+    families: Families,
+    k: u8,
+) -> Vec<OsString> {
     let role = node_name(k);
     let dir = layout.member(&role);
     let mut line = words(program, &["--node-name", &role]);
     let mut flag = |name: &str, value: OsString| line.extend([name.into(), value]);
     flag("--credentials", dir.join("credentials").into());
-    let (v4, v6) = (addresses::node(k), addresses::node_v6(k));
-    flag("--node-ip", format!("{v4},{v6}").into());
-    flag("--cluster-cidr", POD_CIDR.into());
-    flag("--service-cidr", SERVICE_CIDR.into());
+    let own: Vec<_> = families.of(addresses::node(k));
+    let own: Vec<_> = own.iter().map(IpAddr::to_string).collect();
+    flag("--node-ip", own.join(",").into());
+    flag("--cluster-cidr", families.pod_cidr().into());
+    flag("--service-cidr", families.service_cidr().into());
     flag("--uplink", "eth0".into());
     flag(
         "--cri-socket",
@@ -81,7 +98,8 @@ pub fn node(program: &Path, layout: &Layout, cgroups: &CgroupTree, k: u8) -> Vec
         "--cgroup-parent",
         cgroups.runtime_name(&format!("{role}/pods")).into(),
     );
-    flag("--upstream-dns", format!("{OUTSIDE}:53").into());
+    let upstream = SocketAddr::from((families.first(OUTSIDE), 53));
+    flag("--upstream-dns", upstream.to_string().into());
     line
 }
 
@@ -89,19 +107,16 @@ pub fn node(program: &Path, layout: &Layout, cgroups: &CgroupTree, k: u8) -> Vec
 ///
 /// # Errors
 /// When `naru-control` fails.
-pub fn sign_node(program: &Path, layout: &Layout, k: u8) -> Result<()> {
+pub fn sign_node(program: &Path, layout: &Layout, families: Families, k: u8) -> Result<()> {
     let role = node_name(k);
-    let mut command = signer(
-        program,
-        "node-credentials",
-        layout,
-        &format!("https://{CONTROL1}:{API_PORT}"),
-    );
+    let server = SocketAddr::from((families.first(CONTROL1), API_PORT));
+    let server = format!("https://{server}");
+    let mut command = signer(program, "node-credentials", layout, &server);
     command.args([
         "--node",
         &role,
         "--address",
-        &addresses::node(k).to_string(),
+        &families.first(addresses::node(k)).to_string(),
         "--out",
     ]);
     command.arg(layout.member(&role).join("credentials"));
@@ -148,7 +163,7 @@ mod tests {
     #[test]
     fn the_control_plane_is_reachable_through_the_front_door() {
         let layout = Layout::new("dev", Path::new("/t")).unwrap();
-        let line = control(Path::new("/bin/naru-control"), &layout);
+        let line = control(Path::new("/bin/naru-control"), &layout, Families::Both);
         let at = line.iter().position(|w| w == "--san").unwrap();
         assert_eq!(line[at + 1], "127.0.0.1");
         assert!(line.contains(&"/t/dev/control1/data".into()));

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
+use super::addresses::Families;
 use super::door::Ports;
 use super::process::Process;
 
@@ -17,6 +18,9 @@ pub struct Ledger {
     pub cluster: String,
     /// Number of nodes.
     pub nodes: u8,
+    /// Its address families.
+    #[serde(default)]
+    pub families: Families,
     /// Credentials for use from the host.
     pub kubeconfig: PathBuf,
     /// Ports of the front door on the host's loopback.
@@ -71,6 +75,7 @@ mod tests {
         let mut ledger = Ledger {
             cluster: "dev".into(),
             nodes: 1,
+            families: Families::Both,
             kubeconfig: "/k".into(),
             door: Ports { api: 1, ingress: 2 },
             processes: Vec::new(),

@@ -29,6 +29,7 @@ pub mod readiness;
 pub mod run;
 pub mod wait;
 
+pub use addresses::Families;
 pub use cluster::{Cluster, Spec};
 pub use kubectl::Kubectl;
 pub use layout::Layout;

@@ -2,12 +2,12 @@
 //!
 //! Both ends of a veth are born in their namespaces, so no link ever appears on the machine itself.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::process::Command;
 
 use anyhow::Result;
 
-use super::addresses::{self, PREFIX_LEN, PREFIX_LEN_V6};
+use super::addresses::{self, Families, PREFIX_LEN, PREFIX_LEN_V6};
 use super::layout::{Layout, node_name};
 use super::run;
 
@@ -38,7 +38,7 @@ pub fn members(nodes: u8) -> Vec<Member> {
 ///
 /// # Errors
 /// When `ip` fails, for example because a name exists.
-pub fn create(layout: &Layout, nodes: u8) -> Result<()> {
+pub fn create(layout: &Layout, nodes: u8, families: Families) -> Result<()> {
     let members = members(nodes);
     for role in members.iter().map(|m| m.role.as_str()).chain(["fabric"]) {
         run::run("ip", &["netns", "add", &layout.namespace(role)])?;
@@ -54,7 +54,7 @@ pub fn create(layout: &Layout, nodes: u8) -> Result<()> {
             &fabric,
             &port(&layout.namespace(&member.role), &fabric, &member.role),
         )?;
-        batch(&layout.namespace(&member.role), &inside(member))?;
+        batch(&layout.namespace(&member.role), &inside(member, families))?;
     }
     Ok(())
 }
@@ -99,20 +99,21 @@ fn port(namespace: &str, fabric: &str, port: &str) -> Vec<String> {
     ]
 }
 
-fn inside(member: &Member) -> Vec<String> {
-    let v6 = addresses::v6(member.address);
-    let mut commands = vec![
-        "link set lo up".to_owned(),
-        format!("addr add {}/{PREFIX_LEN} dev eth0", member.address),
-        format!("addr add {v6}/{PREFIX_LEN_V6} dev eth0 nodad"),
-        "link set eth0 up".to_owned(),
-    ];
+fn inside(member: &Member, families: Families) -> Vec<String> {
+    let mut commands = vec!["link set lo up".to_owned()];
+    commands.extend(families.of(member.address).iter().map(|own| match own {
+        IpAddr::V4(own) => format!("addr add {own}/{PREFIX_LEN} dev eth0"),
+        IpAddr::V6(own) => format!("addr add {own}/{PREFIX_LEN_V6} dev eth0 nodad"),
+    }));
+    commands.push("link set eth0 up".to_owned());
     // `outside` stands for the rest of the world: it knows no pod network, so that an address that
     // should have been masqueraded gets no answer there.
     if member.role != "outside" {
-        let outside = addresses::OUTSIDE;
-        commands.push(format!("route add default via {outside}"));
-        commands.push(format!("route add ::/0 via {}", addresses::v6(outside)));
+        let ways = families.of(addresses::OUTSIDE);
+        commands.extend(ways.iter().map(|way| match way {
+            IpAddr::V4(way) => format!("route add default via {way}"),
+            IpAddr::V6(way) => format!("route add ::/0 via {way}"),
+        }));
     }
     commands
 }
@@ -152,9 +153,15 @@ mod tests {
     #[test]
     fn the_outside_has_no_route_to_pods() {
         let [outside, node] = [&members(1)[0], &members(1)[2]];
-        assert!(!inside(outside).iter().any(|c| c.contains("route")));
+        assert!(
+            !inside(outside, Families::Both)
+                .iter()
+                .any(|c| c.contains("route"))
+        );
         for to in ["default via 192.168.77.2", "::/0 via fd00:77::2"] {
-            assert!(inside(node).contains(&format!("route add {to}")));
+            assert!(inside(node, Families::Both).contains(&format!("route add {to}")));
         }
+        let alone = inside(node, Families::V6).join(" ");
+        assert!(!alone.contains("192.168") && alone.contains("fd00:77::101"));
     }
 }

@@ -2,11 +2,12 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::Result;
 
-use super::addresses::{OUTSIDE, REGISTRY_PORT};
+use super::addresses::{Families, OUTSIDE, REGISTRY_PORT};
 use super::layout::Layout;
 
 /// Name that the upstream name server knows, and which the cluster's own does not.
@@ -15,7 +16,7 @@ pub const UPSTREAM_NAME: &str = "world.example";
 pub const UPSTREAM_ADDRESS: &str = "203.0.113.7";
 
 /// The upstream name server: answers [`UPSTREAM_NAME`], refuses the rest, asks nobody.
-pub fn name_server() -> Vec<OsString> {
+pub fn name_server(families: Families) -> Vec<OsString> {
     let fixed = [
         "--keep-in-foreground".to_owned(),
         "--no-resolv".into(),
@@ -26,33 +27,35 @@ pub fn name_server() -> Vec<OsString> {
         "--user=root".into(),
         "--pid-file=".into(),
         "--bind-interfaces".into(),
-        format!("--listen-address={OUTSIDE}"),
         format!("--host-record={UPSTREAM_NAME},{UPSTREAM_ADDRESS}"),
         "--local=/example/".into(),
     ];
-    line("dnsmasq".into(), fixed)
+    let own = families.of(OUTSIDE).into_iter();
+    let listen = own.map(|own| format!("--listen-address={own}"));
+    line("dnsmasq".into(), fixed.into_iter().chain(listen))
 }
 
 /// The image registry.
 ///
 /// # Errors
 /// When its configuration can't be written.
-pub fn registry(layout: &Layout) -> Result<Vec<OsString>> {
+pub fn registry(layout: &Layout, families: Families) -> Result<Vec<OsString>> {
     let dir = layout.member("outside");
     fs::create_dir_all(dir.join("registry"))?;
     let config = dir.join("registry.json");
-    fs::write(&config, registry_config(&dir.join("registry")))?;
+    fs::write(&config, registry_config(&dir.join("registry"), families))?;
     let fixed = ["serve".to_owned(), config.to_string_lossy().into_owned()];
     Ok(line(layout.tool("docker-registry"), fixed))
 }
 
 /// JSON is YAML, which is what the registry reads.
-fn registry_config(storage: &std::path::Path) -> String {
+fn registry_config(storage: &std::path::Path, families: Families) -> String {
+    let own = SocketAddr::from((families.first(OUTSIDE), REGISTRY_PORT));
     serde_json::json!({
         "version": "0.1",
         "log": {"level": "warn"},
         "storage": {"filesystem": {"rootdirectory": storage}},
-        "http": {"addr": format!("{OUTSIDE}:{REGISTRY_PORT}")},
+        "http": {"addr": own.to_string()},
     })
     .to_string()
 }
@@ -69,7 +72,7 @@ mod tests {
 
     #[test]
     fn the_name_server_asks_nobody() {
-        let line = name_server();
+        let line = name_server(Families::Both);
         assert!(
             line.contains(&"--no-resolv".into())
                 && line.contains(&"--listen-address=192.168.77.2".into())

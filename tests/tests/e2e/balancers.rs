@@ -24,14 +24,14 @@ pub(crate) const CASES: &[Case] = cases![
 const FIRST: &str = "192.168.77.200";
 const SECOND: &str = "192.168.77.201";
 /// The same for IPv6.
-const FIRST_V6: &str = "fd00:77::200";
+pub(crate) const FIRST_V6: &str = "fd00:77::200";
 const SECOND_V6: &str = "fd00:77::201";
 
 /// A pool of two addresses of each family, gone when dropped.
-struct Pool<'a>(&'a World);
+pub(crate) struct Pool<'a>(&'a World);
 
 impl<'a> Pool<'a> {
-    fn create(world: &'a World) -> Result<Self> {
+    pub(crate) fn create(world: &'a World) -> Result<Self> {
         let object = format!(
             "apiVersion: naru.dev/v1alpha1
 kind: AddressPool
@@ -52,7 +52,7 @@ impl Drop for Pool<'_> {
     }
 }
 
-const ADDRESS: &str = ".status.loadBalancer.ingress[0].ip";
+pub(crate) const ADDRESS: &str = ".status.loadBalancer.ingress[0].ip";
 const ADDRESSES: &str = ".status.loadBalancer.ingress[*].ip";
 
 /// The page at an address of either family.
@@ -72,7 +72,7 @@ fn balance(space: &Space<'_>, service: &str) -> Result<()> {
 }
 
 /// Waits for an answer of `address` to somebody outside.
-fn answers(world: &World, address: &str) -> Result<String> {
+pub(crate) fn answers(world: &World, address: &str) -> Result<String> {
     let url = page_of(address);
     wait::until(&url, PATIENCE, || {
         let (code, body) = world.get_outside(&url, None)?;
@@ -91,7 +91,7 @@ fn mac(world: &World, k: u8) -> Result<String> {
 }
 
 /// The node that somebody outside finds at `address`.
-fn announcer(world: &World, address: &str) -> Result<u8> {
+pub(crate) fn announcer(world: &World, address: &str) -> Result<u8> {
     let neighbour = world.outside(&["ip", "neigh", "show", address])?;
     for k in [1, 2] {
         if neighbour.contains(&mac(world, k)?) {
@@ -285,7 +285,7 @@ fn an_ipv6_address_is_announced_to_those_who_ask(world: &World) -> Result<()> {
 }
 
 /// How long an address took to move.
-struct Moved {
+pub(crate) struct Moved {
     /// Until the machine outside knew its new place.
     known: Duration,
     /// Until it answered there.
@@ -300,7 +300,7 @@ impl std::fmt::Display for Moved {
 }
 
 /// Asks until `address` is at another node than `old` and answers.
-fn moves(world: &World, address: &str, old: u8) -> Result<Moved> {
+pub(crate) fn moves(world: &World, address: &str, old: u8) -> Result<Moved> {
     let begin = Instant::now();
     let url = page_of(address);
     let ask = ["curl", "-gsS", "--max-time", "0.2", "-o", "/dev/null", &url];
@@ -318,10 +318,10 @@ fn moves(world: &World, address: &str, old: u8) -> Result<Moved> {
 }
 
 /// A node cut off from the fabric, joined again when dropped.
-struct Cut<'a>(&'a World, String);
+pub(crate) struct Cut<'a>(&'a World, String);
 
 impl<'a> Cut<'a> {
-    fn off(world: &'a World, k: u8) -> Result<Self> {
+    pub(crate) fn off(world: &'a World, k: u8) -> Result<Self> {
         let cut = Self(world, format!("node{k}"));
         cut.link("down")?;
         Ok(cut)

@@ -58,7 +58,7 @@ spec: {{selector: {{app: {name}}}, ports: [{{port: 80, targetPort: 8080}}], {spe
 }
 
 /// Pods `a` and `b` on node 1, `c` on node 2.
-fn pods(space: &Space<'_>) -> Result<()> {
+pub(crate) fn pods(space: &Space<'_>) -> Result<()> {
     for (name, node) in [("a", 1), ("b", 1), ("c", 2)] {
         space.apply(&server(name, node))?;
     }
@@ -69,12 +69,12 @@ fn v6(space: &Space<'_>, pod: &str) -> Result<String> {
     space.field(&format!("pod/{pod}"), ".status.podIPs[1].ip")
 }
 
-fn url(address: &str, port: u16) -> String {
+pub(crate) fn url(address: &str, port: u16) -> String {
     format!("http://[{address}]:{port}/")
 }
 
 /// Waits until `pod` gets the page of `host` from `url`.
-fn answers(space: &Space<'_>, pod: &str, url: &str, host: &str) -> Result<()> {
+pub(crate) fn answers(space: &Space<'_>, pod: &str, url: &str, host: &str) -> Result<()> {
     wait::until(&format!("{pod} to get {url}"), PATIENCE, || {
         let page = space.get_from(pod, url)?;
         ensure!(page.contains(&format!("hostname {host}\n")), "{page}");

@@ -32,7 +32,8 @@ fn starting_a_running_cluster_again_is_harmless(world: &World) -> Result<()> {
     ];
     let ids = || names.map(|n| world.cluster.process(n).map(|p| p.pid));
     let before = ids();
-    World::start()?;
+    let layout = &world.cluster.layout;
+    World::start(&layout.cluster, world.cluster.families())?;
     ensure!(
         before == ids() && before.iter().all(Option::is_some),
         "{before:?} became {:?}",

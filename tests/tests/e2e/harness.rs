@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Result, anyhow, ensure};
-use naru_tests::support::{Layout, down, leaks};
+use naru_tests::support::{Families, Layout, down, leaks};
 
 use crate::world::World;
 
@@ -26,9 +26,19 @@ macro_rules! cases {
 }
 pub(crate) use cases;
 
-/// Names of the harness's own claims.
-const START: &str = "a_cluster_of_two_nodes_starts";
-const END: &str = "down_leaves_nothing_behind";
+/// A cluster and the claims about it.
+pub(crate) struct Stage {
+    /// Its name.
+    pub(crate) cluster: &'static str,
+    /// Its address families.
+    pub(crate) families: Families,
+    /// The claim that it starts.
+    pub(crate) start: &'static str,
+    /// The claim that nothing of it is left.
+    pub(crate) end: &'static str,
+    /// The claims about it, in this order.
+    pub(crate) cases: Vec<Case>,
+}
 
 /// Says that this machine can't run a test, and why.
 #[derive(Debug)]
@@ -49,24 +59,34 @@ struct Tally {
     skipped: usize,
 }
 
-/// Runs the cases whose names contain the filter given on the command line.
-pub(crate) fn run(cases: &[Case]) -> ExitCode {
+/// Runs the cases whose names contain a filter given on the command line, one cluster after the
+/// other.
+pub(crate) fn run(stages: &[Stage]) -> ExitCode {
     let filters: Vec<String> = std::env::args()
         .skip(1)
         .filter(|a| !a.starts_with('-'))
         .collect();
     let wanted =
         |name: &str| filters.is_empty() || filters.iter().any(|f| name.contains(f.as_str()));
-    let chosen: Vec<_> = cases.iter().filter(|c| wanted(c.name)).collect();
+    let chosen = |stage: &Stage| -> Vec<Case> {
+        let cases = stage.cases.iter();
+        cases.filter(|case| wanted(case.name)).copied().collect()
+    };
     if std::env::args().any(|a| a == "--list") {
-        chosen.iter().for_each(|c| println!("{}: test", c.name));
+        let all = stages.iter().flat_map(chosen);
+        all.for_each(|c| println!("{}: test", c.name));
         return ExitCode::SUCCESS;
     }
     let begin = Instant::now();
     let mut tally = Tally::default();
-    println!("\nrunning {} tests", chosen.len());
-    if !chosen.is_empty() || wanted(START) || wanted(END) {
-        on_a_cluster(&chosen, &mut tally);
+    let count: usize = stages.iter().map(|stage| chosen(stage).len()).sum();
+    let all: usize = stages.iter().map(|stage| stage.cases.len()).sum();
+    println!("\nrunning {count} tests");
+    for stage in stages {
+        let chosen = chosen(stage);
+        if !chosen.is_empty() || wanted(stage.start) || wanted(stage.end) {
+            on_a_cluster(stage, &chosen, &mut tally);
+        }
     }
     let word = if tally.failed == 0 { "ok" } else { "FAILED" };
     println!(
@@ -74,7 +94,7 @@ pub(crate) fn run(cases: &[Case]) -> ExitCode {
         tally.passed,
         tally.failed,
         tally.skipped,
-        cases.len() - chosen.len(),
+        all - count,
         begin.elapsed().as_secs_f64()
     );
     if tally.failed == 0 {
@@ -84,10 +104,10 @@ pub(crate) fn run(cases: &[Case]) -> ExitCode {
     }
 }
 
-fn on_a_cluster(chosen: &[&Case], tally: &mut Tally) {
+fn on_a_cluster(stage: &Stage, chosen: &[Case], tally: &mut Tally) {
     let mut world = None;
-    tally.judge(START, None, || {
-        world = Some(World::start()?);
+    tally.judge(stage.start, None, || {
+        world = Some(World::start(stage.cluster, stage.families)?);
         Ok(())
     });
     for case in chosen {
@@ -100,8 +120,8 @@ fn on_a_cluster(chosen: &[&Case], tally: &mut Tally) {
         return;
     }
     drop(world);
-    tally.judge(END, None, || {
-        let layout = Layout::of_checkout("e2e")?;
+    tally.judge(stage.end, None, || {
+        let layout = Layout::of_checkout(stage.cluster)?;
         down::ensure_ours(&layout)?;
         down::down(&layout)?;
         let left = leaks::find(&layout)?;

@@ -1,9 +1,10 @@
 //! Whole clusters, driven as a user drives them: unmodified kubectl, real containerd, real kernel.
 //!
-//! One cluster serves every test, in the order below; those that hurt it stand last. Each test works
-//! in a namespace of its own. The output has the shape of the standard harness.
+//! One cluster serves nearly every test, in the order below; those that hurt it stand last. Another
+//! one after it has IPv6 alone. Each test works in a namespace of its own. The output has the shape
+//! of the standard harness.
 //!
-//! `NARU_E2E_KEEP=1` leaves the cluster running, for a look into it and for a quick next run.
+//! `NARU_E2E_KEEP=1` leaves the clusters running, for a look into it and for a quick next run.
 
 mod balancers;
 mod families;
@@ -23,13 +24,15 @@ mod policy;
 mod proxies;
 mod runtime;
 mod services;
+mod six;
 mod streams;
 mod workloads;
 mod world;
 
 use std::process::ExitCode;
 
-use harness::Case;
+use harness::{Case, Stage};
+use naru_tests::support::Families;
 
 fn main() -> ExitCode {
     let groups: [&[Case]; 19] = [
@@ -53,5 +56,19 @@ fn main() -> ExitCode {
         faults_disk::CASES,
         faults::CASES,
     ];
-    harness::run(&groups.concat())
+    let both = Stage {
+        cluster: "e2e",
+        families: Families::Both,
+        start: "a_cluster_of_two_nodes_starts",
+        end: "down_leaves_nothing_behind",
+        cases: groups.concat(),
+    };
+    let six = Stage {
+        cluster: "six",
+        families: Families::V6,
+        start: "a_cluster_of_ipv6_alone_starts",
+        end: "a_cluster_of_ipv6_alone_leaves_nothing_behind",
+        cases: six::CASES.to_vec(),
+    };
+    harness::run(&[both, six])
 }

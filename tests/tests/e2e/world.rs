@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use naru_tests::support::daemons::{CONTROL_PROCESS, node_process};
-use naru_tests::support::{Cluster, Kubectl, Layout, Spec, run, wait};
+use naru_tests::support::{Cluster, Families, Kubectl, Layout, Spec, run, wait};
 
 use crate::kubectl::Running;
 
@@ -23,11 +23,11 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// Starts the cluster called `e2e`, or completes one that was kept.
-    pub(crate) fn start() -> Result<Self> {
+    /// Starts a cluster, or completes one that was kept.
+    pub(crate) fn start(name: &str, families: Families) -> Result<Self> {
         let newest =
             std::env::var_os("NARU_KUBECTL").map_or_else(|| "kubectl".into(), PathBuf::from);
-        let layout = Layout::of_checkout("e2e")?;
+        let layout = Layout::of_checkout(name)?;
         let oldest = layout.tool("kubectl-1.20");
         ensure!(
             oldest.exists(),
@@ -38,6 +38,7 @@ impl World {
             layout,
             &Spec {
                 nodes: 2,
+                families,
                 kubectl: newest.clone(),
             },
         )?;

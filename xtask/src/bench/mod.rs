@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow, bail};
 use clap::Args;
 use naru_tests::support::layout::target_dir;
-use naru_tests::support::{Cluster, Kubectl, Layout, Spec};
+use naru_tests::support::{Cluster, Families, Kubectl, Layout, Spec};
 
 use self::report::Report;
 use crate::progress::step;
@@ -75,6 +75,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
         layout,
         &Spec {
             nodes: 2,
+            families: Families::Both,
             kubectl: kubectls::any()?,
         },
     )?;
