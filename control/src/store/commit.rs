@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
 use super::backend::{Backend, BackendError, RowChange};
+use super::load::load_kind;
 use super::log::{Event, EventType};
 use super::object::Object;
-use super::state::{Shared, State, load_kind};
+use super::state::{Shared, State};
 use super::{Change, Command, Resource, ResourceDef, Write, WriteError};
 
 /// Writes that share one transaction, at most.

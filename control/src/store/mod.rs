@@ -12,8 +12,10 @@ mod backend;
 mod commit;
 mod embedded;
 mod journal;
+mod load;
 mod log;
 mod object;
+mod outline;
 mod seal;
 mod state;
 
@@ -54,6 +56,12 @@ impl ResourceDef {
         } else {
             format!("{}.{}", self.plural, self.group)
         }
+    }
+
+    /// Levels of an object that its selectable fields are found in.
+    fn levels(&self) -> usize {
+        let deep = self.paths.iter().map(|path| path.split('.').count());
+        deep.fold(outline::LEVELS, usize::max)
     }
 }
 
@@ -140,7 +148,7 @@ impl Store {
         let embedded = embedded::Embedded::open(path)?;
         let journaled = journal::Journaled::open(path, Box::new(embedded))?;
         let mut backend = seal::Sealed::new(journaled, encryption);
-        let state = state::load(&mut backend, resources)?;
+        let state = load::load(&mut backend, resources)?;
         let shared = Arc::new(state::Shared::new(state));
         let (writes, queue) = mpsc::channel();
         let committer = commit::Committer::new(Box::new(backend), shared.clone());

@@ -8,12 +8,11 @@ use std::ops::Range;
 use std::sync::{Arc, LazyLock};
 
 use bytes::{BufMut, Bytes, BytesMut};
-use serde::Deserialize;
-use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::ResourceDef;
 use super::log::EventType;
+use super::outline::Outline;
 
 const TAIL: &[u8] = b"}\n";
 /// How the metadata of every object begins.
@@ -133,18 +132,36 @@ impl Object {
     /// An object read back from disk.
     pub(super) fn load(
         revision: u64,
-        json: &[u8],
+        encoded: Encoded,
         def: &ResourceDef,
     ) -> Result<Self, serde_json::Error> {
-        let value: Value = serde_json::from_slice(json)?;
+        let Outline { value, metadata } = Outline::read(encoded.json(), def.levels())?;
         Ok(Self {
             revision,
             selectable: Selectable::of(&value, def).share(),
             deleting: is_deleting(&value),
-            line: line(EventType::Added, &[json]),
+            line: encoded.line,
             event: EventType::Added,
-            metadata: metadata_of(json)?,
+            metadata: range(metadata.start, metadata.end),
         })
+    }
+}
+
+/// JSON that was read, copied to where it will stay.
+pub(super) struct Encoded {
+    line: Bytes,
+}
+
+impl Encoded {
+    /// As the watch line of an addition.
+    pub(super) fn added(json: &[u8]) -> Self {
+        Self {
+            line: line(EventType::Added, &[json]),
+        }
+    }
+
+    fn json(&self) -> &[u8] {
+        &self.line[EventType::Added.prefix().len()..self.line.len() - TAIL.len()]
     }
 }
 
@@ -155,20 +172,6 @@ fn is_deleting(object: &Value) -> bool {
             .get("deletionTimestamp")
             .is_some_and(Value::is_string)
     })
-}
-
-/// Where the metadata stands in an encoded object; nowhere if it has none.
-fn metadata_of(json: &[u8]) -> Result<Range<u32>, serde_json::Error> {
-    #[derive(Deserialize)]
-    struct Parts<'a> {
-        #[serde(borrow)]
-        metadata: Option<&'a RawValue>,
-    }
-    let parts: Parts<'_> = serde_json::from_slice(json)?;
-    let text = parts.metadata.map_or("", RawValue::get);
-    let start = (text.as_ptr() as usize).saturating_sub(json.as_ptr() as usize);
-    let start = if text.is_empty() { 0 } else { start };
-    Ok(range(start, start + text.len()))
 }
 
 /// Objects are far smaller than 4 GiB.
@@ -303,14 +306,14 @@ mod tests {
         leaving["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
         for (value, deleting) in [(object(), false), (leaving, true)] {
             let drafted = Draft::new(&value, &def).finish(77, EventType::Modified, None);
-            let loaded = Object::load(77, &drafted.json(), &def).unwrap();
+            let loaded = Object::load(77, Encoded::added(&drafted.json()), &def).unwrap();
             for object in [drafted, loaded] {
                 let metadata: Value = serde_json::from_slice(&object.metadata()).unwrap();
                 assert_eq!(metadata, object.value()["metadata"]);
                 assert_eq!(object.deleting, deleting);
             }
         }
-        let bare = Object::load(1, br#"{"kind":"X"}"#, &def).unwrap();
+        let bare = Object::load(1, Encoded::added(br#"{"kind":"X"}"#), &def).unwrap();
         assert!(bare.metadata().is_empty());
     }
 

@@ -7,7 +7,6 @@ use imbl::OrdMap;
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
-use super::backend::{Backend, BackendError, Row};
 use super::log::{Event, EventType, Log};
 use super::object::Object;
 use super::{Resource, ResourceDef};
@@ -92,42 +91,4 @@ impl Shared {
             state: RwLock::new(state),
         }
     }
-}
-
-/// Reads everything from the back end.
-pub(super) fn load(
-    backend: &mut dyn Backend,
-    resources: &[ResourceDef],
-) -> Result<State, BackendError> {
-    let kinds = resources.iter().map(|def| load_kind(backend, *def));
-    let kinds = kinds.collect::<Result<Vec<_>, _>>()?;
-    Ok(State {
-        revision: backend.revision()?.max(1),
-        kinds,
-    })
-}
-
-/// Reads one resource from the back end.
-pub(super) fn load_kind(
-    backend: &mut dyn Backend,
-    def: ResourceDef,
-) -> Result<KindState, BackendError> {
-    let mut objects = Objects::new();
-    let name = def.row_name();
-    backend.scan(&name, &mut |row: Row<'_>| {
-        let object =
-            Object::load(row.revision, row.json, &def).map_err(|source| BackendError::Row {
-                key: row.key.to_owned(),
-                source,
-            })?;
-        objects.insert(row.key.into(), Arc::new(object));
-        Ok(())
-    })?;
-    Ok(KindState {
-        def,
-        log: Log::starting_at(backend.last_change(&name)?),
-        name: name.into(),
-        objects,
-        wake: watch::Sender::new(0),
-    })
 }

@@ -106,22 +106,22 @@ fn open(
     resource: &str,
     row: &Row<'_>,
 ) -> Result<Option<Vec<u8>>, BackendError> {
-    let place = place(resource, row.key);
+    let place = || place(resource, row.key);
     let (name, sealed) = match key::form(row.json) {
         Form::Plain => return Ok(None),
         Form::Sealed(name, sealed) => (name, sealed),
-        Form::Foreign(by) => return Err(BackendError::Locked { row: place, by }),
+        Form::Foreign(by) => return Err(BackendError::Locked { row: place(), by }),
     };
     let key = rule.and_then(|rule| rule.keys.iter().find(|key| key.name == name));
     let Some(key) = key else {
         let by = name.to_owned();
-        return Err(BackendError::Locked { row: place, by });
+        return Err(BackendError::Locked { row: place(), by });
     };
-    let opened = key.open(&place, sealed);
+    let opened = key.open(&place(), sealed);
     let by = name.to_owned();
     opened
         .map(Some)
-        .ok_or(BackendError::Sealed { row: place, by })
+        .ok_or_else(|| BackendError::Sealed { row: place(), by })
 }
 
 /// Whether a value would be stored in another form today.

@@ -1,0 +1,173 @@
+//! Reading everything from the back end, when the store is opened.
+//!
+//! The back end is read by one thread, and what it has read is decoded by others meanwhile: with
+//! many objects a start takes as long as the slower of the two, not as both.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{Scope, ScopedJoinHandle};
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::ResourceDef;
+use super::backend::{Backend, BackendError, Row};
+use super::log::Log;
+use super::object::{Encoded, Object};
+use super::state::{KindState, Objects, State};
+
+/// Rows that are decoded together.
+const BATCH: usize = 128;
+/// Batches that wait for a decoder.
+const WAITING: usize = 8;
+
+/// Reads everything from the back end.
+pub(super) fn load(
+    backend: &mut dyn Backend,
+    resources: &[ResourceDef],
+) -> Result<State, BackendError> {
+    let kinds = resources.iter().map(|def| load_kind(backend, *def));
+    let kinds = kinds.collect::<Result<Vec<_>, _>>()?;
+    Ok(State {
+        revision: backend.revision()?.max(1),
+        kinds,
+    })
+}
+
+/// Reads one resource from the back end.
+pub(super) fn load_kind(
+    backend: &mut dyn Backend,
+    def: ResourceDef,
+) -> Result<KindState, BackendError> {
+    let name = def.row_name();
+    let objects = std::thread::scope(|scope| {
+        let mut decoders = Decoders::new(scope, &def);
+        let scanned = backend.scan(&name, &mut |row| {
+            decoders.take(row);
+            Ok(())
+        });
+        let decoded = decoders.finish();
+        scanned.and(decoded)
+    })?;
+    Ok(KindState {
+        def,
+        log: Log::starting_at(backend.last_change(&name)?),
+        name: name.into(),
+        objects,
+        wake: watch::Sender::new(0),
+    })
+}
+
+/// A row on its way to becoming an object.
+struct Raw {
+    key: Arc<str>,
+    revision: u64,
+    encoded: Encoded,
+}
+
+type Batch = (usize, Vec<Raw>);
+type Keyed = (Arc<str>, Arc<Object>);
+type Decoded = (usize, Vec<Keyed>);
+
+/// Threads that decode what is given them, in any order. There are none before the first batch is
+/// full: most resources have few objects.
+struct Decoders<'scope, 'env> {
+    scope: &'scope Scope<'scope, 'env>,
+    def: &'env ResourceDef,
+    filling: Vec<Raw>,
+    count: usize,
+    running: Option<Running<'scope>>,
+}
+
+struct Running<'scope> {
+    batches: SyncSender<Batch>,
+    threads: Vec<ScopedJoinHandle<'scope, Result<Vec<Decoded>, BackendError>>>,
+}
+
+impl<'scope, 'env> Decoders<'scope, 'env> {
+    fn new(scope: &'scope Scope<'scope, 'env>, def: &'env ResourceDef) -> Self {
+        Self {
+            scope,
+            def,
+            filling: Vec::new(),
+            count: 0,
+            running: None,
+        }
+    }
+
+    fn take(&mut self, row: Row<'_>) {
+        self.filling.push(Raw {
+            key: row.key.into(),
+            revision: row.revision,
+            encoded: Encoded::added(row.json),
+        });
+        if self.filling.len() == BATCH {
+            let batch = (self.count, std::mem::take(&mut self.filling));
+            self.count += 1;
+            let running = self
+                .running
+                .get_or_insert_with(|| start(self.scope, self.def));
+            // Fails when all decoders have met a fault, which is told at the end.
+            let _ = running.batches.send(batch);
+        }
+    }
+
+    /// All objects, once every decoder is done; or the fault of the first row that has one.
+    fn finish(self) -> Result<Objects, BackendError> {
+        let mut decoded = vec![(self.count, decode(self.def, self.filling)?)];
+        if let Some(Running { batches, threads }) = self.running {
+            drop(batches);
+            for thread in threads {
+                let outcome = thread.join();
+                decoded.extend(outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+            }
+        }
+        decoded.sort_unstable_by_key(|(index, _)| *index);
+        Ok(decoded
+            .into_iter()
+            .flat_map(|(_, objects)| objects)
+            .collect())
+    }
+}
+
+/// One thread fewer than there are processors: one reads.
+fn start<'scope, 'env>(
+    scope: &'scope Scope<'scope, 'env>,
+    def: &'env ResourceDef,
+) -> Running<'scope> {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let (batches, waiting) = sync_channel(WAITING);
+    let waiting = Arc::new(Mutex::new(waiting));
+    let decoder = |_| {
+        let waiting = waiting.clone();
+        scope.spawn(move || decode_all(def, &waiting))
+    };
+    let threads = (1..processors.max(2)).map(decoder).collect();
+    Running { batches, threads }
+}
+
+fn decode_all(
+    def: &ResourceDef,
+    waiting: &Mutex<Receiver<Batch>>,
+) -> Result<Vec<Decoded>, BackendError> {
+    let mut decoded = Vec::new();
+    loop {
+        let next = waiting.lock().recv();
+        let Ok((index, rows)) = next else {
+            return Ok(decoded);
+        };
+        decoded.push((index, decode(def, rows)?));
+    }
+}
+
+fn decode(def: &ResourceDef, rows: Vec<Raw>) -> Result<Vec<Keyed>, BackendError> {
+    let objects = rows.into_iter().map(|row| {
+        let object = Object::load(row.revision, row.encoded, def);
+        let object = object.map_err(|source| BackendError::Row {
+            key: row.key.to_string(),
+            source,
+        })?;
+        Ok((row.key, Arc::new(object)))
+    });
+    objects.collect()
+}
