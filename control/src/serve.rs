@@ -235,9 +235,13 @@ fn start_clients(
     };
     let mut clients = JoinSet::new();
     let manager = client("system:kube-controller-manager");
-    clients.spawn(controllers::run(manager, config, stopping.clone()));
     let scheduler = client("system:kube-scheduler");
-    clients.spawn(naru_control::scheduler::run(scheduler, stopping.clone()));
+    clients.spawn(controllers::run(
+        manager,
+        scheduler,
+        config,
+        stopping.clone(),
+    ));
     clients
 }
 

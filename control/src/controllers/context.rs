@@ -2,12 +2,13 @@
 
 use super::balancers::pool::AddressPool;
 use super::range::Range;
+use super::runtime::lean::Pod;
 use super::runtime::{Recorder, Start, Store, Writer, pod};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Endpoints, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod,
-    ResourceQuota, Service, ServiceAccount,
+    ConfigMap, Endpoints, Namespace, Node, PersistentVolume, PersistentVolumeClaim, ResourceQuota,
+    Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Client;
@@ -66,7 +67,7 @@ pub struct Caches {
 impl Caches {
     fn new() -> Self {
         Caches {
-            pods: Arc::new(Store::trimmed(trim_pod).grouped(pod::node_name)),
+            pods: Arc::new(Store::default().grouped(pod::node_name)),
             nodes: Arc::new(Store::trimmed(trim_node)),
             leases: Arc::default(),
             namespaces: Arc::default(),
@@ -105,28 +106,6 @@ impl Caches {
         start.follow(&self.volumes, all());
         start.follow(&self.quotas, all());
         start.follow(&self.pools, all());
-    }
-}
-
-/// No controller reads how a container is started, only what it is called and where it listens.
-fn trim_pod(pod: &mut Pod) {
-    let Some(spec) = pod.spec.as_mut() else {
-        return;
-    };
-    spec.volumes = None;
-    for container in spec
-        .containers
-        .iter_mut()
-        .chain(spec.init_containers.iter_mut().flatten())
-    {
-        container.env = None;
-        container.command = None;
-        container.args = None;
-        container.volume_mounts = None;
-        container.liveness_probe = None;
-        container.readiness_probe = None;
-        container.startup_probe = None;
-        container.lifecycle = None;
     }
 }
 

@@ -1,8 +1,8 @@
 //! Controllers: clients of the API that make reality follow the objects.
 //!
 //! One module each, all of one shape: read caches, plan in a pure function, apply through the
-//! writer, write status. They share one watch per kind ([`Caches`]) and one recorder of events, and
-//! know nothing of the store. Service addresses are no controller's work: the API server allocates
+//! writer, write status. They share one watch per kind ([`Caches`]), which feeds the scheduler too,
+//! and one recorder of events, and know nothing of the store. Service addresses are no controller's work: the API server allocates
 //! them before a Service is stored.
 
 pub mod runtime;
@@ -22,13 +22,14 @@ pub mod replicaset;
 pub use context::{Caches, Config, Context};
 pub use range::Range;
 
+use crate::scheduler::Scheduler;
 use kube::Client;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
-/// Runs all controllers over `client` until `shutdown` is cancelled, then returns after the writes
-/// in hand.
-pub async fn run(client: Client, config: Config, shutdown: CancellationToken) {
+/// Runs all controllers over `client`, and the scheduler, which writes through a client of its own,
+/// until `shutdown` is cancelled; then returns after the writes in hand.
+pub async fn run(client: Client, scheduler: Client, config: Config, shutdown: CancellationToken) {
     let mut start = runtime::Start::new(client.clone());
     let (context, background) = Context::new(client, config);
     let context = Arc::new(context);
@@ -46,6 +47,8 @@ pub async fn run(client: Client, config: Config, shutdown: CancellationToken) {
     let claims = protection::Claims::new(context.clone());
     let volumes = protection::Volumes::new(context.clone());
     let balancers = balancers::Controller::new(context.clone());
+    let (scheduler, background) = Scheduler::new(scheduler, &context.caches);
+    start.watches().spawn(background);
 
     collector.follow(start.watches());
     context.caches.follow(&mut start);
@@ -64,6 +67,7 @@ pub async fn run(client: Client, config: Config, shutdown: CancellationToken) {
     running.spawn(claims);
     running.spawn(volumes);
     running.spawn(balancers);
-    tracing::info!("controllers running");
+    running.spawn(scheduler);
+    tracing::info!("controllers and scheduler running");
     running.finish().await;
 }

@@ -1,21 +1,17 @@
 //! Node selectors and node affinity.
 
-use k8s_openapi::api::core::v1::{
-    Node, NodeAffinity, NodeSelectorRequirement, NodeSelectorTerm, Pod,
-};
+use crate::controllers::runtime::lean::Pod;
+use k8s_openapi::api::core::v1::{Node, NodeSelectorRequirement, NodeSelectorTerm};
 use kube::ResourceExt;
 
 /// Whether `node` satisfies `nodeSelector` and the required node affinity of `pod`.
 pub fn matches(pod: &Pod, node: &Node) -> bool {
-    let Some(spec) = pod.spec.as_ref() else {
-        return true;
-    };
     let labels = node.labels();
-    let mut selector = spec.node_selector.iter().flatten();
+    let mut selector = pod.spec.node_selector.iter().flatten();
     if !selector.all(|(key, value)| labels.get(key) == Some(value)) {
         return false;
     }
-    let required = node_affinity(pod).and_then(|a| {
+    let required = pod.spec.node_affinity.as_ref().and_then(|a| {
         a.required_during_scheduling_ignored_during_execution
             .as_ref()
     });
@@ -29,7 +25,7 @@ pub fn matches(pod: &Pod, node: &Node) -> bool {
 
 /// The weights of the preferred terms that `node` satisfies.
 pub fn preference(pod: &Pod, node: &Node) -> i64 {
-    let preferred = node_affinity(pod).and_then(|a| {
+    let preferred = pod.spec.node_affinity.as_ref().and_then(|a| {
         a.preferred_during_scheduling_ignored_during_execution
             .as_ref()
     });
@@ -38,10 +34,6 @@ pub fn preference(pod: &Pod, node: &Node) -> i64 {
         .flatten()
         .filter(|term| term_matches(&term.preference, node));
     met.map(|term| i64::from(term.weight)).sum()
-}
-
-fn node_affinity(pod: &Pod) -> Option<&NodeAffinity> {
-    pod.spec.as_ref()?.affinity.as_ref()?.node_affinity.as_ref()
 }
 
 /// A term without any requirement matches nothing.
@@ -84,7 +76,7 @@ mod tests {
 
     fn fits(spec: Value) -> bool {
         let node = json!({"metadata": {"name": "n1", "labels": {"disk": "ssd", "cores": "8"}}});
-        let pod = json!({"spec": spec});
+        let pod = json!({"metadata": {}, "spec": spec});
         matches(
             &serde_json::from_value(pod).unwrap(),
             &serde_json::from_value(node).unwrap(),

@@ -3,7 +3,7 @@
 use super::filter;
 use super::score::{self, Candidate};
 use super::snapshot::{Placed, Snapshot};
-use k8s_openapi::api::core::v1::Pod;
+use crate::controllers::runtime::lean::Pod;
 use std::collections::BTreeMap;
 
 /// What is to happen with a pod.

@@ -1,9 +1,10 @@
 //! Why a node cannot take a pod. Each filter answers the reason in Kubernetes' words.
 
 use super::affinity;
-use super::snapshot::{Host, HostPort, Placed};
+use super::snapshot::{Host, Placed};
+use crate::controllers::runtime::lean::{HostPort, Pod};
 use crate::controllers::runtime::{pod, taints};
-use k8s_openapi::api::core::v1::{Node, Pod, Taint};
+use k8s_openapi::api::core::v1::{Node, Taint};
 use naru_core::names::taints::UNSCHEDULABLE;
 
 /// The reasons of the first filter that refuses, none if the node fits.
@@ -63,10 +64,10 @@ fn ports(placed: &Placed, host: &Host) -> Option<String> {
 }
 
 fn collide(one: &HostPort, other: &HostPort) -> bool {
-    let everywhere = |port: &HostPort| port.0 == "0.0.0.0" || port.0 == "::";
-    one.1 == other.1
-        && one.2 == other.2
-        && (one.0 == other.0 || everywhere(one) || everywhere(other))
+    let everywhere = |port: &HostPort| ["0.0.0.0", "::"].contains(&port.address.as_ref());
+    one.protocol == other.protocol
+        && one.number == other.number
+        && (one.address == other.address || everywhere(one) || everywhere(other))
 }
 
 fn shortages(placed: &Placed, host: &Host) -> Vec<String> {

@@ -3,7 +3,8 @@
 //! Expected flow: the watch feeds a queue and a snapshot; one worker takes a pod, decides in a pure
 //! function, assumes the result in the snapshot and binds in the background, so that the next
 //! decision need not wait for the write. Pods that fit nowhere are parked until nodes or pods
-//! change. It reads and writes the API only; its caches are its own, so that it can run apart.
+//! change. It reads and writes the API only, under a name of its own; nodes and pods it reads from
+//! the caches of the controllers, since a second copy of all pods would be most of the process.
 
 pub mod affinity;
 pub mod decide;
@@ -15,17 +16,18 @@ pub mod snapshot;
 #[cfg(test)]
 mod tests;
 
+use crate::controllers::Caches;
 use crate::controllers::runtime::error::chain;
+use crate::controllers::runtime::lean::Pod;
 use crate::controllers::runtime::writer::failed;
 use crate::controllers::runtime::{
-    After, Change, Key, Queue, Reconcile, ReconcileError, Recorder, Severity, Start, Store, Writer,
-    now, pod, time,
+    After, ApiError, Change, Key, Queue, Reconcile, ReconcileError, Recorder, Severity, Store,
+    Writer, now, pod, time,
 };
 use decide::{Decision, decide};
-use k8s_openapi::api::core::v1::{Binding, Node, ObjectReference, Pod, PodCondition};
+use k8s_openapi::api::core::v1::{Binding, Node, ObjectReference, PodCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::PostParams;
-use kube::runtime::watcher;
 use kube::{Api, Client, ResourceExt};
 use naru_core::names::defaults;
 use parked::Parked;
@@ -33,30 +35,12 @@ use parking_lot::Mutex;
 use snapshot::{Placed, Snapshot, takes_room};
 use std::sync::Arc;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
-/// Runs the scheduler over `client` until `shutdown` is cancelled.
-pub async fn run(client: Client, shutdown: CancellationToken) {
-    let mut start = Start::new(client.clone());
-    let writer = Writer::new(client);
-    let (events, background) = Recorder::new(defaults::SCHEDULER, writer.clone());
-    let scheduler = Scheduler::new(writer, events);
-    start.watches().spawn(background);
-    start.follow(&scheduler.nodes, watcher::Config::default());
-    start.follow(&scheduler.pods, watcher::Config::default());
-    let Some(mut running) = start.ready(shutdown).await else {
-        return;
-    };
-    running.spawn(scheduler);
-    tracing::info!("scheduler running");
-    running.finish().await;
-}
-
-struct Scheduler {
+/// The reconciler of pods without a node.
+pub struct Scheduler {
     writer: Writer,
     events: Recorder,
     pods: Arc<Store<Pod>>,
-    nodes: Arc<Store<Node>>,
     queue: Queue<Key>,
     snapshot: Mutex<Snapshot>,
     parked: Mutex<Parked>,
@@ -64,16 +48,18 @@ struct Scheduler {
 }
 
 impl Scheduler {
-    fn new(writer: Writer, events: Recorder) -> Arc<Self> {
+    /// Subscribes to nodes and pods; decisions are written through `client`. The future writes its
+    /// events.
+    pub fn new(
+        client: Client,
+        caches: &Caches,
+    ) -> (Arc<Self>, impl Future<Output = ()> + Send + 'static) {
+        let writer = Writer::new(client);
+        let (events, background) = Recorder::new(defaults::SCHEDULER, writer.clone());
         let scheduler = Arc::new_cyclic(|this| Scheduler {
             writer,
             events,
-            pods: Arc::new(Store::trimmed(trim)),
-            nodes: Arc::new(Store::trimmed(|node| {
-                if let Some(status) = node.status.as_mut() {
-                    status.images = None;
-                }
-            })),
+            pods: caches.pods.clone(),
             queue: Queue::default(),
             snapshot: Mutex::default(),
             parked: Mutex::default(),
@@ -86,12 +72,12 @@ impl Scheduler {
             }
         });
         let weak = Arc::downgrade(&scheduler);
-        scheduler.nodes.subscribe(move |change| {
+        caches.nodes.subscribe(move |change| {
             if let Some(scheduler) = weak.upgrade() {
                 scheduler.on_node(change);
             }
         });
-        scheduler
+        (scheduler, background)
     }
 
     fn on_pod(&self, change: &Change<Pod>) {
@@ -182,7 +168,7 @@ impl Scheduler {
     }
 
     /// Takes an assumption back. A pod that is gone or bound meanwhile needs nothing more.
-    fn unbind(&self, pod: &Pod, key: &Key, error: crate::controllers::runtime::ApiError) {
+    fn unbind(&self, pod: &Pod, key: &Key, error: ApiError) {
         let bound = self.pods.at(key).is_some_and(|pod| takes_room(&pod));
         if !bound {
             self.snapshot
@@ -196,13 +182,15 @@ impl Scheduler {
     }
 
     async fn report_unschedulable(&self, pod: &Pod, message: String) -> Result<(), ReconcileError> {
-        let mut reported = pod.clone();
-        set_unschedulable(&mut reported, &message);
+        let condition = unschedulable(pod, &message);
         self.events
             .record(pod, Severity::Warning, "FailedScheduling", message);
-        match self.writer.update_status(pod, &reported).await {
+        let Some(condition) = condition else {
+            return Ok(());
+        };
+        match self.writer.set_condition(pod, &condition).await {
             Err(error) if error.is_not_found() => Ok(()),
-            other => Ok(other.map(drop)?),
+            other => Ok(other?),
         }
     }
 }
@@ -254,18 +242,8 @@ impl Reconcile for Scheduler {
 
 /// Whether this scheduler is asked for, and the pod is alive and not held back by a gate.
 fn is_ours(pod: &Pod) -> bool {
-    let Some(spec) = pod.spec.as_ref() else {
-        return false;
-    };
-    let name = spec
-        .scheduler_name
-        .as_deref()
-        .unwrap_or(defaults::SCHEDULER);
-    let gated = spec
-        .scheduling_gates
-        .as_ref()
-        .is_some_and(|gates| !gates.is_empty());
-    name == defaults::SCHEDULER && !gated && pod::is_active(pod)
+    let wanted = pod.spec.scheduler_name.as_deref();
+    wanted.is_none_or(|name| name == defaults::SCHEDULER) && !pod.spec.gated && pod::is_active(pod)
 }
 
 /// Whether a node's change can make room: heartbeats alone cannot.
@@ -298,47 +276,20 @@ fn binding(pod: &Pod, node: &str) -> Binding {
     }
 }
 
-fn set_unschedulable(pod: &mut Pod, message: &str) {
-    let since = pod::condition(pod, "PodScheduled").filter(|old| old.status == "False");
-    let since = since.and_then(|old| old.last_transition_time.clone());
-    let condition = PodCondition {
+/// Condition `PodScheduled` with the reason; none when the pod says so already.
+fn unschedulable(pod: &Pod, message: &str) -> Option<PodCondition> {
+    let before = pod.status.unscheduled.as_deref();
+    let before = before.filter(|condition| condition.status == "False");
+    if before.is_some_and(|condition| condition.message.as_deref() == Some(message)) {
+        return None;
+    }
+    let since = before.and_then(|condition| condition.last_transition_time.clone());
+    Some(PodCondition {
         type_: "PodScheduled".into(),
         status: "False".into(),
         reason: Some("Unschedulable".into()),
         message: Some(message.into()),
         last_transition_time: since.or_else(|| Some(time(now()))),
         ..PodCondition::default()
-    };
-    let conditions = pod
-        .status
-        .get_or_insert_default()
-        .conditions
-        .get_or_insert_default();
-    conditions.retain(|condition| condition.type_ != "PodScheduled");
-    conditions.push(condition);
-}
-
-/// Only placement, resources and ports matter here.
-fn trim(pod: &mut Pod) {
-    if let Some(status) = pod.status.as_mut() {
-        status.container_statuses = None;
-        status.init_container_statuses = None;
-    }
-    let Some(spec) = pod.spec.as_mut() else {
-        return;
-    };
-    spec.volumes = None;
-    for container in spec
-        .containers
-        .iter_mut()
-        .chain(spec.init_containers.iter_mut().flatten())
-    {
-        container.env = None;
-        container.command = None;
-        container.args = None;
-        container.volume_mounts = None;
-        container.liveness_probe = None;
-        container.readiness_probe = None;
-        container.startup_probe = None;
-    }
+    })
 }

@@ -5,8 +5,9 @@
 
 use super::affinity;
 use super::snapshot::{Host, Placed};
+use crate::controllers::runtime::lean::Pod;
 use crate::controllers::runtime::taints;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::Node;
 
 /// A node that can take the pod.
 pub struct Candidate<'a> {

@@ -3,14 +3,13 @@
 //! A pod that was decided but whose binding the watch has not shown yet is placed like any other
 //! (*assumed*), so that two decisions never count on the same room.
 
-use super::resources::{self, Resources};
+use super::resources;
+use crate::controllers::runtime::lean::{HostPort, Pod, Resources};
+use crate::controllers::runtime::uid::Uid;
 use crate::controllers::runtime::{meta, pod};
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::Node;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-
-/// A host port: address, protocol, port.
-pub type HostPort = (String, String, i32);
 
 /// What matters of a placed pod.
 #[derive(Debug, Clone)]
@@ -20,9 +19,18 @@ pub struct Placed {
     /// What it is expected to use, for comparing nodes.
     pub estimate: Resources,
     /// The host ports it listens on.
-    pub ports: Vec<HostPort>,
+    pub ports: Box<[HostPort]>,
     /// Pods of one group are spread.
-    pub group: Option<String>,
+    pub group: Option<Group>,
+}
+
+/// Which pods belong together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Group {
+    /// Those of one controller.
+    Owner(Uid),
+    /// Without a controller, those of a namespace with equal labels.
+    Labels(Box<str>),
 }
 
 impl Placed {
@@ -49,14 +57,14 @@ pub struct Host {
     /// What they are expected to use together.
     pub estimated: Resources,
     /// Its pods.
-    pub pods: HashMap<String, Placed>,
+    pub pods: HashMap<Uid, Placed>,
 }
 
 /// The cluster as the scheduler sees it.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
-    hosts: BTreeMap<String, Host>,
-    places: HashMap<String, String>,
+    hosts: BTreeMap<Arc<str>, Host>,
+    places: HashMap<Uid, Arc<str>>,
 }
 
 impl Snapshot {
@@ -64,15 +72,13 @@ impl Snapshot {
     pub fn hosts(&self) -> impl Iterator<Item = (&str, &Node, &Host)> {
         self.hosts
             .iter()
-            .filter_map(|(name, host)| Some((name.as_str(), host.node.as_deref()?, host)))
+            .filter_map(|(name, host)| Some((name.as_ref(), host.node.as_deref()?, host)))
     }
 
     /// Adds or replaces a node.
     pub fn set_node(&mut self, name: &str, node: Arc<Node>) {
-        let host = self.hosts.entry(name.to_owned()).or_default();
-        let status = node.status.as_ref();
-        host.allocatable =
-            Resources::read(status.and_then(|s| s.allocatable.as_ref().or(s.capacity.as_ref())));
+        let host = self.hosts.entry(name.into()).or_default();
+        host.allocatable = allocatable(&node);
         host.node = Some(node);
     }
 
@@ -87,20 +93,23 @@ impl Snapshot {
     /// Places a pod, moving it if it was elsewhere.
     pub fn place(&mut self, uid: &str, node: &str, placed: Placed) {
         self.remove_pod(uid);
-        let host = self.hosts.entry(node.to_owned()).or_default();
+        let name = self.hosts.get_key_value(node).map(|(name, _)| name.clone());
+        let name = name.unwrap_or_else(|| node.into());
+        let host = self.hosts.entry(name.clone()).or_default();
         host.requested.add(&placed.requests);
         host.estimated.add(&placed.estimate);
-        host.pods.insert(uid.to_owned(), placed);
-        self.places.insert(uid.to_owned(), node.to_owned());
+        host.pods.insert(uid.into(), placed);
+        self.places.insert(uid.into(), name);
     }
 
     /// Removes a pod.
     pub fn remove_pod(&mut self, uid: &str) {
-        let Some(node) = self.places.remove(uid) else {
+        let uid = Uid::from(uid);
+        let Some(node) = self.places.remove(&uid) else {
             return;
         };
         if let Some(host) = self.hosts.get_mut(&node)
-            && let Some(placed) = host.pods.remove(uid)
+            && let Some(placed) = host.pods.remove(&uid)
         {
             host.requested.subtract(&placed.requests);
             host.estimated.subtract(&placed.estimate);
@@ -110,7 +119,7 @@ impl Snapshot {
 
     /// Whether the pod has a place already.
     pub fn is_placed(&self, uid: &str) -> bool {
-        self.places.contains_key(uid)
+        self.places.contains_key(&Uid::from(uid))
     }
 
     fn drop_if_empty(&mut self, name: &str) {
@@ -124,31 +133,26 @@ impl Snapshot {
     }
 }
 
-fn host_ports(pod: &Pod) -> Vec<HostPort> {
-    let Some(spec) = pod.spec.as_ref() else {
-        return Vec::new();
-    };
-    let ports = spec
-        .containers
-        .iter()
-        .flat_map(|container| container.ports.iter().flatten());
-    let taken = ports.filter_map(|port| {
-        let number = port.host_port.filter(|number| *number > 0)?;
-        let address = port.host_ip.clone().filter(|address| !address.is_empty());
-        let protocol = port.protocol.clone().unwrap_or_else(|| "TCP".into());
-        Some((
-            address.unwrap_or_else(|| "0.0.0.0".into()),
-            protocol,
-            number,
-        ))
-    });
-    taken.collect()
+fn allocatable(node: &Node) -> Resources {
+    let status = node.status.as_ref();
+    let amounts = status.and_then(|it| it.allocatable.as_ref().or(it.capacity.as_ref()));
+    Resources::read(
+        amounts
+            .into_iter()
+            .flatten()
+            .map(|(name, it)| (name, &it.0)),
+    )
 }
 
-/// Pods of one controller belong together; without a controller, those with equal labels.
-fn group(pod: &Pod) -> Option<String> {
+fn host_ports(pod: &Pod) -> Box<[HostPort]> {
+    let containers = pod.spec.containers.iter();
+    let ports = containers.flat_map(|container| container.ports.iter());
+    ports.filter_map(|port| port.on_host()).collect()
+}
+
+fn group(pod: &Pod) -> Option<Group> {
     if let Some(owner) = meta::controller_of(&pod.metadata) {
-        return Some(owner.uid.clone());
+        return Some(Group::Owner(owner.uid.as_str().into()));
     }
     let labels = pod
         .metadata
@@ -160,7 +164,8 @@ fn group(pod: &Pod) -> Option<String> {
         .iter()
         .map(|(key, value)| format!("{key}={value}"))
         .collect();
-    Some(format!("{namespace}/{}", pairs.join(",")))
+    let text = format!("{namespace}/{}", pairs.join(","));
+    Some(Group::Labels(text.into()))
 }
 
 /// Whether the pod takes room on its node.
@@ -174,7 +179,7 @@ mod tests {
     use serde_json::json;
 
     fn asking(cpu: &str) -> Placed {
-        let pod = json!({"spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": cpu}}}]}});
+        let pod = json!({"metadata": {}, "spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": cpu}}}]}});
         Placed::read(&serde_json::from_value(pod).unwrap())
     }
 

@@ -2,7 +2,7 @@
 
 use super::decide::{Decision, decide};
 use super::snapshot::{Placed, Snapshot};
-use k8s_openapi::api::core::v1::Pod;
+use crate::controllers::runtime::lean::Pod;
 use serde_json::{Value, json};
 use std::sync::Arc;
 

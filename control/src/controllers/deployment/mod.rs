@@ -12,11 +12,11 @@ pub mod status;
 mod tests;
 
 use super::Context;
+use super::runtime::lean::Pod;
 use super::runtime::{
     After, Change, Key, Queue, Reconcile, ReconcileError, Recorder, Severity, claim, meta, now,
 };
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use names::wanted;
 use plan::{Input, Plan};

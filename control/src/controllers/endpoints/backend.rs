@@ -1,7 +1,8 @@
 //! From a Service and its pods to backends: address, conditions, ports.
 
+use crate::controllers::runtime::lean::Pod;
 use crate::controllers::runtime::{meta, pod};
-use k8s_openapi::api::core::v1::{ObjectReference, Pod, Service, ServicePort};
+use k8s_openapi::api::core::v1::{ObjectReference, Service, ServicePort};
 use k8s_openapi::api::discovery::v1::{EndpointHints, ForNode, ForZone};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt;
@@ -149,23 +150,15 @@ fn hints(service: &Service, node: Option<&str>, zone: Option<&str>) -> Option<En
 }
 
 fn address(pod: &Pod, v6: bool) -> Option<IpAddr> {
-    let status = pod.status.as_ref()?;
-    let listed = status
-        .pod_ips
-        .iter()
-        .flatten()
-        .map(|entry| entry.ip.as_str());
-    let all = listed.chain(status.pod_ip.as_deref());
-    all.filter_map(|text| text.parse::<IpAddr>().ok())
-        .find(|address| address.is_ipv6() == v6)
+    let mut addresses = pod.status.addresses.iter().copied();
+    addresses.find(|address| address.is_ipv6() == v6)
 }
 
 fn hostname(service: &Service, pod: &Pod) -> Option<String> {
-    let spec = pod.spec.as_ref()?;
+    let spec = &pod.spec;
     let mine = spec.subdomain.as_deref() == service.metadata.name.as_deref();
-    spec.hostname
-        .clone()
-        .filter(|hostname| mine && !hostname.is_empty())
+    let hostname = spec.hostname.as_deref().filter(|name| !name.is_empty());
+    hostname.filter(|_| mine).map(str::to_owned)
 }
 
 /// A port whose name the pod does not have is left out, so that pods of different versions can
@@ -204,20 +197,12 @@ fn named(pod: &Pod, name: &str, protocol: &str) -> Option<i32> {
     if let Ok(number) = name.parse() {
         return Some(number);
     }
-    let spec = pod.spec.as_ref()?;
-    let sidecars = spec
-        .init_containers
-        .iter()
-        .flatten()
-        .filter(|c| c.restart_policy.as_deref() == Some("Always"));
-    let mut ports = spec
-        .containers
-        .iter()
-        .chain(sidecars)
-        .flat_map(|container| container.ports.iter().flatten());
-    let same = |other: Option<&str>| other.unwrap_or("TCP") == protocol;
+    let init = pod.spec.init_containers.iter();
+    let sidecars = init.filter(|container| container.is_sidecar);
+    let containers = pod.spec.containers.iter().chain(sidecars);
+    let mut ports = containers.flat_map(|container| container.ports.iter());
     let port =
-        ports.find(|port| port.name.as_deref() == Some(name) && same(port.protocol.as_deref()))?;
+        ports.find(|port| port.name.as_deref() == Some(name) && port.protocol() == protocol)?;
     Some(port.container_port)
 }
 

@@ -10,9 +10,10 @@ pub mod subsets;
 mod tests;
 
 use super::Context;
+use super::runtime::lean::Pod;
 use super::runtime::{After, Change, Key, Queue, Reconcile, ReconcileError, meta, pod};
 use backend::Backend;
-use k8s_openapi::api::core::v1::{Endpoints, Node, Pod, Service};
+use k8s_openapi::api::core::v1::{Endpoints, Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::ResourceExt;
 use naru_core::names::labels;
@@ -206,14 +207,9 @@ fn is_ours(endpoints: &Endpoints) -> bool {
 
 /// Whether two versions of a pod are the same endpoint.
 fn same_endpoint(old: &Pod, new: &Pod) -> bool {
-    let address = |pod: &Pod| {
-        pod.status
-            .as_ref()
-            .map(|status| (status.pod_ip.clone(), status.pod_ips.clone()))
-    };
     old.uid() == new.uid()
         && old.labels() == new.labels()
-        && address(old) == address(new)
+        && old.status.addresses == new.status.addresses
         && pod::is_ready(old) == pod::is_ready(new)
         && pod::is_terminating(old) == pod::is_terminating(new)
         && pod::is_finished(old) == pod::is_finished(new)

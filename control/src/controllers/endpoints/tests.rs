@@ -3,7 +3,8 @@
 use super::backend::{Backend, backends};
 use super::slices::{self, CAPACITY, Plan};
 use super::subsets;
-use k8s_openapi::api::core::v1::{Pod, Service};
+use crate::controllers::runtime::lean::Pod;
+use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::ResourceExt;
 use serde_json::{Value, json};

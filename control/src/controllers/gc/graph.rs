@@ -3,7 +3,7 @@
 //! Pure: changes go in, the uids to look at come out; [`Graph::verdict`] says what to do with one,
 //! given what is known of owners that the graph does not hold.
 
-use super::uid::Uid;
+use crate::controllers::runtime::uid::Uid;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use std::collections::{BTreeSet, HashMap, HashSet};
 

@@ -9,7 +9,6 @@ pub mod graph;
 mod monitor;
 #[cfg(test)]
 mod tests;
-mod uid;
 
 use super::Context;
 use super::runtime::discovery::{Offered, offered};

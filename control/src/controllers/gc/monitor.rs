@@ -2,10 +2,10 @@
 
 use super::Collector;
 use super::graph::Object;
-use super::uid::Uid;
 use crate::controllers::context::Caches;
 use crate::controllers::runtime::discovery::{Offered, offered};
 use crate::controllers::runtime::error::chain;
+use crate::controllers::runtime::uid::Uid;
 use crate::controllers::runtime::{Change, Kind, Store, meta};
 use futures_util::StreamExt;
 use kube::core::{DynamicObject, PartialObjectMeta};

@@ -4,9 +4,10 @@
 //! the control plane neither forgives nor hurries; while no node at all is ready nobody is evicted
 //! for unreadiness, since then it is more likely the control plane that is cut off.
 
+use crate::controllers::runtime::lean::Pod;
 use crate::controllers::runtime::{pod, taints};
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::{Node, Pod, Taint};
+use k8s_openapi::api::core::v1::{Node, Taint};
 use naru_core::names::taints::{NOT_READY, UNREACHABLE};
 use std::time::Duration;
 

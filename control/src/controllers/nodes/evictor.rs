@@ -3,10 +3,11 @@
 use super::eviction::{Verdict, judge};
 use super::health;
 use crate::controllers::Context;
+use crate::controllers::runtime::lean::Pod;
 use crate::controllers::runtime::{
     After, Change, Key, Queue, Reconcile, ReconcileError, Recorder, Severity, now, pod, taints,
 };
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::Node;
 use kube::ResourceExt;
 use kube::api::DeleteParams;
 use std::sync::Arc;

@@ -4,12 +4,13 @@ use super::health;
 use super::ledger::Ledger;
 use crate::controllers::Context;
 use crate::controllers::range::Range;
+use crate::controllers::runtime::lean::Pod;
 use crate::controllers::runtime::{
     After, Change, Key, Queue, Reconcile, ReconcileError, Recorder, Severity, now, pod, taints,
     time,
 };
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Node, PodCondition};
 use kube::ResourceExt;
 use naru_core::names::namespaces::KUBE_NODE_LEASE;
 use parking_lot::Mutex;
@@ -179,25 +180,18 @@ impl Lifecycle {
     }
 
     async fn unready(&self, pod: &Pod) -> Result<(), ReconcileError> {
-        let mut marked = pod.clone();
-        let conditions = marked
-            .status
-            .get_or_insert_default()
-            .conditions
-            .get_or_insert_default();
-        for ready in conditions
-            .iter_mut()
-            .filter(|condition| condition.type_ == "Ready")
-        {
-            ready.status = "False".into();
-            ready.reason = Some("NodeNotReady".into());
-            ready.last_transition_time = Some(time(now()));
-        }
+        let unready = PodCondition {
+            type_: "Ready".into(),
+            status: "False".into(),
+            reason: Some("NodeNotReady".into()),
+            last_transition_time: Some(time(now())),
+            ..PodCondition::default()
+        };
         self.events
             .record(pod, Severity::Warning, "NodeNotReady", "Node is not ready");
-        match self.context.writer.update_status(pod, &marked).await {
+        match self.context.writer.set_condition(pod, &unready).await {
             Err(error) if error.is_not_found() => Ok(()),
-            other => Ok(other.map(drop)?),
+            other => Ok(other?),
         }
     }
 }

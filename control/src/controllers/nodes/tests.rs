@@ -2,8 +2,9 @@
 
 use super::eviction::{Verdict, judge};
 use super::health;
+use crate::controllers::runtime::lean::Pod;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::Node;
 use serde_json::{Value, json};
 use std::time::Duration;
 

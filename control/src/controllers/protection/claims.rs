@@ -9,7 +9,7 @@ use naru_core::names::finalizers::CLAIM_IN_USE;
 use super::{is_held, released};
 use crate::controllers::Context;
 use crate::controllers::runtime::writer::failed;
-use crate::controllers::runtime::{After, Key, Kind, Queue, Reconcile, ReconcileError};
+use crate::controllers::runtime::{After, Key, Kind, Queue, Reconcile, ReconcileError, lean, pod};
 
 /// The reconciler of claims that are to be deleted.
 pub struct Claims {
@@ -35,7 +35,7 @@ impl Claims {
         let weak = Arc::downgrade(&this);
         this.context.caches.pods.subscribe(move |change| {
             if let Some(this) = weak.upgrade()
-                && change.new.as_deref().is_none_or(is_over)
+                && change.new.as_deref().is_none_or(pod::is_finished)
             {
                 this.look(change.latest());
             }
@@ -44,7 +44,7 @@ impl Claims {
     }
 
     /// Looks at the claims of a namespace in which a pod has ended.
-    fn look(&self, pod: &Pod) {
+    fn look(&self, pod: &lean::Pod) {
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
         let claims = self.context.caches.claims.in_namespace(namespace);
         let held = claims

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::{Pod, ResourceQuota};
+use k8s_openapi::api::core::v1::ResourceQuota;
 use k8s_openapi::apimachinery::pkg::api::resource;
 use kube::ResourceExt;
 use parking_lot::Mutex;
@@ -20,7 +20,8 @@ use parking_lot::Mutex;
 use self::count::{Counted, Kinds};
 use super::Context;
 use super::gc::Collector;
-use super::runtime::{After, Change, Key, Queue, Reconcile, ReconcileError};
+use super::runtime::lean::Pod;
+use super::runtime::{After, Change, Key, Queue, Reconcile, ReconcileError, pod};
 use crate::measure::{Amounts, amounts};
 
 /// How long nothing may have been charged before less is written than was charged.
@@ -103,11 +104,8 @@ impl Controller {
 
 /// A pod that has ended frees what it held before it is deleted.
 fn ended(controller: &Weak<Controller>, change: &Change<Pod>) {
-    let over = |pod: &Arc<Pod>| {
-        let phase = pod.status.as_ref().and_then(|it| it.phase.as_deref());
-        matches!(phase, Some("Succeeded" | "Failed"))
-    };
-    let ends = change.new.as_ref().is_some_and(over) && !change.old.as_ref().is_some_and(over);
+    let over = |pod: &Option<Arc<Pod>>| pod.as_deref().is_some_and(pod::is_finished);
+    let ends = over(&change.new) && !over(&change.old);
     if let Some(controller) = controller.upgrade().filter(|_| ends) {
         controller.look(&change.latest().namespace().unwrap_or_default());
     }

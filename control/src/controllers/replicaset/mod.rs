@@ -12,12 +12,12 @@ mod tests;
 use super::Context;
 use super::runtime::{
     After, ApiError, Change, Key, Queue, Reconcile, ReconcileError, Recorder, Severity, claim,
-    meta, now, pod,
+    lean::Pod, meta, now, pod,
 };
 use expectations::Expectations;
 use futures_util::future::join_all;
 use k8s_openapi::api::apps::v1::ReplicaSet;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1;
 use kube::ResourceExt;
 use plan::{Failure, Scale};
 use std::sync::Arc;
@@ -174,7 +174,7 @@ impl Controller {
         Ok(())
     }
 
-    async fn create_one(&self, rs: &ReplicaSet, template: &Pod) -> Result<(), ApiError> {
+    async fn create_one(&self, rs: &ReplicaSet, template: &v1::Pod) -> Result<(), ApiError> {
         match self.context.writer.create(template).await {
             Ok(pod) => {
                 let message = format!("Created pod: {}", pod.name_any());

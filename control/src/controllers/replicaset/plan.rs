@@ -1,10 +1,11 @@
 //! The pure part: which pods are ours, how many to make or delete, what status to write.
 
 use super::rank;
+use crate::controllers::runtime::lean::Pod;
 use crate::controllers::runtime::{meta, pod};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetCondition, ReplicaSetStatus};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -143,7 +144,7 @@ pub fn next_available(rs: &ReplicaSet, pods: &[Arc<Pod>], now: Timestamp) -> Opt
 }
 
 /// The pod that `rs` makes; the server completes its name.
-pub fn new_pod(rs: &ReplicaSet) -> Pod {
+pub fn new_pod(rs: &ReplicaSet) -> v1::Pod {
     let template = rs.spec.template.clone().unwrap_or_default();
     let mut metadata = template.metadata.unwrap_or_default();
     metadata.name = None;
@@ -152,7 +153,7 @@ pub fn new_pod(rs: &ReplicaSet) -> Pod {
         rs.metadata.name.as_deref().unwrap_or_default(),
     ));
     metadata.owner_references = Some(vec![meta::controller_ref(rs)]);
-    Pod {
+    v1::Pod {
         metadata,
         spec: template.spec,
         status: None,

@@ -3,14 +3,12 @@
 //! The order is that of Kubernetes: not bound, then pending, unknown, not ready, lower deletion
 //! cost, more siblings on the same node, ready for a shorter time, more restarts, younger.
 
+use crate::controllers::runtime::lean::{DELETION_COST, Phase, Pod};
 use crate::controllers::runtime::pod;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
-
-const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 
 /// Smaller goes first.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
@@ -44,12 +42,12 @@ fn worth(pod: &Pod, crowd: &HashMap<&str, usize>) -> Worth {
     let node = pod::node_name(pod);
     Worth {
         bound: !node.is_empty(),
-        phase: phase_worth(pod::phase(pod)),
+        phase: phase_worth(pod.status.phase),
         ready: pod::is_ready(pod),
         cost: deletion_cost(pod),
         alone_on_node: Reverse(crowd.get(node).copied().unwrap_or(0)),
         ready_since: Reverse(pod::ready_since(pod).unwrap_or(Timestamp::MAX)),
-        restarts: Reverse(restarts(pod)),
+        restarts: Reverse(pod.status.restarts),
         created: Reverse(
             pod.metadata
                 .creation_timestamp
@@ -60,11 +58,11 @@ fn worth(pod: &Pod, crowd: &HashMap<&str, usize>) -> Worth {
     }
 }
 
-fn phase_worth(phase: &str) -> u8 {
+fn phase_worth(phase: Phase) -> u8 {
     match phase {
-        "Pending" => 0,
-        "Unknown" => 1,
-        _ => 2,
+        Phase::Pending => 0,
+        Phase::Unknown => 1,
+        Phase::Running | Phase::Succeeded | Phase::Failed => 2,
     }
 }
 
@@ -77,24 +75,10 @@ fn deletion_cost(pod: &Pod) -> i32 {
     cost.and_then(|cost| cost.parse().ok()).unwrap_or(0)
 }
 
-fn restarts(pod: &Pod) -> i32 {
-    let statuses = pod
-        .status
-        .as_ref()
-        .and_then(|status| status.container_statuses.as_ref());
-    statuses
-        .into_iter()
-        .flatten()
-        .map(|status| status.restart_count)
-        .max()
-        .unwrap_or(0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::tests::pod_named;
     use super::*;
-    use serde_json::json;
 
     fn pod(name: &str, node: &str, ready: bool, age: i64) -> Arc<Pod> {
         let mut pod = (*pod_named(name, node, ready)).clone();
@@ -152,9 +136,7 @@ mod tests {
     fn many_restarts_go_before_few() {
         let restarted = |name: &str, count: i32| {
             let mut pod = (*pod(name, "n1", true, 5)).clone();
-            let status = json!([{"name": "c", "image": "i", "imageID": "", "ready": true, "restartCount": count}]);
-            pod.status.as_mut().unwrap().container_statuses =
-                serde_json::from_value(status).unwrap();
+            pod.status.restarts = count;
             Arc::new(pod)
         };
         assert_eq!(

@@ -1,10 +1,10 @@
 //! Tables for the plan.
 
 use super::plan::{self, Failure, Scale};
+use crate::controllers::runtime::lean::Pod;
 use crate::controllers::runtime::{claim, meta, time};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::ReplicaSet;
-use k8s_openapi::api::core::v1::Pod;
 use kube::core::Selector;
 use serde_json::json;
 use std::sync::Arc;

@@ -50,24 +50,19 @@ pub async fn apply<O: Kind, K: Kind>(
     claim: Claim<K>,
 ) -> Result<Vec<Arc<K>>, ReconcileError> {
     for stray in &claim.release {
-        let mut freed = (**stray).clone();
-        freed
-            .owner_references_mut()
-            .retain(|reference| reference.uid != meta::uid(owner.meta()));
-        writer.update(stray.as_ref(), &freed).await?;
+        let mut owners = stray.owner_references().to_vec();
+        owners.retain(|reference| reference.uid != meta::uid(owner.meta()));
+        writer.set_owners(stray.as_ref(), &owners).await?;
     }
     let mut owned = claim.owned;
     if !claim.adopt.is_empty() {
         check_alive(writer, owner).await?;
     }
     for orphan in claim.adopt {
-        let mut adopted = (*orphan).clone();
-        adopted
-            .owner_references_mut()
-            .push(meta::controller_ref(owner));
-        if let Some(adopted) = writer.update(orphan.as_ref(), &adopted).await? {
-            owned.push(Arc::new(adopted));
-        }
+        let mut owners = orphan.owner_references().to_vec();
+        owners.push(meta::controller_ref(owner));
+        let adopted = writer.set_owners(orphan.as_ref(), &owners).await?;
+        owned.push(Arc::new(adopted));
     }
     Ok(owned)
 }

@@ -1,5 +1,6 @@
 //! The kinds that controllers read and write as typed objects.
 
+use super::lean;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
@@ -13,11 +14,16 @@ use std::fmt::Debug;
 
 /// A typed kind and where its objects live.
 pub trait Kind:
-    Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static
+    Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static
 {
     /// The API of this kind in `namespace`, which is ignored for cluster-scoped kinds.
     fn api(client: &Client, namespace: &str) -> Api<Self>;
 }
+
+/// A kind that holds all of its objects, so that they can be written.
+pub trait Whole: Kind + Serialize {}
+
+impl<K: Kind + Serialize> Whole for K {}
 
 macro_rules! namespaced {
     ($($kind:ty),+) => {$(
@@ -51,6 +57,7 @@ namespaced!(
     ReplicaSet,
     ResourceQuota,
     Service,
-    ServiceAccount
+    ServiceAccount,
+    lean::Pod
 );
 cluster!(Namespace, Node, PersistentVolume);

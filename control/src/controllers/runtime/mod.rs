@@ -5,7 +5,8 @@
 //! A key says *what* to look at, never *why*, so timer, watch and retry take the same path.
 //!
 //! It will not cache what nobody reads: managed fields and the last applied configuration are
-//! dropped on arrival, which is safe because every write is a difference (see [`merge`]).
+//! dropped on arrival, which is safe because every write is a difference (see [`merge`]); of pods,
+//! which are many, only a few fields are decoded at all (see [`lean`]).
 
 pub mod claim;
 pub mod discovery;
@@ -13,6 +14,7 @@ pub mod error;
 pub mod events;
 pub mod key;
 pub mod kinds;
+pub mod lean;
 pub mod merge;
 pub mod meta;
 pub mod pod;
@@ -20,13 +22,14 @@ pub mod queue;
 pub mod start;
 pub mod store;
 pub mod taints;
+pub mod uid;
 pub mod worker;
 pub mod writer;
 
 pub use error::{ApiError, ReconcileError};
 pub use events::{Recorder, Severity};
 pub use key::Key;
-pub use kinds::Kind;
+pub use kinds::{Kind, Whole};
 pub use queue::Queue;
 pub use start::Start;
 pub use store::{Change, Store};

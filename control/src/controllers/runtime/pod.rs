@@ -1,19 +1,12 @@
 //! Questions about pods that several controllers ask.
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::{Pod, PodCondition};
 
-/// The phase, `Pending` when none is written yet.
-pub fn phase(pod: &Pod) -> &str {
-    pod.status
-        .as_ref()
-        .and_then(|status| status.phase.as_deref())
-        .unwrap_or("Pending")
-}
+use super::lean::{Phase, Pod};
 
 /// Whether the pod will run no more: `Succeeded` or `Failed`.
 pub fn is_finished(pod: &Pod) -> bool {
-    matches!(phase(pod), "Succeeded" | "Failed")
+    matches!(pod.status.phase, Phase::Succeeded | Phase::Failed)
 }
 
 /// Whether deletion has begun.
@@ -26,25 +19,14 @@ pub fn is_active(pod: &Pod) -> bool {
     !is_finished(pod) && !is_terminating(pod)
 }
 
-/// The condition of type `kind`.
-pub fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a PodCondition> {
-    pod.status
-        .as_ref()?
-        .conditions
-        .as_ref()?
-        .iter()
-        .find(|condition| condition.type_ == kind)
-}
-
 /// Whether condition `Ready` is true.
 pub fn is_ready(pod: &Pod) -> bool {
-    condition(pod, "Ready").is_some_and(|ready| ready.status == "True")
+    pod.status.readiness.is_ready
 }
 
 /// When the pod became ready, if it is.
 pub fn ready_since(pod: &Pod) -> Option<Timestamp> {
-    let ready = condition(pod, "Ready").filter(|ready| ready.status == "True")?;
-    ready.last_transition_time.as_ref().map(|at| at.0)
+    pod.status.readiness.since.filter(|_| is_ready(pod))
 }
 
 /// How long until the pod has been ready for `min_ready` seconds: zero when it is available now,
@@ -63,8 +45,5 @@ pub fn until_available(pod: &Pod, min_ready: i32, now: Timestamp) -> Option<Sign
 
 /// The node the pod is bound to, empty before binding.
 pub fn node_name(pod: &Pod) -> &str {
-    pod.spec
-        .as_ref()
-        .and_then(|spec| spec.node_name.as_deref())
-        .unwrap_or_default()
+    pod.spec.node_name.as_deref().unwrap_or_default()
 }

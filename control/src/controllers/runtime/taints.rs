@@ -1,6 +1,7 @@
 //! Taints and tolerations.
 
-use k8s_openapi::api::core::v1::{Node, Pod, Taint, Toleration};
+use super::lean::Pod;
+use k8s_openapi::api::core::v1::{Node, Taint, Toleration};
 
 /// Effect: nothing new is scheduled here.
 pub const NO_SCHEDULE: &str = "NoSchedule";
@@ -19,10 +20,7 @@ pub fn of(node: &Node) -> &[Taint] {
 
 /// The tolerations of `pod`.
 pub fn tolerations(pod: &Pod) -> &[Toleration] {
-    pod.spec
-        .as_ref()
-        .and_then(|spec| spec.tolerations.as_deref())
-        .unwrap_or_default()
+    &pod.spec.tolerations
 }
 
 /// Whether `toleration` covers `taint`.

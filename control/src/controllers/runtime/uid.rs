@@ -7,7 +7,7 @@ use uuid::Uuid;
 /// The uid of an object. Ours are UUIDs in their usual spelling, which take sixteen bytes; what else
 /// an owner reference may hold is kept as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) enum Uid {
+pub enum Uid {
     /// A UUID that is spelled with hyphens and small letters.
     Uuid(Uuid),
     /// Anything else.

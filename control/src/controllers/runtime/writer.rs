@@ -1,6 +1,9 @@
 //! Writes to the API: creations, differences and deletions, each naming its object in errors.
 
-use super::{ApiError, Key, Kind, merge};
+use super::lean;
+use super::{ApiError, Key, Kind, Whole, merge};
+use k8s_openapi::api::core::v1::PodCondition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Client;
 use kube::ResourceExt;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
@@ -32,7 +35,7 @@ impl Writer {
     }
 
     /// Creates `object`; its name may be left to the server (`generateName`).
-    pub async fn create<K: Kind>(&self, object: &K) -> Result<K, ApiError> {
+    pub async fn create<K: Whole>(&self, object: &K) -> Result<K, ApiError> {
         let key = Key::of(object);
         let api = K::api(&self.client, &key.namespace);
         api.create(&PostParams::default(), object)
@@ -43,7 +46,7 @@ impl Writer {
     /// Writes what differs between `old` and `new` outside of status and answers what is
     /// stored then; `None` when there is no difference.
     /// Fails with a conflict when `old` is not the stored version any more.
-    pub async fn update<K: Kind>(&self, old: &K, new: &K) -> Result<Option<K>, ApiError> {
+    pub async fn update<K: Whole>(&self, old: &K, new: &K) -> Result<Option<K>, ApiError> {
         let Some(patch) = guarded_diff(old, new) else {
             return Ok(None);
         };
@@ -56,7 +59,7 @@ impl Writer {
     }
 
     /// As [`Writer::update`], for the status subresource.
-    pub async fn update_status<K: Kind>(&self, old: &K, new: &K) -> Result<bool, ApiError> {
+    pub async fn update_status<K: Whole>(&self, old: &K, new: &K) -> Result<bool, ApiError> {
         let Some(patch) = guarded_diff(old, new) else {
             return Ok(false);
         };
@@ -68,6 +71,45 @@ impl Writer {
         answer
             .map(|_| true)
             .map_err(failed::<K>("patch status of", &key))
+    }
+
+    /// Writes the owners of an object and answers what is stored then. Fails with a conflict when
+    /// `object` is not the stored version any more.
+    pub async fn set_owners<K: Kind>(
+        &self,
+        object: &K,
+        owners: &[OwnerReference],
+    ) -> Result<K, ApiError> {
+        let mut patch = guard(object);
+        patch["metadata"]["ownerReferences"] = json!(owners);
+        let key = Key::of(object);
+        let api = K::api(&self.client, &key.namespace);
+        api.patch(&key.name, &PatchParams::default(), &Patch::Merge(&patch))
+            .await
+            .map_err(failed::<K>("patch", &key))
+    }
+
+    /// Sets one condition of a pod and leaves the others as they are. Fails with a conflict when
+    /// `pod` is not the stored version any more.
+    pub async fn set_condition(
+        &self,
+        pod: &lean::Pod,
+        condition: &PodCondition,
+    ) -> Result<(), ApiError> {
+        let mut patch = guard(pod);
+        patch["status"]["conditions"] = json!([condition]);
+        let key = Key::of(pod);
+        let api = lean::Pod::api(&self.client, &key.namespace);
+        let answer = api
+            .patch_status(
+                &key.name,
+                &PatchParams::default(),
+                &Patch::Strategic(&patch),
+            )
+            .await;
+        answer
+            .map(drop)
+            .map_err(failed::<lean::Pod>("patch status of", &key))
     }
 
     /// Deletes this very object (by uid) with its kind's default grace and propagation;
@@ -112,14 +154,23 @@ pub fn failed<K: Kind>(verb: &'static str, key: &Key) -> impl FnOnce(kube::Error
     }
 }
 
-fn guarded_diff<K: Kind>(old: &K, new: &K) -> Option<Value> {
+fn guarded_diff<K: Whole>(old: &K, new: &K) -> Option<Value> {
     let mut patch = merge::diff(&encoded(old), &encoded(new))?;
-    patch["metadata"]["resourceVersion"] = json!(old.resource_version());
-    patch["metadata"]["uid"] = json!(old.uid());
+    let Value::Object(guard) = guard(old)["metadata"].take() else {
+        return None;
+    };
+    for (name, value) in guard {
+        patch["metadata"][name] = value;
+    }
     Some(patch)
 }
 
-fn encoded<K: Kind>(object: &K) -> Value {
+/// The beginning of a patch that applies to this version of this very object alone.
+fn guard<K: Kind>(object: &K) -> Value {
+    json!({"metadata": {"resourceVersion": object.resource_version(), "uid": object.uid()}})
+}
+
+fn encoded<K: Whole>(object: &K) -> Value {
     serde_json::to_value(object).expect("API types encode to JSON")
 }
 
