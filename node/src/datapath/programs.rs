@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::path::Path;
 
-use aya::EbpfLoader;
 use aya::programs::{Program, ProgramError, SchedClassifier};
+use aya::{Ebpf, EbpfLoader};
 use naru_ebpf_common::names;
 
 use super::cgroup::{CgroupProgram, Hook};
@@ -70,16 +70,33 @@ fn load_missing(pins: &Pins, objects: &[Object]) -> Result<(), DatapathError> {
     for (map, _) in names::MAPS {
         loader.map_pin_path(map, pins.map(map));
     }
-    for object in missing {
-        load(&mut loader, object, &pins.program(object))?;
-        tracing::info!(program = object.program, "loaded");
-    }
-    Ok(())
+    // Maps are made one object after the other, since objects share them.
+    let prepared = missing.into_iter().map(|object| {
+        let ebpf = loader.load(object.bytes);
+        Ok((object, ebpf.map_err(failed(object.program))?))
+    });
+    let prepared = prepared.collect::<Result<Vec<_>, DatapathError>>()?;
+    verify_all(pins, prepared)
 }
 
-fn load(loader: &mut EbpfLoader<'_>, object: &Object, pin: &Path) -> Result<(), DatapathError> {
-    let name = object.program;
-    let mut ebpf = loader.load(object.bytes).map_err(failed(name))?;
+/// Verifying is what takes long, and the kernel verifies on as many processors as it is asked from.
+fn verify_all(pins: &Pins, prepared: Vec<(&Object, Ebpf)>) -> Result<(), DatapathError> {
+    std::thread::scope(|scope| {
+        let verify = |(object, ebpf): (&Object, Ebpf)| {
+            let (name, pin) = (object.program, pins.program(object));
+            scope.spawn(move || verify(name, ebpf, &pin))
+        };
+        let verifiers: Vec<_> = prepared.into_iter().map(verify).collect();
+        let outcomes = verifiers.into_iter().map(|verifier| {
+            let outcome = verifier.join();
+            outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        });
+        // The first in order of the programs, so that one fault is always told in the same way.
+        outcomes.fold(Ok(()), Result::and)
+    })
+}
+
+fn verify(name: &'static str, mut ebpf: Ebpf, pin: &Path) -> Result<(), DatapathError> {
     let missing = || failed(name)("the object holds no program of its name".to_owned());
     let program = ebpf.program_mut(name).ok_or_else(missing)?;
     match program {
@@ -99,7 +116,9 @@ fn load(loader: &mut EbpfLoader<'_>, object: &Object, pin: &Path) -> Result<(), 
             )));
         }
     }
-    program.pin(pin).map_err(failed(name))
+    program.pin(pin).map_err(failed(name))?;
+    tracing::info!(program = name, "loaded");
+    Ok(())
 }
 
 /// The verifier gives up when its process gets a signal: a child that ends is enough.
