@@ -44,6 +44,18 @@ impl Daemon {
         resident(&status).context("no VmRSS")
     }
 
+    /// What the kernel tells of each open file (proc(5), fdinfo).
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub(super) fn descriptors(self) -> Result<Vec<String>> {
+        let files = fs::read_dir(format!("/proc/{}/fdinfo", self.pid))?;
+        let files: Vec<_> = files.collect::<std::io::Result<_>>()?;
+        // One that was closed meanwhile is none.
+        let texts = files.iter().map(|file| fs::read_to_string(file.path()));
+        Ok(texts.flatten().collect())
+    }
+
     /// Processor time so far, in seconds, of all its threads.
     ///
     /// # Errors

@@ -7,6 +7,7 @@
 //! and no case sees the rules of another.
 
 mod cold;
+mod cost;
 mod end;
 mod place;
 mod plain;
@@ -18,6 +19,7 @@ use anyhow::{Context, Result};
 use naru_tests::support::containerd::Containerd;
 use naru_tests::support::{Cluster, addresses, wait};
 
+use self::cost::Counting;
 use self::end::{End, Mode, PORT};
 use self::place::Place;
 use self::plain::{Ends, Plain, UNRULED};
@@ -72,6 +74,9 @@ const SERVICES: [usize; 3] = [1, 1_000, 10_000];
 
 /// Compares the first with the last of [`SERVICES`]; the cases before it are its parts.
 const MANY: &str = "clusterip_crr_flatness_10000_to_1";
+
+/// The kernel's count of a program's time varies little.
+const COST_RUNS: usize = 5;
 
 /// Cold starts take seconds each; so few tell enough.
 const COLD_RUNS: usize = 5;
@@ -198,12 +203,23 @@ impl<'a> Bed<'a> {
                 || self.ask(mode, &pod),
             )?;
             of_direct.push(ratios);
+            self.cost(count, &service, report)?;
             self.against_rules(count, &service, report)?;
         }
         let (one, many) = (&of_direct[0], &of_direct[SERVICES.len() - 1]);
         let flatness: Vec<_> = many.iter().zip(one).map(|(many, one)| many / one).collect();
         report.add(Case::alone(MANY, "x", Better::Higher, &flatness));
         self.delete_services()
+    }
+
+    /// What the program at connect(2) takes with so many services.
+    fn cost(&self, count: usize, service: &str, report: &mut Report) -> Result<()> {
+        let counting = Counting::start(self.cluster)?;
+        let one = || counting.of_each(|| self.ask(Mode::Connect, service));
+        let costs: Vec<f64> = (0..COST_RUNS).map(|_| one()).collect::<Result<_>>()?;
+        let case = format!("connect_program_{count}_services");
+        report.add(Case::alone(&case, "ns", Better::Lower, &costs));
+        Ok(())
     }
 
     /// Last, because it restarts a node.
