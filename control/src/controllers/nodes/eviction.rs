@@ -26,8 +26,8 @@ pub enum Verdict {
 
 const CUT_OFF: Duration = Duration::from_secs(5);
 
-/// Judges a pod. `node` is absent when no such node exists; `any_ready` looks through all nodes, and
-/// is asked only when it matters.
+/// Judges a pod. `node` is absent when no such node exists; `any_ready` is asked
+/// only when it matters.
 pub fn judge(
     pod: &Pod,
     node: Option<&Node>,

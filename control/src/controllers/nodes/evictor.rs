@@ -10,6 +10,8 @@ use crate::controllers::runtime::{
 use k8s_openapi::api::core::v1::Node;
 use kube::ResourceExt;
 use kube::api::DeleteParams;
+use parking_lot::Mutex;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// Evicts pods from nodes that expel them and removes those of nodes that are gone.
@@ -17,6 +19,8 @@ pub struct Evictor {
     context: Arc<Context>,
     queue: Queue<Key>,
     events: Recorder,
+    /// The nodes that are ready: when none is, every pod asks.
+    ready: Mutex<HashSet<String>>,
 }
 
 impl Evictor {
@@ -27,6 +31,7 @@ impl Evictor {
             context,
             queue: Queue::default(),
             events,
+            ready: Mutex::default(),
         });
         let weak = Arc::downgrade(&evictor);
         evictor.context.caches.nodes.subscribe(move |change| {
@@ -40,6 +45,7 @@ impl Evictor {
     }
 
     fn on_node(&self, change: &Change<Node>) {
+        self.count(change);
         if let (Some(old), Some(new)) = (&change.old, &change.new)
             && taints::of(old) == taints::of(new)
         {
@@ -49,6 +55,16 @@ impl Evictor {
         let pods = self.context.caches.pods.in_group(&name);
         pods.iter()
             .for_each(|pod| self.queue.add(Key::of(pod.as_ref())));
+    }
+
+    fn count(&self, change: &Change<Node>) {
+        let name = change.latest().name_any();
+        let mut ready = self.ready.lock();
+        if change.new.as_deref().is_some_and(health::is_ready) {
+            ready.insert(name);
+        } else {
+            ready.remove(&name);
+        }
     }
 
     /// Only binding and deletion matter: a heartbeat of a container does not.
@@ -110,7 +126,7 @@ impl Reconcile for Evictor {
         };
         let nodes = &self.context.caches.nodes;
         let node = nodes.get("", pod::node_name(&pod));
-        let any_ready = || nodes.any(health::is_ready);
+        let any_ready = || !self.ready.lock().is_empty();
         match judge(&pod, node.as_deref(), any_ready, now()) {
             Verdict::Stay => return Ok(After::Settled),
             Verdict::Wait(time) => return Ok(After::Again(time)),

@@ -121,13 +121,6 @@ impl<K: Kind> Store<K> {
         objects.cloned().collect()
     }
 
-    /// Whether any object is like that.
-    pub fn any(&self, like: impl Fn(&K) -> bool) -> bool {
-        let index = self.index.read();
-        let mut all = index.names.values().flat_map(BTreeMap::values);
-        all.any(|object| like(object))
-    }
-
     /// All objects.
     pub fn all(&self) -> Vec<Arc<K>> {
         self.index

@@ -59,6 +59,9 @@ async fn work<R: Reconcile>(reconciler: Arc<R>, stop: CancellationToken) {
         iteration += 1;
         attempt(reconciler.as_ref(), &key, iteration).await;
         reconciler.queue().done(&key);
+        // An attempt that had nothing to wait for would otherwise keep its thread from everybody,
+        // for as long as there are keys.
+        tokio::task::yield_now().await;
     }
 }
 
