@@ -1,10 +1,11 @@
 //! Reading everything from the back end, when the store is opened.
 //!
-//! The back end is read by one thread, and what it has read is decoded by others meanwhile: with
-//! many objects a start takes as long as the slower of the two, not as both.
+//! The back end is read by one thread, and what it has read is decoded by others meanwhile; when they
+//! cannot keep up, the reader lends a hand. With many objects a start is as quick as all processors
+//! together.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::{Scope, ScopedJoinHandle};
 
 use parking_lot::Mutex;
@@ -42,10 +43,7 @@ pub(super) fn load_kind(
     let name = def.row_name();
     let objects = std::thread::scope(|scope| {
         let mut decoders = Decoders::new(scope, &def);
-        let scanned = backend.scan(&name, &mut |row| {
-            decoders.take(row);
-            Ok(())
-        });
+        let scanned = backend.scan(&name, &mut |row| decoders.take(row));
         let decoded = decoders.finish();
         scanned.and(decoded)
     })?;
@@ -76,6 +74,8 @@ struct Decoders<'scope, 'env> {
     def: &'env ResourceDef,
     filling: Vec<Raw>,
     count: usize,
+    /// What the reader has decoded itself.
+    decoded: Vec<Decoded>,
     running: Option<Running<'scope>>,
 }
 
@@ -91,30 +91,36 @@ impl<'scope, 'env> Decoders<'scope, 'env> {
             def,
             filling: Vec::new(),
             count: 0,
+            decoded: Vec::new(),
             running: None,
         }
     }
 
-    fn take(&mut self, row: Row<'_>) {
+    fn take(&mut self, row: Row<'_>) -> Result<(), BackendError> {
         self.filling.push(Raw {
             key: row.key.into(),
             revision: row.revision,
             encoded: Encoded::added(row.json),
         });
-        if self.filling.len() == BATCH {
-            let batch = (self.count, std::mem::take(&mut self.filling));
-            self.count += 1;
-            let running = self
-                .running
-                .get_or_insert_with(|| start(self.scope, self.def));
-            // Fails when all decoders have met a fault, which is told at the end.
-            let _ = running.batches.send(batch);
+        if self.filling.len() < BATCH {
+            return Ok(());
         }
+        let batch = (self.count, std::mem::take(&mut self.filling));
+        self.count += 1;
+        let running = self
+            .running
+            .get_or_insert_with(|| start(self.scope, self.def));
+        if let Err(TrySendError::Full((index, rows))) = running.batches.try_send(batch) {
+            self.decoded.push((index, decode(self.def, rows)?));
+        }
+        // Without anybody to receive it, all decoders have met a fault, which is told at the end.
+        Ok(())
     }
 
     /// All objects, once every decoder is done; or the fault of the first row that has one.
     fn finish(self) -> Result<Objects, BackendError> {
-        let mut decoded = vec![(self.count, decode(self.def, self.filling)?)];
+        let mut decoded = self.decoded;
+        decoded.push((self.count, decode(self.def, self.filling)?));
         if let Some(Running { batches, threads }) = self.running {
             drop(batches);
             for thread in threads {
@@ -170,4 +176,72 @@ fn decode(def: &ResourceDef, rows: Vec<Raw>) -> Result<Vec<Keyed>, BackendError>
         Ok((row.key, Arc::new(object)))
     });
     objects.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::backend::RowChange;
+    use crate::store::embedded::Embedded;
+
+    const ROWS: usize = 50 * BATCH + 7;
+
+    fn key(index: usize) -> String {
+        format!("ns/o{index:06}")
+    }
+
+    /// A database of so many objects, of which one is no JSON.
+    fn filled(directory: &std::path::Path, broken: Option<usize>) -> Embedded {
+        let mut backend = Embedded::open(&directory.join("store")).unwrap();
+        let row = |index: usize| {
+            let json = format!(r#"{{"metadata":{{"labels":{{"index":"{index}"}}}}}}"#);
+            let json = if broken == Some(index) {
+                "{".into()
+            } else {
+                json
+            };
+            RowChange {
+                resource: "things".into(),
+                key: key(index).into(),
+                revision: index as u64 + 1,
+                json: Some(json.into()),
+            }
+        };
+        let rows: Vec<_> = (0..ROWS).map(row).collect();
+        backend.commit(ROWS as u64, &rows).unwrap();
+        backend
+    }
+
+    fn things() -> ResourceDef {
+        ResourceDef {
+            plural: "things",
+            ..ResourceDef::default()
+        }
+    }
+
+    #[test]
+    fn every_object_is_there_whoever_decoded_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut backend = filled(directory.path(), None);
+        let state = load(&mut backend, &[things()]).unwrap();
+        let objects = &state.kinds[0].objects;
+        assert_eq!((objects.len(), state.revision), (ROWS, ROWS as u64));
+        for (index, (name, object)) in objects.iter().enumerate() {
+            assert_eq!(**name, *key(index));
+            assert_eq!(object.revision, index as u64 + 1);
+            assert_eq!(object.selectable.label("index"), Some(&*index.to_string()));
+        }
+    }
+
+    #[test]
+    fn a_row_that_is_no_json_is_named() {
+        for broken in [0, ROWS / 2, ROWS - 1] {
+            let directory = tempfile::tempdir().unwrap();
+            let mut backend = filled(directory.path(), Some(broken));
+            match load(&mut backend, &[things()]) {
+                Err(BackendError::Row { key: named, .. }) => assert_eq!(named, key(broken)),
+                other => panic!("{:?}", other.err()),
+            }
+        }
+    }
 }
