@@ -128,11 +128,9 @@ pub(crate) async fn list(args: &ListArgs) -> Result<f64> {
     let mut took = Vec::with_capacity(args.rounds);
     for _ in 0..args.rounds.max(1) {
         let begin = Instant::now();
-        let body = seat
-            .call(Method::GET, &args.path, Bytes::new(), &[])
-            .await?;
+        let bytes = seat.drain(&args.path).await?;
         took.push(begin.elapsed().as_secs_f64() * 1000.0);
-        println!("{} bytes", body.len());
+        println!("{bytes} bytes");
     }
     took.sort_by(f64::total_cmp);
     Ok(took[took.len() / 2])

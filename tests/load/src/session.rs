@@ -79,6 +79,19 @@ impl Session {
         Ok(text)
     }
 
+    /// Reads an answer to its end and keeps nothing of it; how many bytes it had.
+    ///
+    /// # Errors
+    /// When the server refuses, or breaks off.
+    pub(crate) async fn drain(&mut self, path: &str) -> Result<u64> {
+        let mut body = self.watch(path).await?;
+        let mut read = 0;
+        while let Some(frame) = body.frame().await {
+            read += frame?.data_ref().map_or(0, |data| data.len() as u64);
+        }
+        Ok(read)
+    }
+
     /// A watch: the body, once the server has begun to answer.
     ///
     /// # Errors

@@ -21,6 +21,8 @@ use crate::store::{Object, Snapshot};
 
 /// Bytes of one piece of a long answer.
 const CHUNK: usize = 64 << 10;
+/// Objects left from which on the next piece is taken to be a whole one.
+const MANY: usize = 64;
 
 pub(super) async fn list(call: &Call) -> Result<Reply> {
     let shape = negotiate::shape(&call.headers)?;
@@ -223,7 +225,9 @@ impl<T> Iterator for Pieces<T> {
         if self.head.is_none() && self.first {
             return None;
         }
-        let mut piece = BytesMut::new();
+        // A short list is not worth a whole chunk; a long one is worth no growing.
+        let many = self.objects.len() >= MANY;
+        let mut piece = BytesMut::with_capacity(if many { CHUNK + CHUNK / 4 } else { 0 });
         if let Some(head) = self.head.take() {
             piece.put_slice(&head);
         }
