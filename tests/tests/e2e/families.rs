@@ -320,30 +320,38 @@ fn a_second_family_comes_and_goes_with_the_policy_of_its_service(world: &World) 
     Ok(())
 }
 
+/// Selects pod `a` in a policy.
+const OF_A: &str = "podSelector: {matchLabels: {app: a}}";
+
+/// Where a policy by labels lets `c` alone reach `a`, whose URL is given; before it both `b` and `c` do.
+pub(crate) fn only_c_may_reach_a(space: &Space<'_>, target: &str) -> Result<()> {
+    become_reachable(space, target, "b", true)?;
+    become_reachable(space, target, "c", true)?;
+    let by_label = "ingress: [{from: [{podSelector: {matchLabels: {app: c}}}]}]";
+    space.apply(&policy("p", &format!("{{{OF_A}, {by_label}}}")))?;
+    become_reachable(space, target, "b", false)?;
+    become_reachable(space, target, "c", true)
+}
+
+/// Waits until a pod reaches a URL, or does not.
+fn become_reachable(space: &Space<'_>, target: &str, pod: &str, wanted: bool) -> Result<()> {
+    wait::holds(&format!("{pod} to {target}: {wanted}"), PATIENCE, || {
+        space.get_from(pod, target).is_ok() == wanted
+    })
+}
+
 fn policies_hold_over_ipv6(world: &World) -> Result<()> {
     let space = world.namespace("policy6")?;
     pods(&space)?;
     let target = url(&v6(&space, "a")?, 8080);
-    let reaches = |pod: &str, wanted: bool| {
-        let what = format!("{pod} to a: {wanted}");
-        wait::holds(&what, PATIENCE, || {
-            space.get_from(pod, &target).is_ok() == wanted
-        })
-    };
-    reaches("b", true)?;
-    reaches("c", true)?;
-    let selected = "podSelector: {matchLabels: {app: a}}";
-    let by_label = "ingress: [{from: [{podSelector: {matchLabels: {app: c}}}]}]";
-    space.apply(&policy("p", &format!("{{{selected}, {by_label}}}")))?;
-    reaches("b", false)?;
-    reaches("c", true)?;
+    only_c_may_reach_a(&space, &target)?;
     let block = format!(
         "ingress: [{{from: [{{ipBlock: {{cidr: '{}/128'}}}}]}}]",
         v6(&space, "b")?
     );
-    space.apply(&policy("p", &format!("{{{selected}, {block}}}")))?;
-    reaches("c", false)?;
-    reaches("b", true)?;
+    space.apply(&policy("p", &format!("{{{OF_A}, {block}}}")))?;
+    become_reachable(&space, &target, "c", false)?;
+    become_reachable(&space, &target, "b", true)?;
     // The block holds one address of b; the other is not meant.
     let v4 = space.field("pod/a", ".status.podIP")?;
     let v4 = space.get_from("b", &format!("http://{v4}:8080/"));

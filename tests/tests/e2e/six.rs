@@ -6,10 +6,9 @@ use anyhow::{Result, ensure};
 use naru_tests::support::{addresses, wait};
 
 use crate::balancers::{ADDRESS, Cut, FIRST_V6, Pool, announcer, moves};
-use crate::families::{answers, pods, server, service, url};
+use crate::families::{answers, only_c_may_reach_a, pods, server, service, url};
 use crate::harness::{Case, cases};
 use crate::network::arrive_from_their_nodes;
-use crate::policy::policy;
 use crate::world::{PATIENCE, Space, World};
 
 pub(crate) const CASES: &[Case] = cases![
@@ -149,19 +148,7 @@ fn policies_hold_over_ipv6_alone(world: &World) -> Result<()> {
     let space = world.namespace("policyalone")?;
     pods(&space)?;
     let target = url(&address(&space, "a")?, 8080);
-    let reaches = |pod: &str, wanted: bool| {
-        let what = format!("{pod} to a: {wanted}");
-        wait::holds(&what, PATIENCE, || {
-            space.get_from(pod, &target).is_ok() == wanted
-        })
-    };
-    reaches("b", true)?;
-    reaches("c", true)?;
-    let selected = "podSelector: {matchLabels: {app: a}}";
-    let by_label = "ingress: [{from: [{podSelector: {matchLabels: {app: c}}}]}]";
-    space.apply(&policy("p", &format!("{{{selected}, {by_label}}}")))?;
-    reaches("b", false)?;
-    reaches("c", true)
+    only_c_may_reach_a(&space, &target)
 }
 
 /// The server outside knows no route to pods, so an answer proves the translation.
