@@ -45,7 +45,7 @@ impl Evictor {
     }
 
     fn on_node(&self, change: &Change<Node>) {
-        self.count(change);
+        self.note_readiness(change);
         if let (Some(old), Some(new)) = (&change.old, &change.new)
             && taints::of(old) == taints::of(new)
         {
@@ -57,7 +57,7 @@ impl Evictor {
             .for_each(|pod| self.queue.add(Key::of(pod.as_ref())));
     }
 
-    fn count(&self, change: &Change<Node>) {
+    fn note_readiness(&self, change: &Change<Node>) {
         let name = change.latest().name_any();
         let mut ready = self.ready.lock();
         if change.new.as_deref().is_some_and(health::is_ready) {
