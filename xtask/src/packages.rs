@@ -106,15 +106,14 @@ const UNPACKED: &[Unpacked] = &[
         tool: "kubectl-1.20",
         why: "is the oldest kubectl that must work",
     },
+    // Not installed, because its package starts a service.
+    Unpacked {
+        package: "etcd-server",
+        file: "usr/bin/etcd",
+        tool: "etcd",
+        why: "is the store that several control planes share, and the peer of the embedded one",
+    },
 ];
-
-/// Unpacked, because its package starts a service.
-const ETCD: Unpacked = Unpacked {
-    package: "etcd-server",
-    file: "usr/bin/etcd",
-    tool: "etcd",
-    why: "is the peer of the store in the benchmarks",
-};
 
 /// Makes sure that every package is there.
 ///
@@ -151,13 +150,9 @@ fn ensure_unpacked(packages: impl IntoIterator<Item = &'static Unpacked>) -> Res
     missing.try_for_each(unpack)
 }
 
-/// Makes sure that etcd is there, which only a benchmark needs.
-///
-/// # Errors
-/// As [`ensure_all`].
-pub(crate) fn ensure_etcd() -> Result<()> {
-    let absent = !tools_dir().join("bin").join(ETCD.tool).exists();
-    if absent { unpack(&ETCD) } else { Ok(()) }
+/// Where an unpacked program is.
+pub(crate) fn unpacked(tool: &str) -> PathBuf {
+    tools_dir().join("bin").join(tool)
 }
 
 /// Installs packages without asking anything; nothing for an empty list.

@@ -9,7 +9,7 @@ use naru_tests::support::layout::{checkout, target_dir};
 
 use crate::progress::step;
 use crate::tally::Tally;
-use crate::{compile, kubectls};
+use crate::{compile, kubectls, packages};
 
 /// Arguments of `cargo xtask test`.
 #[derive(Debug, Args)]
@@ -52,7 +52,8 @@ fn stream(args: &TestArgs, tally: &mut Tally) -> Result<bool> {
     cargo
         .current_dir(checkout())
         .env("CARGO_TARGET_DIR", target_dir())
-        .env("NARU_KUBECTL", kubectls::newest()?);
+        .env("NARU_KUBECTL", kubectls::newest()?)
+        .env("NARU_ETCD", packages::unpacked("etcd"));
     let mut child = cargo
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -16,6 +16,7 @@ use super::audit::Trail;
 use super::authn::{self, Proven, User};
 use super::authz::{self, Attributes};
 use super::body::{Body, BoxError, Reply, json, text};
+use super::freshness;
 use super::kinds::Target;
 use super::openapi;
 use super::request::{Query, RequestInfo, ResourcePath};
@@ -145,6 +146,7 @@ impl Api {
         }
         if subresources::is_binding(&path) {
             let target = server.core("pods").ok_or_else(Status::no_such_resource)?;
+            freshness::settle(&server.store, &query).await?;
             let call = Call {
                 server,
                 user,
@@ -158,6 +160,7 @@ impl Api {
         let target = server.find(&path.group, &path.version, &path.plural);
         let target = target.ok_or_else(Status::no_such_resource)?;
         place(target, &path, verb)?;
+        freshness::settle(&server.store, &query).await?;
         if path.subresource.is_none() && !target.kind.verbs.contains(&verb) {
             return Err(Status::method_not_allowed());
         }

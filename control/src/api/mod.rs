@@ -19,6 +19,7 @@ mod decode;
 mod discovery;
 mod dispatch;
 mod fields;
+mod freshness;
 mod json;
 mod kinds;
 mod listener;

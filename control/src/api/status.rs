@@ -271,6 +271,8 @@ impl Status {
             ),
             WriteError::Closed => Self::unavailable("the server is shutting down"),
             WriteError::Backend(why) => Self::internal(why),
+            // As kube-apiserver answers when etcd's "request timed out" leaves the outcome open.
+            WriteError::Unanswered(why) => Self::new(StatusCode::GATEWAY_TIMEOUT, "Timeout", why),
         }
     }
 

@@ -110,6 +110,18 @@ pub enum BackendError {
     /// Nothing can be encrypted.
     #[error("the system has no random numbers")]
     Random,
+    /// The way to etcd is not usable as configured.
+    #[error("the configuration of etcd")]
+    EtcdConfig(#[source] naru_etcd::ConfigError),
+    /// etcd refused, or is not reached.
+    #[error("etcd does not serve")]
+    Etcd(#[source] naru_etcd::Error),
+    /// etcd cannot be asked what is the newest.
+    #[error("etcd does not say what is the newest")]
+    Unreachable(#[source] Arc<naru_etcd::Error>),
+    /// Memory does not catch up with etcd.
+    #[error("what is in memory is older than what etcd has")]
+    Behind,
     /// A batch that was reported as failed is on disk.
     #[error("the disk is at revision {disk}, the process at {memory}; a restart is needed")]
     Diverged {

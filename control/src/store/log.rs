@@ -102,6 +102,14 @@ impl Log {
         }
     }
 
+    /// Forgets everything: what happened up to `floor` is not known. Readers have to list again.
+    pub(super) fn expire(&mut self, floor: u64) {
+        self.first += self.events.len() as u64 + 1;
+        self.events.clear();
+        self.bytes = 0;
+        self.floor = floor;
+    }
+
     fn drop_first(&mut self) {
         if let Some(event) = self.events.pop_front() {
             self.first += 1;

@@ -1,16 +1,19 @@
-//! Revisions, the watch log and the embedded back end.
+//! Revisions, the watch log, and what makes writes durable: the embedded back end, or etcd.
 //!
-//! Every write goes through one committer thread, which gathers what waits into one transaction,
-//! makes it durable, shows it to readers, and only then answers. All reads and watches are served
-//! from memory: persistent maps give a consistent snapshot in constant time, and a bounded log per
-//! resource gives watchers their events. One global counter numbers the writes; it is the
-//! `resourceVersion` of the API.
+//! All reads and watches are served from memory: persistent maps give a consistent snapshot in
+//! constant time, and a bounded log per resource gives watchers their events. One global counter
+//! numbers the writes; it is the `resourceVersion` of the API. Over the embedded back end every write
+//! goes through one committer thread, which gathers what waits into one transaction, makes it durable,
+//! shows it to readers, and only then answers; over etcd it is a transaction there, and memory follows
+//! etcd (`etcd`).
 //!
 //! The store knows no kind and no rule of the API: it keeps JSON under `resource`, `namespace/name`.
 
 mod backend;
 mod commit;
 mod embedded;
+mod engine;
+mod etcd;
 mod journal;
 mod load;
 mod log;
@@ -22,11 +25,15 @@ mod state;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc;
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::sync::oneshot;
 
+use engine::Engine;
+
 pub use backend::BackendError;
+pub use etcd::EtcdConfig;
 pub use log::{Event, EventType, Expired, Watcher};
 pub use object::{Draft, Object, Selectable};
 pub use seal::{Encryption, EncryptionError};
@@ -79,7 +86,7 @@ pub enum Change {
     Delete(Draft, u64),
 }
 
-/// Why a write did not happen; in every case nothing changed.
+/// Why a write did not happen; but for [`Self::Unanswered`] nothing changed.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
     /// The key of a creation is taken.
@@ -100,6 +107,9 @@ pub enum WriteError {
     /// The back end failed otherwise.
     #[error("the store cannot write: {0}")]
     Backend(String),
+    /// The back end did not answer: the write may have happened, or may still.
+    #[error("the store did not answer: {0}")]
+    Unanswered(String),
     /// The store is shutting down.
     #[error("the store is closed")]
     Closed,
@@ -124,7 +134,7 @@ pub(crate) enum Command {
 #[derive(Clone)]
 pub struct Store {
     shared: Arc<state::Shared>,
-    writes: mpsc::Sender<Command>,
+    engine: Engine,
 }
 
 impl Store {
@@ -156,7 +166,38 @@ impl Store {
             .name("committer".into())
             .spawn(move || committer.run(&queue))
             .map_err(BackendError::Io)?;
-        Ok(Self { shared, writes })
+        let engine = Engine::Embedded(writes);
+        Ok(Self { shared, engine })
+    }
+
+    /// Opens the store on an etcd cluster, which other processes may use at the same time, and loads
+    /// every object into memory. Runs on the current tokio runtime until the last clone is dropped.
+    ///
+    /// # Errors
+    /// When no member can be reached, and when an object is not readable.
+    pub async fn open_etcd(
+        config: &EtcdConfig,
+        resources: &[ResourceDef],
+        encryption: Encryption,
+    ) -> Result<Self, BackendError> {
+        let (etcd, shared) = etcd::Etcd::open(config, resources, encryption).await?;
+        let engine = Engine::Etcd(etcd);
+        Ok(Self { shared, engine })
+    }
+
+    /// Returns when readers see everything that any process had been told of before the call. Over
+    /// the embedded back end that is at once.
+    ///
+    /// # Errors
+    /// When that cannot be known, because most of etcd is out of reach.
+    pub async fn fresh(&self) -> Result<(), BackendError> {
+        self.engine.fresh().await
+    }
+
+    /// Returns when readers see `revision`, which another process may have told of; or after
+    /// `patience`.
+    pub async fn reach(&self, revision: u64, patience: Duration) {
+        self.engine.reach(revision, patience).await;
     }
 
     /// Keeps one more resource from now on, with what the back end has of it. The index stays its own
@@ -167,8 +208,7 @@ impl Store {
     pub async fn add(&self, def: ResourceDef) -> Result<Resource, BackendError> {
         let closed = || BackendError::Io(std::io::ErrorKind::BrokenPipe.into());
         let (reply, answer) = oneshot::channel();
-        let sent = self.writes.send(Command::Add(def, reply));
-        sent.map_err(|_| closed())?;
+        self.engine.add(def, reply);
         answer.await.map_err(|_| closed())?
     }
 
@@ -195,8 +235,7 @@ impl Store {
             change,
             reply,
         };
-        let sent = self.writes.send(Command::Write(write));
-        sent.map_err(|_| WriteError::Closed)?;
+        self.engine.write(write);
         answer.await.map_err(|_| WriteError::Closed)?
     }
 

@@ -147,6 +147,78 @@ impl Object {
     }
 }
 
+impl Object {
+    /// An object from a text that has another revision, or none, where `revision` is to stand.
+    ///
+    /// # Errors
+    /// When the text is no JSON, or its metadata does not begin with `resourceVersion`.
+    pub(super) fn revised(
+        revision: u64,
+        event: EventType,
+        json: &[u8],
+        def: &ResourceDef,
+        before: Option<&Self>,
+    ) -> Result<Self, serde_json::Error> {
+        let Outline { value, metadata } = Outline::read(json, def.levels())?;
+        let number = number(json, metadata.start).ok_or_else(|| {
+            serde::de::Error::custom("the metadata does not begin with resourceVersion")
+        })?;
+        let selectable = Selectable::of(&value, def);
+        Ok(Self {
+            revision,
+            selectable: shared(selectable, before),
+            deleting: is_deleting(&value),
+            line: spliced(event, json, &number, revision),
+            event,
+            metadata: grown(&metadata, &number, revision),
+        })
+    }
+
+    /// The last state of the object, which is gone since `revision`.
+    pub(super) fn last(&self, revision: u64) -> Self {
+        let json = self.json();
+        let metadata = self.metadata.start as usize..self.metadata.end as usize;
+        let number = number(&json, metadata.start).unwrap_or(0..0);
+        Self {
+            revision,
+            selectable: self.selectable.clone(),
+            deleting: self.deleting,
+            line: spliced(EventType::Deleted, &json, &number, revision),
+            event: EventType::Deleted,
+            metadata: grown(&metadata, &number, revision),
+        }
+    }
+}
+
+/// Where the number of the resourceVersion stands in an object whose metadata begins at `start`.
+fn number(json: &[u8], start: usize) -> Option<Range<usize>> {
+    let metadata = json.get(start..)?;
+    let number = metadata.strip_prefix(METADATA)?;
+    let length = number.iter().position(|byte| *byte == b'"')?;
+    let from = start + METADATA.len();
+    Some(from..from + length)
+}
+
+fn spliced(event: EventType, json: &[u8], number: &Range<usize>, revision: u64) -> Bytes {
+    let text = revision.to_string();
+    let (head, tail) = (&json[..number.start], &json[number.end..]);
+    line(event, &[head, text.as_bytes(), tail])
+}
+
+/// The place of the metadata after its number has changed.
+fn grown(metadata: &Range<usize>, number: &Range<usize>, revision: u64) -> Range<u32> {
+    let length = revision.to_string().len();
+    range(metadata.start, metadata.end - number.len() + length)
+}
+
+/// One's own, or what the state before had already.
+fn shared(selectable: Selectable, before: Option<&Object>) -> Arc<Selectable> {
+    match before {
+        Some(before) if *before.selectable == selectable => before.selectable.clone(),
+        _ => selectable.share(),
+    }
+}
+
 /// JSON that was read, copied to where it will stay.
 pub(super) struct Encoded {
     line: Bytes,
@@ -220,20 +292,21 @@ impl Draft {
     pub fn finish(self, revision: u64, event: EventType, before: Option<&Object>) -> Object {
         let text = revision.to_string();
         let line = line(event, &[&self.head, text.as_bytes(), &self.tail]);
-        let selectable = match before {
-            Some(before) if *before.selectable == self.selectable => before.selectable.clone(),
-            _ => self.selectable.share(),
-        };
         let start = self.head.len() - METADATA.len();
         let end = self.head.len() + text.len() + self.metadata;
         Object {
             revision,
-            selectable,
+            selectable: shared(self.selectable, before),
             deleting: self.deleting,
             line,
             event,
             metadata: range(start, end),
         }
+    }
+
+    /// The object without a revision, for a store that gives it one of its own.
+    pub(super) fn bare(&self) -> Bytes {
+        [self.head.as_slice(), &self.tail].concat().into()
     }
 }
 
@@ -315,6 +388,26 @@ mod tests {
         }
         let bare = Object::load(1, Encoded::added(br#"{"kind":"X"}"#), &def).unwrap();
         assert!(bare.metadata().is_empty());
+    }
+
+    #[test]
+    fn a_bare_text_becomes_the_object_at_any_revision() {
+        let def = ResourceDef::default();
+        let draft = Draft::new(&object(), &def);
+        let bare = draft.bare();
+        let drafted = draft.finish(123, EventType::Modified, None);
+        let revised = Object::revised(123, EventType::Modified, &bare, &def, Some(&drafted));
+        let revised = revised.unwrap();
+        assert_eq!(revised.json(), drafted.json());
+        assert_eq!(revised.metadata(), drafted.metadata());
+        assert!(Arc::ptr_eq(&revised.selectable, &drafted.selectable));
+        let last = revised.last(4567);
+        assert_eq!(last.value()["metadata"]["resourceVersion"], "4567");
+        let metadata: Value = serde_json::from_slice(&last.metadata()).unwrap();
+        assert_eq!(metadata, last.value()["metadata"]);
+        for foreign in [&br#"{"metadata":{"name":"x"}}"#[..], b"{}", b"{"] {
+            assert!(Object::revised(1, EventType::Added, foreign, &def, None).is_err());
+        }
     }
 
     #[test]

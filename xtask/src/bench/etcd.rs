@@ -8,7 +8,6 @@ use anyhow::{Context, Result};
 use naru_tests::support::{Cluster, wait};
 
 use super::load;
-use crate::packages;
 
 const CLIENTS: &str = "http://127.0.0.1:23790";
 const PEERS: &str = "http://127.0.0.1:23800";
@@ -29,12 +28,11 @@ impl Drop for Etcd<'_> {
 }
 
 impl<'a> Etcd<'a> {
-    /// Gets the package if it is missing, starts etcd and waits until it takes a put.
+    /// Starts etcd and waits until it takes a put.
     ///
     /// # Errors
-    /// When it can't be had or does not answer.
+    /// When it does not answer.
     pub(super) fn start(cluster: &'a Cluster) -> Result<Self> {
-        packages::ensure_etcd()?;
         let data = cluster.layout.member("control1").join("etcd");
         fs::remove_dir_all(&data).ok();
         let mut command = cluster.inside("control1");

@@ -9,6 +9,8 @@
 mod config;
 mod key;
 
+use bytes::Bytes;
+
 use super::backend::{Backend, BackendError, Row, RowChange};
 use config::Rule;
 pub use config::{Encryption, EncryptionError};
@@ -59,12 +61,12 @@ impl<B: Backend> Backend for Sealed<B> {
         resource: &str,
         each: &mut dyn FnMut(Row<'_>) -> Result<(), BackendError>,
     ) -> Result<(), BackendError> {
-        let rule = self.encryption.of(resource);
+        let encryption = self.encryption.clone();
         let mut stale = Vec::new();
         self.inner.scan(resource, &mut |row| {
-            let opened = open(rule, resource, &row)?;
+            let opened = encryption.open(resource, row.key, row.json)?;
             let json = opened.as_deref().unwrap_or(row.json);
-            if is_stale(rule, row.json) {
+            if encryption.is_stale(resource, row.json) {
                 stale.push(RowChange {
                     resource: resource.into(),
                     key: row.key.into(),
@@ -87,50 +89,69 @@ impl<B: Backend> Backend for Sealed<B> {
     }
 }
 
+impl Encryption {
+    /// The value of a row as it is stored.
+    pub(super) fn seal(
+        &self,
+        resource: &str,
+        key: &str,
+        json: Bytes,
+    ) -> Result<Bytes, BackendError> {
+        let Some(writer) = self.of(resource).and_then(Rule::writer) else {
+            return Ok(json);
+        };
+        let sealed = writer.seal(&place(resource, key), &json);
+        sealed.map_err(|_| BackendError::Random)
+    }
+
+    /// What a row holds; none if it is not sealed.
+    pub(super) fn open(
+        &self,
+        resource: &str,
+        key: &str,
+        value: &[u8],
+    ) -> Result<Option<Vec<u8>>, BackendError> {
+        let row = || place(resource, key);
+        let (name, sealed) = match key::form(value) {
+            Form::Plain => return Ok(None),
+            Form::Sealed(name, sealed) => (name, sealed),
+            Form::Foreign(by) => return Err(BackendError::Locked { row: row(), by }),
+        };
+        let rule = self.of(resource);
+        let known = rule.and_then(|rule| rule.keys.iter().find(|key| key.name == name));
+        let Some(known) = known else {
+            let by = name.to_owned();
+            return Err(BackendError::Locked { row: row(), by });
+        };
+        let opened = known.open(&row(), sealed);
+        let by = name.to_owned();
+        opened
+            .map(Some)
+            .ok_or_else(|| BackendError::Sealed { row: row(), by })
+    }
+
+    /// Whether a value would be stored in another form today.
+    pub(super) fn is_stale(&self, resource: &str, value: &[u8]) -> bool {
+        self.of(resource).is_some_and(|rule| is_stale(rule, value))
+    }
+}
+
 /// The change with its value as it is stored.
 fn seal(encryption: &Encryption, change: &RowChange) -> Result<RowChange, BackendError> {
-    let writer = encryption.of(&change.resource).and_then(Rule::writer);
-    let (Some(writer), Some(json)) = (writer, &change.json) else {
-        return Ok(change.clone());
-    };
-    let sealed = writer.seal(&place(&change.resource, &change.key), json);
+    let json = change.json.clone();
+    let json = json.map(|json| encryption.seal(&change.resource, &change.key, json));
     Ok(RowChange {
-        json: Some(sealed.map_err(|_| BackendError::Random)?),
+        json: json.transpose()?,
         ..change.clone()
     })
 }
 
-/// What a row holds; none if it is not sealed.
-fn open(
-    rule: Option<&Rule>,
-    resource: &str,
-    row: &Row<'_>,
-) -> Result<Option<Vec<u8>>, BackendError> {
-    let place = || place(resource, row.key);
-    let (name, sealed) = match key::form(row.json) {
-        Form::Plain => return Ok(None),
-        Form::Sealed(name, sealed) => (name, sealed),
-        Form::Foreign(by) => return Err(BackendError::Locked { row: place(), by }),
-    };
-    let key = rule.and_then(|rule| rule.keys.iter().find(|key| key.name == name));
-    let Some(key) = key else {
-        let by = name.to_owned();
-        return Err(BackendError::Locked { row: place(), by });
-    };
-    let opened = key.open(&place(), sealed);
-    let by = name.to_owned();
-    opened
-        .map(Some)
-        .ok_or_else(|| BackendError::Sealed { row: place(), by })
-}
-
-/// Whether a value would be stored in another form today.
-fn is_stale(rule: Option<&Rule>, value: &[u8]) -> bool {
-    rule.is_some_and(|rule| match (rule.writer(), key::form(value)) {
+fn is_stale(rule: &Rule, value: &[u8]) -> bool {
+    match (rule.writer(), key::form(value)) {
         (Some(writer), Form::Sealed(name, _)) => writer.name != name,
         (Some(_), _) | (None, Form::Sealed(..)) => true,
         (None, _) => false,
-    })
+    }
 }
 
 /// The place of a row, which is authenticated with its value.

@@ -1,0 +1,183 @@
+//! A real etcd cluster on ports of the loopback, whose members can be killed, held and started again.
+
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long a cluster may take to have a leader.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Ended, and its data removed, when dropped.
+pub(crate) struct Etcd {
+    members: Vec<Member>,
+    dir: tempfile::TempDir,
+}
+
+struct Member {
+    child: Option<Child>,
+    client: u16,
+    peer: u16,
+}
+
+impl Etcd {
+    /// Starts so many members and waits for their leader. Without etcd on the machine that is said,
+    /// and there is none.
+    pub(crate) fn start(members: usize) -> Option<Self> {
+        let Some(program) = program() else {
+            eprintln!("SKIPPED: there is no etcd; `cargo xtask test` gets it");
+            return None;
+        };
+        // All are held until all are known, so that none is given twice.
+        let listen = || TcpListener::bind("127.0.0.1:0").unwrap();
+        let held: Vec<_> = (0..members).map(|_| (listen(), listen())).collect();
+        let port = |listener: &TcpListener| listener.local_addr().unwrap().port();
+        let members = held.iter().map(|(client, peer)| Member {
+            child: None,
+            client: port(client),
+            peer: port(peer),
+        });
+        let mut etcd = Self {
+            members: members.collect(),
+            dir: tempfile::tempdir().unwrap(),
+        };
+        drop(held);
+        for index in 0..etcd.members.len() {
+            etcd.members[index].child = Some(etcd.spawn(&program, index, "new"));
+        }
+        etcd.wait_healthy();
+        Some(etcd)
+    }
+
+    /// What `--etcd-servers` takes.
+    pub(crate) fn servers(&self) -> Vec<String> {
+        let urls = self.members.iter();
+        urls.map(|member| format!("http://127.0.0.1:{}", member.client))
+            .collect()
+    }
+
+    /// Waits until every running member says that it has a leader.
+    pub(crate) fn wait_healthy(&self) {
+        let end = Instant::now() + PATIENCE;
+        let running = || self.members.iter().filter(|it| it.child.is_some());
+        while !running().all(|member| get(member.client, "/health").contains("\"true\"")) {
+            assert!(Instant::now() < end, "etcd does not become healthy");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// The running member that leads.
+    pub(crate) fn leader(&self) -> usize {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let leads = |member: &Member| {
+                member.child.is_some()
+                    && get(member.client, "/metrics").contains("\netcd_server_is_leader 1\n")
+            };
+            if let Some(leader) = self.members.iter().position(leads) {
+                return leader;
+            }
+            assert!(Instant::now() < end, "no member leads");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Kills a member with SIGKILL.
+    pub(crate) fn kill(&mut self, index: usize) {
+        let mut child = self.members[index].child.take().expect("it runs");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// Starts a member that was killed, on what it had.
+    pub(crate) fn restart(&mut self, index: usize) {
+        let program = program().expect("it was there before");
+        self.members[index].child = Some(self.spawn(&program, index, "existing"));
+        self.wait_healthy();
+    }
+
+    /// Holds a member as if it were cut off, or lets it go on.
+    pub(crate) fn hold(&self, index: usize, held: bool) {
+        let pid = self.members[index].child.as_ref().expect("it runs").id();
+        let signal = if held { "-STOP" } else { "-CONT" };
+        let sent = Command::new("kill")
+            .args([signal, &pid.to_string()])
+            .status();
+        assert!(sent.unwrap().success());
+    }
+
+    fn spawn(&self, program: &PathBuf, index: usize, state: &str) -> Child {
+        let member = &self.members[index];
+        let all = self.members.iter().enumerate();
+        let all: Vec<_> = all
+            .map(|(index, it)| format!("m{index}=http://127.0.0.1:{}", it.peer))
+            .collect();
+        let (client, peer) = (
+            format!("http://127.0.0.1:{}", member.client),
+            format!("http://127.0.0.1:{}", member.peer),
+        );
+        let log = std::fs::File::create(self.dir.path().join(format!("m{index}.log"))).unwrap();
+        let flags = [
+            ("--name", format!("m{index}")),
+            ("--listen-client-urls", client.clone()),
+            ("--advertise-client-urls", client),
+            ("--listen-peer-urls", peer.clone()),
+            ("--initial-advertise-peer-urls", peer),
+            ("--initial-cluster", all.join(",")),
+            ("--initial-cluster-state", state.to_owned()),
+            // Elections within a second, on a busy machine too.
+            ("--heartbeat-interval", "100".to_owned()),
+            ("--election-timeout", "1000".to_owned()),
+        ];
+        Command::new(program)
+            .arg("--data-dir")
+            .arg(self.dir.path().join(format!("m{index}")))
+            .args(
+                flags
+                    .iter()
+                    .flat_map(|(flag, value)| [*flag, value.as_str()]),
+            )
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("etcd starts")
+    }
+}
+
+impl Drop for Etcd {
+    fn drop(&mut self) {
+        for member in &mut self.members {
+            if let Some(child) = &mut member.child {
+                let _ = child.kill();
+                let _ = child.wait();
+            }
+        }
+    }
+}
+
+/// Where `cargo xtask test` says that etcd is, or the one on the path.
+fn program() -> Option<PathBuf> {
+    if let Some(named) = std::env::var_os("NARU_ETCD") {
+        return Some(named.into());
+    }
+    let path = std::env::var_os("PATH")?;
+    let files = std::env::split_paths(&path).map(|dir| dir.join("etcd"));
+    files.into_iter().find(|file| file.is_file())
+}
+
+/// The answer to a plain GET; empty if nobody answers.
+fn get(port: u16, path: &str) -> String {
+    let asked = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+        write!(stream, "GET {path} HTTP/1.0\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    asked().unwrap_or_default()
+}
