@@ -1,6 +1,7 @@
 //! `naru-control serve`: puts the parts together and runs them until a signal.
 
 mod audit;
+mod etcd;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -65,6 +66,8 @@ pub(crate) struct ServeArgs {
     #[arg(long)]
     encryption_provider_config: Option<PathBuf>,
     #[command(flatten)]
+    etcd: etcd::EtcdArgs,
+    #[command(flatten)]
     audit: audit::AuditArgs,
     /// Seconds that the server's own certificates are valid, at most as long as their authority; at
     /// two thirds they are replaced.
@@ -123,7 +126,8 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let (front, front_rotation) = front_proxy(&pki, life)?;
     let fronts = front.authority.clone();
     let stopping = CancellationToken::new();
-    let server = server(&args, plan, &authority, nodes, &stopping)?;
+    let store = open_store(&args).await?;
+    let server = server(&args, store, plan, &authority, nodes, &stopping)?;
     let server = Arc::new(server.audited(audit).fronted(front));
     let api = Api::new(server.clone());
     bootstrap(&api, &server)
@@ -151,18 +155,29 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The store in etcd or, without that, in a file of this server.
+async fn open_store(args: &ServeArgs) -> anyhow::Result<Store> {
+    let kinds = Kinds(KINDS);
+    let encryption = args.encryption(&kinds)?;
+    if let Some(config) = args.etcd.config()? {
+        let store = Store::open_etcd(&config, &kinds.resources(), encryption).await;
+        let servers = config.cluster.servers.join(",");
+        return store.with_context(|| format!("cannot open the store in etcd at {servers}"));
+    }
+    let path = args.data_dir.join("store.redb");
+    let store = Store::open_encrypted(&path, &kinds.resources(), encryption);
+    store.with_context(|| format!("cannot open the store {}", path.display()))
+}
+
 fn server(
     args: &ServeArgs,
+    store: Store,
     plan: AddressPlan,
     authority: &Authority,
     nodes: NodeClient,
     stopping: &CancellationToken,
 ) -> anyhow::Result<Server> {
     let kinds = Kinds(KINDS);
-    let path = args.data_dir.join("store.redb");
-    let encryption = args.encryption(&kinds)?;
-    let store = Store::open_encrypted(&path, &kinds.resources(), encryption)
-        .with_context(|| format!("cannot open the store {}", path.display()))?;
     let tokens = Tokens::open(&args.data_dir.join("pki/sa.key"))?;
     let static_tokens = match &args.token_file {
         None => StaticTokens::default(),
@@ -234,14 +249,30 @@ fn start_clients(
         ca_pem: authority.certificate().to_owned(),
     };
     let mut clients = JoinSet::new();
-    let manager = client("system:kube-controller-manager");
-    let scheduler = client("system:kube-scheduler");
-    clients.spawn(controllers::run(
-        manager,
-        scheduler,
-        config,
-        stopping.clone(),
-    ));
+    let (manager, scheduler) = (
+        client("system:kube-controller-manager"),
+        client("system:kube-scheduler"),
+    );
+    if args.etcd.is_used() {
+        let leader = client("system:kube-controller-manager");
+        let work = move |token| {
+            controllers::run(manager.clone(), scheduler.clone(), config.clone(), token)
+        };
+        let identity = format!("{}_{}", args.advertise_address, uuid::Uuid::new_v4());
+        clients.spawn(controllers::election::lead(
+            leader,
+            identity,
+            stopping.clone(),
+            work,
+        ));
+    } else {
+        clients.spawn(controllers::run(
+            manager,
+            scheduler,
+            config,
+            stopping.clone(),
+        ));
+    }
     clients
 }
 

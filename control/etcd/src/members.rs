@@ -9,10 +9,11 @@ use crate::ConfigError;
 
 /// A member that does not take a connection within this is passed over.
 const CONNECT: Duration = Duration::from_secs(2);
-/// A connection over which nothing comes is asked for a sign of life after this,
-const KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// A connection that is waited on and over which nothing comes is asked for a sign of life after this
+/// (etcd takes less than five seconds, or asking without need, for an attack),
+const KEEP_ALIVE: Duration = Duration::from_secs(6);
 /// and given up without one within this: a member that vanished sends no reset.
-const ALIVE_WITHIN: Duration = Duration::from_secs(5);
+const ALIVE_WITHIN: Duration = Duration::from_secs(3);
 
 /// Where the cluster is and how to speak with it.
 #[derive(Debug, Clone, Default)]
@@ -74,8 +75,7 @@ fn channel(config: &Config, url: &str) -> Result<Channel, ConfigError> {
         .tcp_nodelay(true)
         .connect_timeout(CONNECT)
         .http2_keep_alive_interval(KEEP_ALIVE)
-        .keep_alive_timeout(ALIVE_WITHIN)
-        .keep_alive_while_idle(true);
+        .keep_alive_timeout(ALIVE_WITHIN);
     if url.starts_with("https://") {
         endpoint = endpoint.tls_config(tls(config)).map_err(failed)?;
     }

@@ -9,7 +9,8 @@ use naru_core::names::{annotations, defaults, labels, namespaces};
 use serde_json::{Value, json};
 
 use super::dispatch::{Api, Internal};
-use super::server::{Server, ServerConfig};
+use super::peers;
+use super::server::Server;
 use crate::api::body::full;
 use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt;
@@ -53,7 +54,7 @@ pub async fn bootstrap(api: &Api, server: &Server) -> Result<(), BootstrapError>
     let services = "/api/v1/namespaces/kube-system/services";
     let addresses = config.plan.each(10);
     ensure(&client, services, "kube-dns", dns_service(&addresses)).await?;
-    publish_address(&client, config).await?;
+    publish_addresses(&client, server).await?;
     if let Some(front) = &server.front {
         let name = "extension-apiserver-authentication";
         let data = super::aggregation::trust(front, &config.authority);
@@ -93,17 +94,25 @@ pub async fn keep(api: Api, server: Arc<Server>, stopping: CancellationToken) {
     stopping.run_until_cancelled(rounds).await;
 }
 
-/// Tells pods where the server is. An address on this machine's loopback is of no use to them, and
+/// Tells pods where the servers are. An address on this machine's loopback is of no use to them, and
 /// the API refuses it as an endpoint.
-async fn publish_address(client: &Internal, config: &ServerConfig) -> Result<(), BootstrapError> {
+async fn publish_addresses(client: &Internal, server: &Server) -> Result<(), BootstrapError> {
+    let config = server.config();
     if config.advertise_address.is_loopback() {
         return Ok(());
     }
-    let (ip, port) = (config.advertise_address.to_string(), config.advertise_port);
+    if server.store.is_shared() {
+        let (name, lease) = peers::lease(config.advertise_address);
+        let leases = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases";
+        enforce(client, leases, &name, lease).await?;
+    }
+    let ips = peers::addresses(server);
+    let ips: Vec<_> = ips.iter().map(IpAddr::to_string).collect();
+    let port = config.advertise_port;
     let endpoints = "/api/v1/namespaces/default/endpoints";
-    enforce(client, endpoints, "kubernetes", endpoints_of(&ip, port)).await?;
+    enforce(client, endpoints, "kubernetes", endpoints_of(&ips, port)).await?;
     let slices = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices";
-    enforce(client, slices, "kubernetes", slice_of(&ip, port)).await
+    enforce(client, slices, "kubernetes", slice_of(&ips, port)).await
 }
 
 fn kubernetes_service(address: &str) -> Value {
@@ -125,18 +134,23 @@ fn dns_service(addresses: &[IpAddr]) -> Value {
                 {"name": "dns-tcp", "port": 53, "protocol": "TCP"}]}})
 }
 
-fn endpoints_of(ip: &str, port: u16) -> Value {
+fn endpoints_of(ips: &[String], port: u16) -> Value {
+    let addresses: Vec<_> = ips.iter().map(|ip| json!({"ip": ip})).collect();
     json!({"metadata": {"name": "kubernetes",
             "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
-        "subsets": [{"addresses": [{"ip": ip}],
+        "subsets": [{"addresses": addresses,
             "ports": [{"name": "https", "port": port, "protocol": "TCP"}]}]})
 }
 
-fn slice_of(ip: &str, port: u16) -> Value {
-    let family = if ip.contains(':') { "IPv6" } else { "IPv4" };
+/// Of one family, that of the first address: servers of both would need a slice of each.
+fn slice_of(ips: &[String], port: u16) -> Value {
+    let six = ips.first().is_some_and(|ip| ip.contains(':'));
+    let endpoints = ips.iter().filter(|ip| ip.contains(':') == six);
+    let endpoint = |ip| json!({"addresses": [ip], "conditions": {"ready": true}});
+    let endpoints: Vec<_> = endpoints.map(endpoint).collect();
     json!({"metadata": {"name": "kubernetes", "labels": {labels::SERVICE_NAME: "kubernetes"}},
-        "addressType": family,
-        "endpoints": [{"addresses": [ip], "conditions": {"ready": true}}],
+        "addressType": if six { "IPv6" } else { "IPv4" },
+        "endpoints": endpoints,
         "ports": [{"name": "https", "port": port, "protocol": "TCP"}]})
 }
 
@@ -152,6 +166,11 @@ async fn ensure(
         Ok(()) => Ok(()),
         Err((StatusCode::NOT_FOUND, _)) => {
             let created = call(client, Method::POST, collection, Some(&object)).await;
+            // Another server on the same store may be faster.
+            let created = match created {
+                Err((StatusCode::CONFLICT, _)) => Ok(()),
+                other => other,
+            };
             created.map_err(|(_, message)| error(Method::POST, collection, message))
         }
         Err((_, message)) => Err(error(Method::GET, &path, message)),

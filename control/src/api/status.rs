@@ -269,6 +269,9 @@ impl Status {
                 "InsufficientStorage",
                 "the disk under the store is full; nothing was written",
             ),
+            WriteError::Overtaken => Self::unavailable(
+                "other servers keep taking what this write needs; nothing was written",
+            ),
             WriteError::Closed => Self::unavailable("the server is shutting down"),
             WriteError::Backend(why) => Self::internal(why),
             // As kube-apiserver answers when etcd's "request timed out" leaves the outcome open.

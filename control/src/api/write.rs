@@ -68,20 +68,16 @@ impl Server {
         let list = managed::record(target, trace, (&nothing, &object), given, None);
         managed::put(&mut object, list);
         admission::validate(self, request, target, &object, None).await?;
-        let reservation = self.reserve(target, &mut object, None)?;
         if request.dry {
+            self.reserve(target, &mut object, None)?;
             return Ok(object.to_string().into());
         }
-        let draft = self.store.draft(target.resource, &object);
         let key = key(Some(namespace(&object)), name(&object));
-        let written = self
-            .store
-            .write(target.resource, key.into(), Change::Create(draft))
-            .await;
-        let written = written.map_err(|error| Status::of_write(error, kind, name(&object)))?;
-        reservation
-            .into_iter()
-            .for_each(super::addresses::Reservation::keep);
+        let written = self.put(target, &key, &mut object, None, None).await;
+        let written = written.map_err(|failure| match failure {
+            WriteFailure::Store(error) => Status::of_write(error, kind, name(&object)),
+            WriteFailure::Refused(status) => status,
+        })?;
         Ok(written.json())
     }
 
@@ -183,18 +179,14 @@ impl Server {
                 .await
                 .map_err(WriteFailure::Store),
             Plan::Update(mut object) => {
-                let reserved = self.reserve(target, &mut object, Some(old));
-                let reserved = reserved.map_err(WriteFailure::Refused)?;
                 if dry {
+                    let reserved = self.reserve(target, &mut object, Some(old));
+                    reserved.map_err(WriteFailure::Refused)?;
                     return Ok(object.to_string().into());
                 }
-                let draft = self.store.draft(target.resource, &object);
-                let change = Change::Update(draft, stored.revision);
-                let written = self.store.write(target.resource, key.into(), change).await;
-                let written = written.map_err(WriteFailure::Store)?;
-                reserved
-                    .into_iter()
-                    .for_each(super::addresses::Reservation::keep);
+                let expected = Some(stored.revision);
+                let written = self.put(target, key, &mut object, Some(old), expected);
+                let written = written.await?;
                 self.release(target, key, old, Some(&object));
                 Ok(written.json())
             }
@@ -218,33 +210,13 @@ impl Server {
         self.release(target, key, last, None);
         Ok(gone.json())
     }
-
-    /// Takes the addresses that a Service needs and writes them into it.
-    pub(super) fn reserve(
-        &self,
-        target: Target,
-        object: &mut Value,
-        old: Option<&Value>,
-    ) -> Result<Option<super::addresses::Reservation<'_>>> {
-        if target.kind.plural != "services" || !target.kind.group.is_empty() {
-            return Ok(None);
-        }
-        let reserved = self.addresses.reserve(object, old);
-        reserved
-            .map(Some)
-            .map_err(|faults| Status::invalid(target.kind, name(object), &faults))
-    }
-
-    /// Frees the addresses of a Service that it no longer has.
-    fn release(&self, target: Target, key: &str, old: &Value, new: Option<&Value>) {
-        if target.kind.plural == "services" && target.kind.group.is_empty() {
-            self.addresses.release(key, old, new);
-        }
-    }
 }
 
-enum WriteFailure {
+/// Why something was not written.
+pub(super) enum WriteFailure {
+    /// The store did not take it.
     Store(WriteError),
+    /// It was not offered to the store.
     Refused(Status),
 }
 

@@ -10,6 +10,7 @@ pub mod runtime;
 pub mod balancers;
 pub mod context;
 pub mod deployment;
+pub mod election;
 pub mod endpoints;
 pub mod gc;
 pub mod namespaces;

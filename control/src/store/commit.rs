@@ -97,6 +97,7 @@ impl Committer {
             resource,
             key,
             change,
+            guard: _,
             reply,
         } in batch
         {

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 
 use super::backend::{Backend, BackendError, Row, RowChange, failed};
 
@@ -53,7 +53,7 @@ impl Embedded {
     }
 
     fn try_commit(&mut self, revision: u64, changes: &[RowChange]) -> Result<(), BackendError> {
-        let transaction = self.database()?.begin_write().map_err(failed)?;
+        let transaction = begin(self.database()?)?;
         {
             let mut objects = transaction.open_table(OBJECTS).map_err(failed)?;
             let mut revisions = transaction.open_table(REVISIONS).map_err(failed)?;
@@ -137,11 +137,19 @@ fn open(path: &Path) -> Result<Database, BackendError> {
         .set_cache_size(CACHE_BYTES)
         .create(path)
         .map_err(failed)?;
-    let transaction = database.begin_write().map_err(failed)?;
+    let transaction = begin(&database)?;
     transaction.open_table(OBJECTS).map_err(failed)?;
     transaction.open_table(REVISIONS).map_err(failed)?;
     transaction.commit().map_err(failed)?;
     Ok(database)
+}
+
+/// A transaction that leaves behind what a start after a crash needs: without it redb would look
+/// through the whole file then. The price is a second fsync, and the journal stands in front of it.
+fn begin(database: &Database) -> Result<WriteTransaction, BackendError> {
+    let mut transaction = database.begin_write().map_err(failed)?;
+    transaction.set_quick_repair(true);
+    Ok(transaction)
 }
 
 fn stored_revision(database: &Database) -> Result<u64, BackendError> {

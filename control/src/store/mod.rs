@@ -86,6 +86,17 @@ pub enum Change {
     Delete(Draft, u64),
 }
 
+/// What a write was decided from beyond its own key: nobody may have made a write under this name
+/// since. Processes that share a store are kept apart by it; within one, whoever decides sees to that,
+/// and the embedded back end does not look at it.
+#[derive(Debug, Clone, Copy)]
+pub struct Guard {
+    /// What is guarded.
+    pub name: &'static str,
+    /// The newest revision that was looked at.
+    pub seen: u64,
+}
+
 /// Why a write did not happen; but for [`Self::Unanswered`] nothing changed.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
@@ -101,6 +112,9 @@ pub enum WriteError {
         /// The revision that the key holds.
         current: u64,
     },
+    /// What the write was decided from has changed since, in another process.
+    #[error("another process was faster")]
+    Overtaken,
     /// The disk or the quota is full.
     #[error("no space left for the store")]
     Full,
@@ -119,6 +133,7 @@ pub(crate) struct Write {
     resource: Resource,
     key: Arc<str>,
     change: Change,
+    guard: Option<Guard>,
     reply: oneshot::Sender<Result<Arc<Object>, WriteError>>,
 }
 
@@ -185,6 +200,11 @@ impl Store {
         Ok(Self { shared, engine })
     }
 
+    /// Whether other processes may write to it.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.engine, Engine::Etcd(_))
+    }
+
     /// Returns when readers see everything that any process had been told of before the call. Over
     /// the embedded back end that is at once.
     ///
@@ -228,11 +248,26 @@ impl Store {
         key: Arc<str>,
         change: Change,
     ) -> Result<Arc<Object>, WriteError> {
+        self.write_guarded(resource, key, change, None).await
+    }
+
+    /// The same, unless somebody wrote under `guard` since it was looked at.
+    ///
+    /// # Errors
+    /// See [`WriteError`]; nothing has changed then.
+    pub async fn write_guarded(
+        &self,
+        resource: Resource,
+        key: Arc<str>,
+        change: Change,
+        guard: Option<Guard>,
+    ) -> Result<Arc<Object>, WriteError> {
         let (reply, answer) = oneshot::channel();
         let write = Write {
             resource,
             key,
             change,
+            guard,
             reply,
         };
         self.engine.write(write);

@@ -27,8 +27,8 @@ use tempfile::TempDir;
 /// Bound of every wait.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// An address for documentation (RFC 5737): published as an endpoint, never connected to.
-const ADVERTISED: &str = "192.0.2.1";
+/// Addresses for documentation (RFC 5737): published as endpoints, never connected to.
+const ADVERTISED: &str = "192.0.2";
 
 fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0")
@@ -43,6 +43,7 @@ pub(crate) struct Control {
     child: Child,
     data: TempDir,
     port: u16,
+    advertised: String,
     args: Vec<String>,
     /// An administrator's client.
     pub(crate) client: Client,
@@ -53,24 +54,53 @@ impl Control {
     pub(crate) async fn start(args: &[&str]) -> Self {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let data = tempfile::tempdir().unwrap();
+        Self::start_on(data, format!("{ADVERTISED}.1"), args).await
+    }
+
+    /// Starts one more with the authorities of `other`, as the `number`th of its cluster.
+    pub(crate) async fn start_beside(other: &Self, number: usize, args: &[&str]) -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let copied = Command::new("cp")
+            .arg("-a")
+            .arg(other.dir().join("pki"))
+            .arg(data.path())
+            .status();
+        assert!(copied.unwrap().success());
+        Self::start_on(data, format!("{ADVERTISED}.{number}"), args).await
+    }
+
+    async fn start_on(data: TempDir, advertised: String, args: &[&str]) -> Self {
         let port = free_port();
         let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
-        let child = spawn(&data, port, &args);
+        let child = spawn(&data, port, &advertised, &args);
         let client = connect(data.path(), port).await;
         Control {
             child,
             data,
             port,
+            advertised,
             args,
             client,
         }
+    }
+
+    /// Ends it with SIGTERM.
+    pub(crate) async fn terminate(mut self) {
+        let pid = self.child.id().to_string();
+        let asked = Command::new("kill").args(["-TERM", &pid]).status();
+        assert!(asked.unwrap().success());
+        let ended = eventually("it ends", || {
+            let ended = self.child.try_wait().unwrap();
+            async move { ended }
+        });
+        assert!(ended.await.success(), "{}", self.log());
     }
 
     /// Ends it with SIGKILL and starts it again on the same directory and port.
     pub(crate) async fn restart(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
-        self.child = spawn(&self.data, self.port, &self.args);
+        self.child = spawn(&self.data, self.port, &self.advertised, &self.args);
         self.client = connect(self.data.path(), self.port).await;
     }
 
@@ -140,7 +170,7 @@ impl Control {
     }
 }
 
-fn spawn(data: &TempDir, port: u16, args: &[String]) -> Child {
+fn spawn(data: &TempDir, port: u16, advertised: &str, args: &[String]) -> Child {
     let log = std::fs::OpenOptions::new()
         .create(true)
         .append(true)
@@ -152,7 +182,7 @@ fn spawn(data: &TempDir, port: u16, args: &[String]) -> Child {
             "--listen",
             &format!("127.0.0.1:{port}"),
             "--advertise-address",
-            ADVERTISED,
+            advertised,
             "--data-dir",
         ])
         .arg(data.path())

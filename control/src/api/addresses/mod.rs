@@ -6,6 +6,7 @@
 
 mod families;
 mod plan;
+mod shared;
 #[cfg(test)]
 mod tests;
 
@@ -70,6 +71,8 @@ fn has_health_port(service: &Value) -> bool {
 pub(super) struct Addresses {
     plan: AddressPlan,
     taken: Mutex<Taken>,
+    /// What is known of other servers' Services, where the store is shared.
+    others: shared::Others,
 }
 
 /// New addresses of a Service that is not yet stored; given back when dropped.
@@ -80,6 +83,11 @@ pub(super) struct Reservation<'a> {
 }
 
 impl Reservation<'_> {
+    /// Whether nothing new was taken.
+    pub(super) fn is_empty(&self) -> bool {
+        self.ips.is_empty() && self.ports.is_empty()
+    }
+
     /// The Service is stored: the addresses are its own.
     pub(super) fn keep(mut self) {
         self.ips.clear();
@@ -104,6 +112,7 @@ impl Addresses {
         Self {
             plan,
             taken: Mutex::default(),
+            others: shared::Others::default(),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Where objects are in etcd: `PREFIX/objects/RESOURCE/NAMESPACE/NAME`.
+//! Where things are in etcd: `PREFIX/objects/RESOURCE/NAMESPACE/NAME` and `PREFIX/guards/NAME`.
 
 use naru_etcd::prefix_end;
 
@@ -6,6 +6,7 @@ use naru_etcd::prefix_end;
 #[derive(Debug, Clone)]
 pub(super) struct Keys {
     objects: String,
+    guards: String,
 }
 
 impl Keys {
@@ -13,12 +14,18 @@ impl Keys {
         let prefix = prefix.trim_end_matches('/');
         Self {
             objects: format!("{prefix}/objects/"),
+            guards: format!("{prefix}/guards/"),
         }
     }
 
     /// The key of an object; `resource` is `plural` or `plural.group`.
     pub(super) fn object(&self, resource: &str, key: &str) -> String {
         format!("{}{resource}/{key}", self.objects)
+    }
+
+    /// The key that every write under a guard writes.
+    pub(super) fn guard(&self, name: &str) -> String {
+        format!("{}{name}", self.guards)
     }
 
     /// The first key of a resource and the first one behind it.

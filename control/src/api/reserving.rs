@@ -1,0 +1,120 @@
+//! Storing what needs addresses: Services get theirs with the write, or not at all.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::addresses::Reservation;
+use super::kinds::Target;
+use super::server::Server;
+use super::status::{Result, Status};
+use super::value::name;
+use super::write::WriteFailure;
+use crate::store::{Change, Guard, Object, WriteError};
+
+/// How often other servers may be faster.
+const ATTEMPTS: usize = 32;
+
+impl Server {
+    /// Stores an object over the revision `expected`, or a new one without that. A Service takes the
+    /// addresses that it needs and has them written into it; `old` is what is stored of it.
+    pub(super) async fn put(
+        &self,
+        target: Target,
+        key: &str,
+        object: &mut Value,
+        old: Option<&Value>,
+        expected: Option<u64>,
+    ) -> std::result::Result<Arc<Object>, WriteFailure> {
+        if !has_addresses(target) {
+            let written = self.store_as(target, key, object, expected, None).await;
+            return written.map_err(WriteFailure::Store);
+        }
+        if !self.store.is_shared() {
+            let reserved = self.reserve(target, object, old);
+            let reserved = reserved.map_err(WriteFailure::Refused)?;
+            let written = self.store_as(target, key, object, expected, None).await;
+            let written = written.map_err(WriteFailure::Store)?;
+            reserved.into_iter().for_each(Reservation::keep);
+            return Ok(written);
+        }
+        self.put_among_others(target, key, object, old, expected)
+            .await
+    }
+
+    /// The same where other servers give addresses away as well.
+    async fn put_among_others(
+        &self,
+        target: Target,
+        key: &str,
+        object: &mut Value,
+        old: Option<&Value>,
+        expected: Option<u64>,
+    ) -> std::result::Result<Arc<Object>, WriteFailure> {
+        let _turn = self.addresses.turn().await;
+        for _ in 0..ATTEMPTS {
+            let guard = self.addresses.catch_up(&self.store, target.resource);
+            let mut filled = object.clone();
+            let reserved = self.reserve(target, &mut filled, old);
+            let reserved = reserved.map_err(WriteFailure::Refused)?;
+            let takes = reserved.as_ref().is_some_and(|it| !it.is_empty());
+            let guard = takes.then_some(guard);
+            match self.store_as(target, key, &filled, expected, guard).await {
+                Err(WriteError::Overtaken) => {}
+                Err(error) => return Err(WriteFailure::Store(error)),
+                Ok(written) => {
+                    reserved.into_iter().for_each(Reservation::keep);
+                    *object = filled;
+                    return Ok(written);
+                }
+            }
+        }
+        Err(WriteFailure::Store(WriteError::Overtaken))
+    }
+
+    async fn store_as(
+        &self,
+        target: Target,
+        key: &str,
+        object: &Value,
+        expected: Option<u64>,
+        guard: Option<Guard>,
+    ) -> std::result::Result<Arc<Object>, WriteError> {
+        let draft = self.store.draft(target.resource, object);
+        let change = match expected {
+            None => Change::Create(draft),
+            Some(revision) => Change::Update(draft, revision),
+        };
+        let key = key.into();
+        self.store
+            .write_guarded(target.resource, key, change, guard)
+            .await
+    }
+
+    /// Takes the addresses that a Service needs and writes them into it.
+    pub(super) fn reserve(
+        &self,
+        target: Target,
+        object: &mut Value,
+        old: Option<&Value>,
+    ) -> Result<Option<Reservation<'_>>> {
+        if !has_addresses(target) {
+            return Ok(None);
+        }
+        let reserved = self.addresses.reserve(object, old);
+        reserved
+            .map(Some)
+            .map_err(|faults| Status::invalid(target.kind, name(object), &faults))
+    }
+
+    /// Frees the addresses of a Service that it no longer has.
+    pub(super) fn release(&self, target: Target, key: &str, old: &Value, new: Option<&Value>) {
+        if has_addresses(target) {
+            self.addresses.release(key, old, new);
+        }
+    }
+}
+
+fn has_addresses(target: Target) -> bool {
+    target.kind.plural == "services" && target.kind.group.is_empty()
+}
