@@ -1,5 +1,6 @@
 //! `naru-control`: the control plane, and the offline signing of credentials.
 
+mod restore;
 mod serve;
 
 use std::net::IpAddr;
@@ -23,6 +24,8 @@ struct Cli {
 enum Command {
     /// Run the API server, the controllers and the scheduler.
     Serve(Box<serve::ServeArgs>),
+    /// Make a store of a snapshot that `netctl snapshot save` took.
+    Restore(restore::RestoreArgs),
     /// Sign a client certificate and write its kubeconfig.
     Kubeconfig(KubeconfigArgs),
     /// Sign what a node needs: kubeconfig, serving.crt, serving.key, ca.crt.
@@ -70,6 +73,7 @@ struct NodeArgs {
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Serve(args) => serve::run(*args),
+        Command::Restore(args) => restore::run(&args),
         Command::Kubeconfig(args) => sign_kubeconfig(&args),
         Command::NodeCredentials(args) => sign_node(&args),
     };

@@ -3,6 +3,8 @@
 mod audit;
 mod etcd;
 
+pub(crate) use etcd::EtcdArgs;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

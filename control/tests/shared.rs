@@ -13,6 +13,8 @@ use kube::api::{ListParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 use support::{Control, eventually};
 
@@ -206,4 +208,46 @@ async fn reads_are_refused_rather_than_old_while_most_of_etcd_is_away() {
     maps.create(&PostParams::default(), &config_map("y"))
         .await
         .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_moves_a_cluster_from_the_embedded_store_to_etcd() {
+    let Some(etcd) = etcd::Etcd::start(1) else {
+        return;
+    };
+    let old = Control::start(&[]).await;
+    let maps = old.api::<ConfigMap>("default");
+    for index in 0..250 {
+        let map = config_map(&format!("m{index}"));
+        maps.create(&PostParams::default(), &map).await.unwrap();
+    }
+    let request = http::Request::get("/snapshot").body(Vec::new()).unwrap();
+    let file = old.dir().join("snapshot");
+    let saved = old.client.request_text(request).await.unwrap();
+    std::fs::write(&file, &saved).unwrap();
+    let flag = format!("--etcd-servers={}", etcd.servers().join(","));
+    let restore = || {
+        let program = env!("CARGO_BIN_EXE_naru-control");
+        let args = [Path::new("restore"), Path::new(&flag), &file];
+        Command::new(program).args(args).output().unwrap()
+    };
+    let restored = restore();
+    let said = String::from_utf8_lossy(&restored.stderr).into_owned();
+    assert!(restored.status.success(), "{said}");
+    let again = restore();
+    assert!(!again.status.success());
+    assert!(String::from_utf8_lossy(&again.stderr).contains("there is a store already"));
+    let new = Control::start_beside(&old, 2, &[&flag]).await;
+    let had = maps.list(&ListParams::default()).await.unwrap().items;
+    let maps = new.api::<ConfigMap>("default");
+    for map in had {
+        let has = maps.get(&map.name_any()).await.unwrap();
+        assert_eq!((has.uid(), &has.data), (map.uid(), &map.data));
+    }
+    let map = config_map("after");
+    maps.create(&PostParams::default(), &map).await.unwrap();
+    let nobody = new.client_as("somebody").await;
+    let request = http::Request::get("/snapshot").body(Vec::new()).unwrap();
+    let refused = nobody.request_text(request).await;
+    assert!(matches!(refused, Err(kube::Error::Api(status)) if status.code == 403));
 }

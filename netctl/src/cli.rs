@@ -65,6 +65,27 @@ pub(crate) enum Command {
     Drops(DropsArgs),
     /// What would happen to a connection, hop by hop, decided by the data path's own code.
     Why(WhyArgs),
+    /// Save everything that the API server keeps, or make a store of it.
+    #[command(subcommand)]
+    Snapshot(SnapshotCommand),
+}
+
+/// What is done with a snapshot.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SnapshotCommand {
+    /// Save all objects, Secrets included, at one revision, into a file.
+    Save {
+        /// The file; what is there is replaced when the new one is whole.
+        file: PathBuf,
+    },
+    /// Make the store of a control plane that does not run of a file: `naru-control restore`.
+    Restore {
+        /// The file.
+        file: PathBuf,
+        /// What `naru-control restore` is to be told: --data-dir DIR, or --etcd-servers URL.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        args: Vec<String>,
+    },
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]

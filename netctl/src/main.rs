@@ -11,6 +11,7 @@ mod cluster;
 mod config;
 mod drops;
 mod observe;
+mod snapshot;
 mod status;
 mod text;
 mod why;
@@ -39,11 +40,12 @@ async fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> anyhow::Result<u8> {
-    let cluster = Cluster::connect(&cli.access).await?;
+    let cluster = async || Cluster::connect(&cli.access).await;
     match &cli.command {
-        Command::Status(args) => status::run(&cluster, args).await,
-        Command::Observe(args) => observe::run(&cluster, args).await,
-        Command::Drops(args) => drops::run(&cluster, args).await,
-        Command::Why(args) => why::run(&cluster, args).await,
+        Command::Status(args) => status::run(&cluster().await?, args).await,
+        Command::Observe(args) => observe::run(&cluster().await?, args).await,
+        Command::Drops(args) => drops::run(&cluster().await?, args).await,
+        Command::Why(args) => why::run(&cluster().await?, args).await,
+        Command::Snapshot(command) => snapshot::run(&cli.access, command).await,
     }
 }

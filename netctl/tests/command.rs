@@ -97,6 +97,15 @@ async fn object(
     (StatusCode::OK, Json(found))
 }
 
+/// Two objects, whole or, for the user with this token, cut off.
+async fn snapshot(headers: axum::http::HeaderMap) -> String {
+    let row = r#"{"resource":"pods","key":"a/b","revision":1,"object":{}}"#;
+    let trailer = r#"{"objects":2,"crc32":0}"#;
+    let cut = headers["authorization"] == "Bearer cut";
+    let end = if cut { "" } else { trailer };
+    format!("{{\"naru_snapshot\":1,\"revision\":2}}\n{row}\n{row}\n{end}")
+}
+
 /// Serves until the test ends; returns the address.
 async fn api_server() -> SocketAddr {
     let nodes = json!({"apiVersion": "v1", "kind": "NodeList", "metadata": {}, "items": [node("node2"), node("node1"), node("node3")]});
@@ -107,6 +116,7 @@ async fn api_server() -> SocketAddr {
         (StatusCode::BAD_GATEWAY, Json(status))
     });
     let router = axum::Router::new()
+        .route("/snapshot", get(snapshot))
         .route("/api/v1/nodes", get(move || async move { Json(nodes) }))
         .route("/api/v1/namespaces/{namespace}/{kind}/{name}", get(object))
         .nest("/api/v1/nodes/node1/proxy", grpc)
@@ -249,4 +259,33 @@ async fn faults_are_one_line_and_an_exit_code() {
     let (code, _, err) = netctl(&away, &["status", "--context", "absent"]).await;
     assert_eq!((code, err.lines().count()), (Some(1), 1), "{err}");
     assert_eq!(netctl(&away, &["status", "--bogus"]).await.0, Some(2));
+}
+
+#[tokio::test]
+async fn a_snapshot_is_saved_whole_or_not_at_all() {
+    let server = format!("http://{}", api_server().await);
+    let setup = setup(&server);
+    let file = setup.kubeconfig.with_file_name("snapshot");
+    let save = ["snapshot", "save", file.to_str().unwrap()];
+    let (code, out, err) = netctl(&setup, &save).await;
+    assert_eq!(
+        (code, out.starts_with("2 objects saved")),
+        (Some(0), true),
+        "{err}"
+    );
+    let mode =
+        std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    let whole = std::fs::read(&file).unwrap();
+    let text = std::fs::read_to_string(&setup.kubeconfig).unwrap();
+    std::fs::write(
+        &setup.kubeconfig,
+        text.replace("token: secret", "token: cut"),
+    )
+    .unwrap();
+    let (code, _, err) = netctl(&setup, &save).await;
+    assert_eq!(code, Some(1));
+    assert!(err.contains("without the last one"), "{err}");
+    assert_eq!(std::fs::read(&file).unwrap(), whole, "the one before stays");
+    assert!(!file.with_file_name("snapshot.partial").exists());
 }

@@ -22,6 +22,7 @@ use super::openapi;
 use super::request::{Query, RequestInfo, ResourcePath};
 use super::reviews;
 use super::server::Server;
+use super::snapshot;
 use super::status::{Result, Status};
 use super::subresources;
 use super::verbs::Call;
@@ -119,6 +120,9 @@ impl Api {
             }
             if openapi::owns(&info.path) {
                 return openapi::answer(server, &info.path, request.method(), request.headers());
+            }
+            if info.path == snapshot::PATH {
+                return snapshot::answer(server, request.method()).await;
             }
             if let Some(reply) = tokens(server, &info) {
                 return Ok(reply);

@@ -40,6 +40,7 @@ mod reviews;
 mod roles;
 mod selectors;
 mod server;
+mod snapshot;
 mod status;
 mod streams;
 mod subresources;

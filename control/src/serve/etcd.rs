@@ -8,7 +8,7 @@ use naru_control::store::EtcdConfig;
 
 /// Where etcd is; without it the store is a file of this server.
 #[derive(Args, Debug)]
-pub(super) struct EtcdArgs {
+pub(crate) struct EtcdArgs {
     /// URLs of the members of an etcd cluster, separated by commas: objects are kept there, and
     /// several servers may use it at once.
     #[arg(long, value_delimiter = ',')]
@@ -29,7 +29,7 @@ pub(super) struct EtcdArgs {
 
 impl EtcdArgs {
     /// Whether other servers may use the same store.
-    pub(super) fn is_used(&self) -> bool {
+    pub(crate) fn is_used(&self) -> bool {
         !self.etcd_servers.is_empty()
     }
 
@@ -37,7 +37,7 @@ impl EtcdArgs {
     ///
     /// # Errors
     /// When a file cannot be read.
-    pub(super) fn config(&self) -> anyhow::Result<Option<EtcdConfig>> {
+    pub(crate) fn config(&self) -> anyhow::Result<Option<EtcdConfig>> {
         if self.etcd_servers.is_empty() {
             return Ok(None);
         }

@@ -20,6 +20,7 @@ mod log;
 mod object;
 mod outline;
 mod seal;
+pub mod snapshot;
 mod state;
 
 use std::path::Path;
@@ -290,6 +291,18 @@ impl Store {
     /// All objects of a resource at this moment, in constant time.
     pub fn snapshot(&self, resource: Resource) -> Snapshot {
         self.shared.state.read().snapshot(resource)
+    }
+
+    /// All resources at one revision, in constant time for each.
+    pub fn everything(&self) -> snapshot::Everything {
+        let state = self.shared.state.read();
+        let kinds = state.kinds.iter();
+        snapshot::Everything {
+            revision: state.revision,
+            kinds: kinds
+                .map(|kind| (kind.name.clone(), kind.objects.clone()))
+                .collect(),
+        }
     }
 
     /// The events of a resource after `revision`.

@@ -104,6 +104,14 @@ impl Control {
         self.client = connect(self.data.path(), self.port).await;
     }
 
+    /// A client of somebody for whom the administrator speaks.
+    pub(crate) async fn client_as(&self, user: &str) -> Client {
+        let kubeconfig = self.dir().join("admin.kubeconfig");
+        let mut config = config_of(&kubeconfig, self.port).await.unwrap();
+        config.auth_info.impersonate = Some(user.to_owned());
+        Client::try_from(config).unwrap()
+    }
+
     /// Where it keeps everything.
     pub(crate) fn dir(&self) -> &Path {
         self.data.path()
@@ -205,6 +213,10 @@ async fn connect(data: &Path, port: u16) -> Client {
 
 /// A client with the credentials of a kubeconfig, once that is there.
 pub(crate) async fn client_of(kubeconfig: &Path, port: u16) -> Option<Client> {
+    Client::try_from(config_of(kubeconfig, port).await?).ok()
+}
+
+async fn config_of(kubeconfig: &Path, port: u16) -> Option<kube::Config> {
     let config = Kubeconfig::read_from(kubeconfig).ok()?;
     let options = KubeConfigOptions::default();
     let config = kube::Config::from_custom_kubeconfig(config, &options).await;
@@ -212,7 +224,7 @@ pub(crate) async fn client_of(kubeconfig: &Path, port: u16) -> Option<Client> {
     config.cluster_url = format!("https://127.0.0.1:{port}").parse().ok()?;
     // A refusal is what many tests look for, not a reason to ask again.
     config.default_retry = false;
-    Client::try_from(config).ok()
+    Some(config)
 }
 
 impl Drop for Control {

@@ -35,6 +35,13 @@ impl Keys {
         (first, end)
     }
 
+    /// The first key of all objects and the first one behind them.
+    pub(super) fn all(&self) -> (Vec<u8>, Vec<u8>) {
+        let first = self.objects.clone().into_bytes();
+        let end = prefix_end(&first);
+        (first, end)
+    }
+
     /// Resource and key of an object; none for a key of somebody else.
     pub(super) fn parse<'a>(&self, key: &'a [u8]) -> Option<(&'a str, &'a str)> {
         let key = std::str::from_utf8(key).ok()?;

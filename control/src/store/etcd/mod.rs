@@ -15,10 +15,9 @@ mod arrivals;
 mod compaction;
 mod follower;
 mod freshness;
+mod import;
 mod keys;
 mod load;
-#[cfg(test)]
-mod tests;
 mod writer;
 
 use std::sync::Arc;
@@ -34,6 +33,7 @@ use super::{Resource, ResourceDef, Write};
 use arrivals::Arrivals;
 use follower::{Addition, Follower};
 use freshness::Freshness;
+pub(super) use import::Import;
 use keys::Keys;
 use load::Loader;
 use writer::Writer;
