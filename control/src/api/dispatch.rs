@@ -13,7 +13,7 @@ use tower::Service;
 
 use super::aggregation;
 use super::audit::Trail;
-use super::authn::{self, Proven, User};
+use super::authn::{self, Claim, Proven, User};
 use super::authz::{self, Attributes};
 use super::body::{Body, BoxError, Reply, json, text};
 use super::kinds::Target;
@@ -63,11 +63,12 @@ impl Api {
         let info = RequestInfo::new(request.method(), request.uri().path(), &query);
         if let Some(reply) = public(&info) {
             if trail.is_kept() {
-                trail.asked(&self.caller(&request), &info, request);
+                let user = self.caller(claim(&request));
+                trail.asked(&user, &info, request);
             }
             return Ok(reply);
         }
-        let user = self.caller(&request);
+        let user = self.caller(claim(&request));
         let request = trail.asked(&user, &info, request);
         let Some(user) = user? else {
             // Who says nothing may do what is granted to nobody in particular, and is asked who he
@@ -91,10 +92,18 @@ impl Api {
     }
 
     /// Who asks, none if he does not say.
-    fn caller(&self, request: &Request<Body>) -> Result<Option<User>> {
-        let verify = |token: &str| self.0.account_user(token);
-        let tokens = &self.0.static_tokens;
-        authn::authenticate(request.extensions(), request.headers(), tokens, verify)
+    ///
+    /// # Errors
+    /// 401 when he presents a token that nobody issued.
+    fn caller(&self, claim: Claim<'_>) -> Result<Option<User>> {
+        match claim {
+            Claim::Nothing => Ok(None),
+            Claim::User(user) => Ok(Some(user)),
+            Claim::Token(token) => {
+                let user = self.0.bearer(token);
+                user.map(Some).ok_or_else(Status::unauthorized)
+            }
+        }
     }
 
     /// Answers a request that is allowed.
@@ -176,6 +185,10 @@ impl Api {
     }
 }
 
+fn claim(request: &Request<Body>) -> Claim<'_> {
+    Claim::of(request.extensions(), request.headers())
+}
+
 /// Objects of a namespaced kind are only created and named inside a namespace.
 fn place(target: Target, path: &ResourcePath, verb: &str) -> Result<()> {
     let placed = path.namespace.is_some();
@@ -229,6 +242,7 @@ impl Internal {
             user: User {
                 name: name.to_owned(),
                 groups,
+                ..User::default()
             },
         }
     }

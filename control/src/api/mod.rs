@@ -51,7 +51,7 @@ pub use addresses::{AddressPlan, PlanError};
 pub use admission::Exemptions;
 pub use aggregation::{FRONT_PROXY, FrontProxy, run as follow_services};
 pub use audit::{Audit, AuditError, Limits as AuditLimits, PolicyError};
-pub use authn::{StaticTokens, User};
+pub use authn::{Extra, StaticTokens, User};
 pub use body::{Body, BoxError, Reply};
 pub use bootstrap::{bootstrap, keep};
 pub use custom::run as follow_definitions;

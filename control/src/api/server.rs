@@ -21,7 +21,7 @@ use super::kinds::{Kinds, Target};
 use super::pages::Pages;
 use super::proxy::NodeClient;
 use super::selectors::FieldSelector;
-use super::tokens::{ISSUER, Tokens};
+use super::tokens::{Claims, ISSUER, Tokens};
 use super::value::{key, text};
 use crate::store::Store;
 
@@ -154,35 +154,26 @@ impl Server {
         )
     }
 
-    /// The user of a service account token whose account (and pod) still exist.
-    pub(super) fn account_user(&self, token: &str) -> Option<User> {
-        self.account_user_for(token, &[ISSUER.to_owned()])
+    /// Whose token it is, if it is one that this server takes for its own requests.
+    pub(super) fn bearer(&self, token: &str) -> Option<User> {
+        let account = || self.account(token, &[ISSUER.to_owned()]);
+        let user = self.static_tokens.user(token);
+        user.or_else(|| account().map(|it| it.user()))
     }
 
-    /// The same for a token that is meant for one of these audiences.
-    pub(super) fn account_user_for(&self, token: &str, audiences: &[String]) -> Option<User> {
-        let account = self.tokens.verify(token, audiences)?;
+    /// What a service account token says that is meant for one of `audiences` and whose account (and
+    /// pod) still exist.
+    pub(super) fn account(&self, token: &str, audiences: &[String]) -> Option<Claims> {
+        let claims = self.tokens.verify(token, audiences)?;
+        let account = &claims.account;
         let namespace = Some(account.namespace.as_str());
         let lives = |plural: &str, bound: &super::tokens::Bound| {
             let object = self.stored(plural, namespace, &bound.name);
             object.is_some_and(|object| text(&object, "/metadata/uid") == bound.uid)
         };
-        if !lives("serviceaccounts", &account.serviceaccount)
-            || !account.pod.as_ref().is_none_or(|pod| lives("pods", pod))
-        {
-            return None;
-        }
-        let (namespace, name) = (&account.namespace, &account.serviceaccount.name);
-        let groups = [
-            "system:serviceaccounts".to_owned(),
-            format!("system:serviceaccounts:{namespace}"),
-            "system:authenticated".to_owned(),
-        ];
-        let name = format!("system:serviceaccount:{namespace}:{name}");
-        Some(User {
-            name,
-            groups: groups.into(),
-        })
+        let live = lives("serviceaccounts", &account.serviceaccount)
+            && account.pod.as_ref().is_none_or(|pod| lives("pods", pod));
+        live.then_some(claims)
     }
 }
 

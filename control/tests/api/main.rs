@@ -12,6 +12,7 @@ mod conversion;
 mod custom;
 mod deletion;
 mod encryption;
+mod identity;
 mod lists;
 mod operations;
 mod patches;

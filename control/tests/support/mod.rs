@@ -74,6 +74,19 @@ impl Control {
         self.client = connect(self.data.path(), self.port).await;
     }
 
+    /// A client that shows nothing but a bearer token.
+    pub(crate) async fn bearer(&self, token: &str) -> Client {
+        self.shown(json!({"token": token})).await
+    }
+
+    /// A client that shows this and nothing else, the `user` of a kubeconfig.
+    pub(crate) async fn shown(&self, user: Value) -> Client {
+        let config = Kubeconfig::read_from(self.dir().join("admin.kubeconfig"));
+        let mut config = config.unwrap();
+        config.auth_infos[0].auth_info = Some(serde_json::from_value(user).unwrap());
+        client(config, self.port).await.unwrap()
+    }
+
     /// Where it keeps everything.
     pub(crate) fn dir(&self) -> &Path {
         self.data.path()
@@ -175,7 +188,10 @@ async fn connect(data: &Path, port: u16) -> Client {
 
 /// A client with the credentials of a kubeconfig, once that is there.
 pub(crate) async fn client_of(kubeconfig: &Path, port: u16) -> Option<Client> {
-    let config = Kubeconfig::read_from(kubeconfig).ok()?;
+    client(Kubeconfig::read_from(kubeconfig).ok()?, port).await
+}
+
+async fn client(config: Kubeconfig, port: u16) -> Option<Client> {
     let options = KubeConfigOptions::default();
     let config = kube::Config::from_custom_kubeconfig(config, &options).await;
     let mut config = config.ok()?;

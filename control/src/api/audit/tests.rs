@@ -48,6 +48,7 @@ impl Desk {
         let user = User {
             name: "jane".into(),
             groups: vec!["dev".into()],
+            ..User::default()
         };
         let trail = Trail::begin(Some(&self.audit), &request);
         let request = trail.asked(&Ok(Some(user)), &info, request);

@@ -52,8 +52,9 @@ pub(in crate::registry) static KIND: Kind = Kind {
     },
     prepare: |new, old| {
         prepare::status(new, old);
-        if old.is_none() {
-            put(new, "status", Some(json!({})));
+        match old {
+            None => put(new, "status", Some(json!({}))),
+            Some(old) => keep_requestor(new, old),
         }
     },
     validate,
@@ -62,6 +63,16 @@ pub(in crate::registry) static KIND: Kind = Kind {
     })],
     ..Kind::PLAIN
 };
+
+/// Who asked stays what the server wrote at the creation; nobody has to repeat it.
+fn keep_requestor(new: &mut Value, old: &Value) {
+    if let Some(spec) = child(new, "spec") {
+        for field in ["username", "uid", "groups", "extra"] {
+            let kept = old.get("spec").and_then(|spec| spec.get(field)).cloned();
+            put(spec, field, kept);
+        }
+    }
+}
 
 fn condition(request: &Value) -> String {
     let conditions = list(request, "/status/conditions").iter();
