@@ -53,6 +53,9 @@ pub(crate) struct ServeArgs {
     /// File of static bearer tokens: token,user,uid,"group1,group2".
     #[arg(long)]
     token_file: Option<PathBuf>,
+    /// Whether Secrets of type bootstrap.kubernetes.io/token in kube-system let new nodes in.
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    enable_bootstrap_token_auth: bool,
     /// What the Pod Security Standards are not asked of: namespace=NAME, user=NAME or
     /// runtime-class=NAME.
     #[arg(long = "pod-security-exempt", value_parser = exemption)]
@@ -175,6 +178,7 @@ fn server(
         advertise_port: args.listen.port(),
         plan,
         authority: authority.certificate().to_owned(),
+        bootstrap_tokens: args.enable_bootstrap_token_auth,
         exempt: args.exempt(),
     };
     Ok(Server::new(
@@ -218,7 +222,7 @@ fn front_proxy(pki: &Path, life: Duration) -> anyhow::Result<(FrontProxy, Rotati
 fn start_clients(
     args: &ServeArgs,
     api: &Api,
-    authority: &Authority,
+    authority: &Arc<Authority>,
     stopping: &CancellationToken,
 ) -> JoinSet<()> {
     let client = |user: &str| {
@@ -231,7 +235,7 @@ fn start_clients(
         pod_cidrs: args.pod_cidr.clone(),
         node_mask: naru_core::names::defaults::NODE_POD_PREFIX,
         node_grace: args.node_grace(),
-        ca_pem: authority.certificate().to_owned(),
+        authority: authority.clone(),
     };
     let mut clients = JoinSet::new();
     let manager = client("system:kube-controller-manager");

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::Notify;
@@ -13,7 +14,7 @@ use super::addresses::{AddressPlan, Addresses};
 use super::admission::{Desks, Hooks, Policies};
 use super::aggregation::{Extensions, FrontProxy};
 use super::audit::Audit;
-use super::authn::{StaticTokens, User};
+use super::authn::{StaticTokens, User, bootstrap};
 use super::authz::{Facts, Grant, Grants};
 use super::custom::{CustomKinds, Made};
 use super::discovery::Discovery;
@@ -36,6 +37,8 @@ pub struct ServerConfig {
     pub plan: AddressPlan,
     /// Certificate of the cluster's authority, PEM, as pods get it.
     pub authority: String,
+    /// Whether who shows a bootstrap token is known.
+    pub bootstrap_tokens: bool,
     /// What the Pod Security Standards are not asked of.
     pub exempt: super::admission::Exemptions,
 }
@@ -158,7 +161,14 @@ impl Server {
     pub(super) fn bearer(&self, token: &str) -> Option<User> {
         let account = || self.account(token, &[ISSUER.to_owned()]);
         let user = self.static_tokens.user(token);
+        let user = user.or_else(|| self.bootstrap_user(token));
         user.or_else(|| account().map(|it| it.user()))
+    }
+
+    fn bootstrap_user(&self, token: &str) -> Option<User> {
+        let find = |name: &str| self.stored("secrets", Some("kube-system"), name);
+        let user = || bootstrap::user(token, Timestamp::now(), find);
+        self.config.bootstrap_tokens.then(user).flatten()
     }
 
     /// What a service account token says that is meant for one of `audiences` and whose account (and

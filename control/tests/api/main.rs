@@ -8,6 +8,7 @@ mod aggregation;
 mod apply;
 mod audit;
 mod bodies;
+mod bootstrap;
 mod conversion;
 mod custom;
 mod deletion;

@@ -119,6 +119,7 @@ pub(super) async fn validate(
         return Ok(());
     }
     let whole = request.subresource.is_empty();
+    certificates::check(server, request, target, new, old)?;
     if whole {
         check(server, request, target, new, old)?;
     }

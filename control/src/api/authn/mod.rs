@@ -3,6 +3,7 @@
 //! One file per way of being known; each makes a [`User`] or knows nothing. What a caller wants to
 //! be beyond that (`impersonation`) is asked of authorization, part by part.
 
+pub(super) mod bootstrap;
 mod extra;
 mod file;
 mod front;
