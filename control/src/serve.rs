@@ -1,6 +1,7 @@
 //! `naru-control serve`: puts the parts together and runs them until a signal.
 
 mod audit;
+mod oidc;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -69,6 +70,8 @@ pub(crate) struct ServeArgs {
     encryption_provider_config: Option<PathBuf>,
     #[command(flatten)]
     audit: audit::AuditArgs,
+    #[command(flatten)]
+    oidc: oidc::OidcArgs,
     /// Seconds that the server's own certificates are valid, at most as long as their authority; at
     /// two thirds they are replaced.
     #[arg(long, default_value_t = LEAF_LIFE.as_secs(), value_parser = clap::value_parser!(u64).range(3..=AUTHORITY_LIFE.as_secs()))]
@@ -115,6 +118,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let plan = AddressPlan::parse(&args.service_cidr, &args.node_port_range)?;
     controllers::range::of_cluster(&args.pod_cidr).map_err(anyhow::Error::msg)?;
     let audit = args.audit.open()?;
+    let oidc = args.oidc.open()?.map(Arc::new);
     let pki = args.data_dir.join("pki");
     std::fs::create_dir_all(&args.data_dir)
         .with_context(|| format!("cannot create {}", args.data_dir.display()))?;
@@ -127,7 +131,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let fronts = front.authority.clone();
     let stopping = CancellationToken::new();
     let server = server(&args, plan, &authority, nodes, &stopping)?;
-    let server = Arc::new(server.audited(audit).fronted(front));
+    let server = Arc::new(server.audited(audit).believing(oidc.clone()).fronted(front));
     let api = Api::new(server.clone());
     bootstrap(&api, &server)
         .await
@@ -143,6 +147,9 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     clients.spawn(keep(api.clone(), server.clone(), stopping.clone()));
     clients.spawn(follow_definitions(server.clone(), stopping.clone()));
     clients.spawn(follow_services(server.clone(), stopping.clone()));
+    if let Some(oidc) = oidc {
+        clients.spawn(oidc.follow(stopping.clone()));
+    }
     clients.spawn(rotation.run(stopping.clone()));
     clients.spawn(front_rotation.run(stopping.clone()));
     let serving = tokio::spawn(listener.serve(api, stopping.clone()));

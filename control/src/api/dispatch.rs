@@ -63,12 +63,12 @@ impl Api {
         let info = RequestInfo::new(request.method(), request.uri().path(), &query);
         if let Some(reply) = public(&info) {
             if trail.is_kept() {
-                let user = self.caller(claim(&request));
+                let user = self.caller(claim(&request)).await;
                 trail.asked(&user, &info, request);
             }
             return Ok(reply);
         }
-        let user = self.caller(claim(&request));
+        let user = self.caller(claim(&request)).await;
         let request = trail.asked(&user, &info, request);
         let Some(user) = user? else {
             // Who says nothing may do what is granted to nobody in particular, and is asked who he
@@ -95,12 +95,12 @@ impl Api {
     ///
     /// # Errors
     /// 401 when he presents a token that nobody issued.
-    fn caller(&self, claim: Claim<'_>) -> Result<Option<User>> {
+    async fn caller(&self, claim: Claim<'_>) -> Result<Option<User>> {
         match claim {
             Claim::Nothing => Ok(None),
             Claim::User(user) => Ok(Some(user)),
             Claim::Token(token) => {
-                let user = self.0.bearer(token);
+                let user = self.0.bearer(token).await;
                 user.map(Some).ok_or_else(Status::unauthorized)
             }
         }

@@ -45,7 +45,7 @@ pub(super) async fn answer(
     let bytes = decode::read(request.into_body()).await?;
     let mut review = decode::object(&bytes, &content_type)?;
     review["status"] = match kind.kind {
-        "TokenReview" => token(server, &review)?,
+        "TokenReview" => token(server, &review).await?,
         "SelfSubjectReview" => json!({"userInfo": user}),
         "SelfSubjectRulesReview" => rules(server, user, text(&review, "/spec/namespace")),
         "SelfSubjectAccessReview" => access(server, user, &review)?,
@@ -65,7 +65,7 @@ pub(super) async fn answer(
 }
 
 /// Whose token it is, and whether it is meant for one of the wanted audiences.
-fn token(server: &Server, review: &Value) -> Result<Value> {
+async fn token(server: &Server, review: &Value) -> Result<Value> {
     let token = text(review, "/spec/token");
     if token.is_empty() {
         let why = "Required value: a token to review is required";
@@ -78,7 +78,7 @@ fn token(server: &Server, review: &Value) -> Result<Value> {
     if wanted.is_empty() {
         wanted.push(ISSUER.to_owned());
     }
-    Ok(match reviewed(server, token, wanted) {
+    Ok(match reviewed(server, token, wanted).await {
         Some((user, audiences)) => {
             json!({"authenticated": true, "user": user, "audiences": audiences})
         }
@@ -88,7 +88,7 @@ fn token(server: &Server, review: &Value) -> Result<Value> {
 
 /// Whose token it is, and those of the `wanted` audiences that it is for. Tokens that name none are
 /// for this server.
-fn reviewed(
+async fn reviewed(
     server: &Server,
     token: &str,
     mut wanted: Vec<String>,
@@ -101,7 +101,7 @@ fn reviewed(
     if wanted.is_empty() {
         return None;
     }
-    Some((server.bearer(token)?, wanted))
+    Some((server.bearer(token).await?, wanted))
 }
 
 /// The user that a review asks about.

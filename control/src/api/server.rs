@@ -14,7 +14,7 @@ use super::addresses::{AddressPlan, Addresses};
 use super::admission::{Desks, Hooks, Policies};
 use super::aggregation::{Extensions, FrontProxy};
 use super::audit::Audit;
-use super::authn::{StaticTokens, User, bootstrap};
+use super::authn::{Oidc, StaticTokens, User, bootstrap};
 use super::authz::{Facts, Grant, Grants};
 use super::custom::{CustomKinds, Made};
 use super::discovery::Discovery;
@@ -49,6 +49,7 @@ pub struct Server {
     pub(super) kinds: Kinds,
     pub(super) tokens: Tokens,
     pub(super) static_tokens: StaticTokens,
+    pub(super) oidc: Option<Arc<Oidc>>,
     pub(super) addresses: Addresses,
     pub(super) pages: Pages,
     /// Replaced when custom kinds come and go.
@@ -100,6 +101,7 @@ impl Server {
             kinds,
             tokens,
             static_tokens,
+            oidc: None,
             addresses,
             pages,
             discovery: ArcSwap::from_pointee(discovery),
@@ -124,6 +126,13 @@ impl Server {
     #[must_use]
     pub fn audited(mut self, audit: Option<Audit>) -> Self {
         self.audit = audit.map(Arc::new);
+        self
+    }
+
+    /// The same server, which believes an issuer of OpenID Connect.
+    #[must_use]
+    pub fn believing(mut self, oidc: Option<Arc<Oidc>>) -> Self {
+        self.oidc = oidc;
         self
     }
 
@@ -158,11 +167,14 @@ impl Server {
     }
 
     /// Whose token it is, if it is one that this server takes for its own requests.
-    pub(super) fn bearer(&self, token: &str) -> Option<User> {
+    pub(super) async fn bearer(&self, token: &str) -> Option<User> {
         let account = || self.account(token, &[ISSUER.to_owned()]);
         let user = self.static_tokens.user(token);
         let user = user.or_else(|| self.bootstrap_user(token));
-        user.or_else(|| account().map(|it| it.user()))
+        match (user.or_else(|| account().map(|it| it.user())), &self.oidc) {
+            (None, Some(oidc)) => oidc.user(token).await,
+            (user, _) => user,
+        }
     }
 
     fn bootstrap_user(&self, token: &str) -> Option<User> {

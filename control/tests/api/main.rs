@@ -15,6 +15,7 @@ mod deletion;
 mod encryption;
 mod identity;
 mod lists;
+mod oidc;
 mod operations;
 mod patches;
 mod rights;

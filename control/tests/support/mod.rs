@@ -6,6 +6,7 @@
 pub(crate) mod extension;
 pub(crate) mod hooks;
 pub(crate) mod http;
+pub(crate) mod issuer;
 
 use futures_util::TryStreamExt;
 use k8s_openapi::api::coordination::v1::Lease;

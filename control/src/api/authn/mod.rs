@@ -8,6 +8,7 @@ mod extra;
 mod file;
 mod front;
 mod impersonation;
+mod oidc;
 mod user;
 
 use std::net::SocketAddr;
@@ -19,6 +20,7 @@ pub(super) use extra::header as extra_header;
 pub use file::StaticTokens;
 pub(super) use front::{Caller, Fronted};
 pub(super) use impersonation::{PREFIX as IMPERSONATION, impersonate};
+pub use oidc::{Oidc, OidcConfig, OidcError};
 pub(super) use user::CREDENTIAL;
 pub use user::{Extra, User};
 
