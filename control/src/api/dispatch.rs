@@ -44,7 +44,7 @@ impl Api {
             Ok(reply) => reply,
             Err(status) => status.into_reply(),
         };
-        let reply = trail.answered(reply);
+        let reply = trail.finish(reply).await;
         if head_only {
             reply.map(|_| super::body::empty())
         } else {
@@ -70,6 +70,7 @@ impl Api {
         }
         let user = self.caller(claim(&request)).await;
         let request = trail.asked(&user, &info, request);
+        trail.settled().await;
         let Some(user) = user? else {
             // Who says nothing may do what is granted to nobody in particular, and is asked who he
             // is for everything else.

@@ -50,7 +50,10 @@ mod write;
 pub use addresses::{AddressPlan, PlanError};
 pub use admission::Exemptions;
 pub use aggregation::{FRONT_PROXY, FrontProxy, run as follow_services};
-pub use audit::{Audit, AuditError, Limits as AuditLimits, PolicyError};
+pub use audit::{
+    Audit, AuditError, Limits as AuditLimits, LogFile as AuditLog, PolicyError,
+    Webhook as AuditWebhook,
+};
 pub use authn::{Extra, Oidc, OidcConfig, OidcError, StaticTokens, User};
 pub use body::{Body, BoxError, Reply};
 pub use bootstrap::{bootstrap, keep};

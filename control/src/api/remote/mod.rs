@@ -1,5 +1,5 @@
-//! Servers of the cluster's users that this one calls: for admission and for conversion and for
-//! the keys of an issuer.
+//! Servers of the cluster's users that this one calls: for admission and for conversion, for the keys
+//! of an issuer, and with what is recorded.
 //!
 //! They are asked over HTTPS, at a URL or at an endpoint of a Service under the Service's name
 //! (`place`). A call has a connection of its own. Whom a server's certificate has to be from is said
@@ -7,13 +7,14 @@
 //! caller's business.
 
 mod call;
+mod kubeconfig;
 mod place;
 #[cfg(test)]
 mod tests;
 
-use call::{call, post};
-pub(super) use call::{connector, get};
-pub(super) use place::{Place, Way};
+pub(super) use call::{Identity, call, connector, get, post};
+pub(super) use kubeconfig::Endpoint;
+pub(super) use place::{Place, Way, to_url};
 
 use std::time::Duration;
 
