@@ -2,6 +2,7 @@
 
 mod audit;
 mod etcd;
+mod oidc;
 
 pub(crate) use etcd::EtcdArgs;
 
@@ -56,6 +57,9 @@ pub(crate) struct ServeArgs {
     /// File of static bearer tokens: token,user,uid,"group1,group2".
     #[arg(long)]
     token_file: Option<PathBuf>,
+    /// Whether Secrets of type bootstrap.kubernetes.io/token in kube-system let new nodes in.
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    enable_bootstrap_token_auth: bool,
     /// What the Pod Security Standards are not asked of: namespace=NAME, user=NAME or
     /// runtime-class=NAME.
     #[arg(long = "pod-security-exempt", value_parser = exemption)]
@@ -71,6 +75,8 @@ pub(crate) struct ServeArgs {
     etcd: etcd::EtcdArgs,
     #[command(flatten)]
     audit: audit::AuditArgs,
+    #[command(flatten)]
+    oidc: oidc::OidcArgs,
     /// Seconds that the server's own certificates are valid, at most as long as their authority; at
     /// two thirds they are replaced.
     #[arg(long, default_value_t = LEAF_LIFE.as_secs(), value_parser = clap::value_parser!(u64).range(3..=AUTHORITY_LIFE.as_secs()))]
@@ -117,6 +123,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let plan = AddressPlan::parse(&args.service_cidr, &args.node_port_range)?;
     controllers::range::of_cluster(&args.pod_cidr).map_err(anyhow::Error::msg)?;
     let audit = args.audit.open()?;
+    let oidc = args.oidc.open()?.map(Arc::new);
     let pki = args.data_dir.join("pki");
     std::fs::create_dir_all(&args.data_dir)
         .with_context(|| format!("cannot create {}", args.data_dir.display()))?;
@@ -130,7 +137,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let stopping = CancellationToken::new();
     let store = open_store(&args).await?;
     let server = server(&args, store, plan, &authority, nodes, &stopping)?;
-    let server = Arc::new(server.audited(audit).fronted(front));
+    let server = Arc::new(server.audited(audit).believing(oidc.clone()).fronted(front));
     let api = Api::new(server.clone());
     bootstrap(&api, &server)
         .await
@@ -146,6 +153,9 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     clients.spawn(keep(api.clone(), server.clone(), stopping.clone()));
     clients.spawn(follow_definitions(server.clone(), stopping.clone()));
     clients.spawn(follow_services(server.clone(), stopping.clone()));
+    if let Some(oidc) = oidc {
+        clients.spawn(oidc.follow(stopping.clone()));
+    }
     clients.spawn(rotation.run(stopping.clone()));
     clients.spawn(front_rotation.run(stopping.clone()));
     let serving = tokio::spawn(listener.serve(api, stopping.clone()));
@@ -192,6 +202,7 @@ fn server(
         advertise_port: args.listen.port(),
         plan,
         authority: authority.certificate().to_owned(),
+        bootstrap_tokens: args.enable_bootstrap_token_auth,
         exempt: args.exempt(),
     };
     Ok(Server::new(
@@ -235,7 +246,7 @@ fn front_proxy(pki: &Path, life: Duration) -> anyhow::Result<(FrontProxy, Rotati
 fn start_clients(
     args: &ServeArgs,
     api: &Api,
-    authority: &Authority,
+    authority: &Arc<Authority>,
     stopping: &CancellationToken,
 ) -> JoinSet<()> {
     let client = |user: &str| {
@@ -248,7 +259,7 @@ fn start_clients(
         pod_cidrs: args.pod_cidr.clone(),
         node_mask: naru_core::names::defaults::NODE_POD_PREFIX,
         node_grace: args.node_grace(),
-        ca_pem: authority.certificate().to_owned(),
+        authority: authority.clone(),
     };
     let mut clients = JoinSet::new();
     let (manager, scheduler) = (

@@ -1,7 +1,7 @@
 //! The objects that every cluster has from the start and never lacks for long. Runs at every start
 //! and every few seconds, and changes only what is missing or wrong.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,6 +55,7 @@ pub async fn bootstrap(api: &Api, server: &Server) -> Result<(), BootstrapError>
     let addresses = config.plan.each(10);
     ensure(&client, services, "kube-dns", dns_service(&addresses)).await?;
     publish_addresses(&client, server).await?;
+    publish_cluster(&client, config).await?;
     if let Some(front) = &server.front {
         let name = "extension-apiserver-authentication";
         let data = super::aggregation::trust(front, &config.authority);
@@ -113,6 +114,15 @@ async fn publish_addresses(client: &Internal, server: &Server) -> Result<(), Boo
     enforce(client, endpoints, "kubernetes", endpoints_of(&ips, port)).await?;
     let slices = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices";
     enforce(client, slices, "kubernetes", slice_of(&ips, port)).await
+}
+
+/// Tells new nodes where the server is and by whom its certificate is signed: what tokens sign.
+async fn publish_cluster(client: &Internal, config: &ServerConfig) -> Result<(), BootstrapError> {
+    let address = SocketAddr::new(config.advertise_address, config.advertise_port);
+    let text = crate::pki::cluster_info(&config.authority, &format!("https://{address}"));
+    let map = json!({"metadata": {"name": "cluster-info"}, "data": {"kubeconfig": text}});
+    let maps = "/api/v1/namespaces/kube-public/configmaps";
+    ensure(client, maps, "cluster-info", map).await
 }
 
 fn kubernetes_service(address: &str) -> Value {

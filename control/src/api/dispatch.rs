@@ -13,7 +13,7 @@ use tower::Service;
 
 use super::aggregation;
 use super::audit::Trail;
-use super::authn::{self, Proven, User};
+use super::authn::{self, Claim, Proven, User};
 use super::authz::{self, Attributes};
 use super::body::{Body, BoxError, Reply, json, text};
 use super::freshness;
@@ -46,7 +46,7 @@ impl Api {
             Ok(reply) => reply,
             Err(status) => status.into_reply(),
         };
-        let reply = trail.answered(reply);
+        let reply = trail.finish(reply).await;
         if head_only {
             reply.map(|_| super::body::empty())
         } else {
@@ -65,12 +65,14 @@ impl Api {
         let info = RequestInfo::new(request.method(), request.uri().path(), &query);
         if let Some(reply) = public(&info) {
             if trail.is_kept() {
-                trail.asked(&self.caller(&request), &info, request);
+                let user = self.caller(claim(&request)).await;
+                trail.asked(&user, &info, request);
             }
             return Ok(reply);
         }
-        let user = self.caller(&request);
+        let user = self.caller(claim(&request)).await;
         let request = trail.asked(&user, &info, request);
+        trail.settled().await;
         let Some(user) = user? else {
             // Who says nothing may do what is granted to nobody in particular, and is asked who he
             // is for everything else.
@@ -93,10 +95,18 @@ impl Api {
     }
 
     /// Who asks, none if he does not say.
-    fn caller(&self, request: &Request<Body>) -> Result<Option<User>> {
-        let verify = |token: &str| self.0.account_user(token);
-        let tokens = &self.0.static_tokens;
-        authn::authenticate(request.extensions(), request.headers(), tokens, verify)
+    ///
+    /// # Errors
+    /// 401 when he presents a token that nobody issued.
+    async fn caller(&self, claim: Claim<'_>) -> Result<Option<User>> {
+        match claim {
+            Claim::Nothing => Ok(None),
+            Claim::User(user) => Ok(Some(user)),
+            Claim::Token(token) => {
+                let user = self.0.bearer(token).await;
+                user.map(Some).ok_or_else(Status::unauthorized)
+            }
+        }
     }
 
     /// Answers a request that is allowed.
@@ -183,6 +193,10 @@ impl Api {
     }
 }
 
+fn claim(request: &Request<Body>) -> Claim<'_> {
+    Claim::of(request.extensions(), request.headers())
+}
+
 /// Objects of a namespaced kind are only created and named inside a namespace.
 fn place(target: Target, path: &ResourcePath, verb: &str) -> Result<()> {
     let placed = path.namespace.is_some();
@@ -236,6 +250,7 @@ impl Internal {
             user: User {
                 name: name.to_owned(),
                 groups,
+                ..User::default()
             },
         }
     }

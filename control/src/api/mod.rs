@@ -54,12 +54,17 @@ mod write;
 pub use addresses::{AddressPlan, PlanError};
 pub use admission::Exemptions;
 pub use aggregation::{FRONT_PROXY, FrontProxy, run as follow_services};
-pub use audit::{Audit, AuditError, Limits as AuditLimits, PolicyError};
-pub use authn::{StaticTokens, User};
+pub use audit::{
+    Audit, AuditError, Limits as AuditLimits, LogFile as AuditLog, PolicyError,
+    Webhook as AuditWebhook,
+};
+pub use authn::{Extra, Oidc, OidcConfig, OidcError, StaticTokens, User};
 pub use body::{Body, BoxError, Reply};
 pub use bootstrap::{bootstrap, keep};
 pub use custom::run as follow_definitions;
 pub use dispatch::{Api, Internal};
+/// How a token may be signed (RFC 7518).
+pub use jsonwebtoken::Algorithm as OidcAlgorithm;
 pub use kinds::Kinds;
 pub use listener::{ListenError, Listener};
 pub use proxy::NodeClient;

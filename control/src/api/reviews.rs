@@ -1,6 +1,8 @@
 //! Questions about rights: who am I, may I, what may I. Answered by the same hook that every
 //! request passes, and stored nowhere.
 
+use std::sync::Arc;
+
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -43,8 +45,8 @@ pub(super) async fn answer(
     let bytes = decode::read(request.into_body()).await?;
     let mut review = decode::object(&bytes, &content_type)?;
     review["status"] = match kind.kind {
-        "TokenReview" => token(server, &review)?,
-        "SelfSubjectReview" => json!({"userInfo": user_info(user)}),
+        "TokenReview" => token(server, &review).await?,
+        "SelfSubjectReview" => json!({"userInfo": user}),
         "SelfSubjectRulesReview" => rules(server, user, text(&review, "/spec/namespace")),
         "SelfSubjectAccessReview" => access(server, user, &review)?,
         "LocalSubjectAccessReview" => {
@@ -63,7 +65,7 @@ pub(super) async fn answer(
 }
 
 /// Whose token it is, and whether it is meant for one of the wanted audiences.
-fn token(server: &Server, review: &Value) -> Result<Value> {
+async fn token(server: &Server, review: &Value) -> Result<Value> {
     let token = text(review, "/spec/token");
     if token.is_empty() {
         let why = "Required value: a token to review is required";
@@ -76,32 +78,53 @@ fn token(server: &Server, review: &Value) -> Result<Value> {
     if wanted.is_empty() {
         wanted.push(ISSUER.to_owned());
     }
-    let user = server.static_tokens.user(token);
-    let user = user.or_else(|| server.account_user_for(token, &wanted));
-    Ok(match user {
-        Some(user) => json!({"authenticated": true, "user": user_info(&user),
-            "audiences": wanted}),
+    Ok(match reviewed(server, token, wanted).await {
+        Some((user, audiences)) => {
+            json!({"authenticated": true, "user": user, "audiences": audiences})
+        }
         None => json!({"user": {}, "error": "the token is not valid for this cluster"}),
     })
 }
 
-fn user_info(user: &User) -> Value {
-    json!({"username": user.name, "groups": user.groups})
+/// Whose token it is, and those of the `wanted` audiences that it is for. Tokens that name none are
+/// for this server.
+async fn reviewed(
+    server: &Server,
+    token: &str,
+    mut wanted: Vec<String>,
+) -> Option<(User, Vec<String>)> {
+    if let Some(claims) = server.account(token, &wanted) {
+        wanted.retain(|audience| claims.aud.contains(audience));
+        return Some((claims.user(), wanted));
+    }
+    wanted.retain(|audience| audience == ISSUER);
+    if wanted.is_empty() {
+        return None;
+    }
+    Some((server.bearer(token).await?, wanted))
 }
 
 /// The user that a review asks about.
 fn subject(review: &Value) -> Result<User> {
-    let groups = items(review, "/spec/groups").iter();
-    let groups: Vec<String> = groups
-        .filter_map(|group| group.as_str().map(str::to_owned))
-        .collect();
-    let name = text(review, "/spec/user").to_owned();
-    if name.is_empty() && groups.is_empty() {
+    let texts = |list: &[Value]| -> Vec<String> {
+        let texts = list.iter().filter_map(Value::as_str);
+        texts.map(str::to_owned).collect()
+    };
+    let extra = review.pointer("/spec/extra").and_then(Value::as_object);
+    let extra = extra.into_iter().flatten();
+    let extra = extra.map(|(key, list)| (key.clone(), texts(items(list, ""))));
+    let user = User {
+        name: text(review, "/spec/user").to_owned(),
+        uid: text(review, "/spec/uid").to_owned(),
+        groups: texts(items(review, "/spec/groups")),
+        extra: Arc::new(extra.collect()),
+    };
+    if user.name.is_empty() && user.groups.is_empty() {
         return Err(Status::bad_request(
             "at least one of spec.user and spec.groups must be given",
         ));
     }
-    Ok(User { name, groups })
+    Ok(user)
 }
 
 fn access(server: &Server, user: &User, review: &Value) -> Result<Value> {

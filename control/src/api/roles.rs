@@ -6,7 +6,14 @@
 
 use serde_json::{Value, json};
 
+use crate::pki::DEFAULT_GROUP;
+
 const GROUP: &str = "/apis/rbac.authorization.k8s.io/v1";
+/// May have a certificate of any node approved.
+const NODE_CLIENT: &str = "system:certificates.k8s.io:certificatesigningrequests:nodeclient";
+/// May have the own certificate of a node approved.
+const OWN_NODE_CLIENT: &str =
+    "system:certificates.k8s.io:certificatesigningrequests:selfnodeclient";
 const READ: &[&str] = &["get", "list", "watch"];
 const WRITE: &[&str] = &["create", "delete", "deletecollection", "patch", "update"];
 
@@ -162,6 +169,7 @@ pub(super) fn all() -> Vec<(String, Value)> {
         {"verbs": ["create"], "apiGroups": ["authentication.k8s.io"], "resources": ["tokenreviews"]},
         {"verbs": ["create"], "apiGroups": ["authorization.k8s.io"],
             "resources": ["subjectaccessreviews"]}]);
+    let requests = |resource: &str, verbs: &[&str]| json!([{"verbs": verbs, "apiGroups": ["certificates.k8s.io"], "resources": [resource]}]);
     let mut all = vec![
         role("cluster-admin", everything),
         role("system:basic-user", reviews),
@@ -169,12 +177,28 @@ pub(super) fn all() -> Vec<(String, Value)> {
         role("system:public-info-viewer", paths(&public)),
         role("system:service-account-issuer-discovery", paths(&issuer)),
         role("system:auth-delegator", delegated),
+        role(
+            "system:node-bootstrapper",
+            requests(
+                "certificatesigningrequests",
+                &["create", "get", "list", "watch"],
+            ),
+        ),
+        role(
+            NODE_CLIENT,
+            requests("certificatesigningrequests/nodeclient", &["create"]),
+        ),
+        role(
+            OWN_NODE_CLIENT,
+            requests("certificatesigningrequests/selfnodeclient", &["create"]),
+        ),
         gathering("admin", &["admin"]),
         gathering("edit", &["edit"]),
         gathering("view", &["view"]),
     ];
     all.extend(gathered());
     all.push(trust_reader());
+    all.extend(info_reader());
     let known = "system:authenticated";
     all.extend([
         binding("cluster-admin", &["system:masters"]),
@@ -187,6 +211,21 @@ pub(super) fn all() -> Vec<(String, Value)> {
         binding(
             "system:service-account-issuer-discovery",
             &["system:serviceaccounts"],
+        ),
+        named(
+            "kubeadm:kubelet-bootstrap",
+            "system:node-bootstrapper",
+            DEFAULT_GROUP,
+        ),
+        named(
+            "kubeadm:node-autoapprove-bootstrap",
+            NODE_CLIENT,
+            DEFAULT_GROUP,
+        ),
+        named(
+            "kubeadm:node-autoapprove-certificate-rotation",
+            OWN_NODE_CLIENT,
+            "system:nodes",
         ),
     ]);
     all
@@ -243,6 +282,24 @@ fn trust_reader() -> (String, Value) {
     (format!("{GROUP}/namespaces/kube-system/roles"), role)
 }
 
+/// Everybody, known or not, may read what a new node has to know about the cluster.
+fn info_reader() -> [(String, Value); 2] {
+    let (name, path) = (
+        "kubeadm:bootstrap-signer-clusterinfo",
+        format!("{GROUP}/namespaces/kube-public"),
+    );
+    let role = json!({"metadata": metadata(name), "rules": [{"verbs": ["get"], "apiGroups": [""],
+        "resources": ["configmaps"], "resourceNames": ["cluster-info"]}]});
+    let group = "rbac.authorization.k8s.io";
+    let binding = json!({"metadata": metadata(name),
+        "subjects": [{"kind": "User", "apiGroup": group, "name": "system:anonymous"}],
+        "roleRef": {"apiGroup": group, "kind": "Role", "name": name}});
+    [
+        (format!("{path}/roles"), role),
+        (format!("{path}/rolebindings"), binding),
+    ]
+}
+
 fn gathering(name: &str, of: &[&str]) -> (String, Value) {
     let selectors: Vec<_> = of
         .iter()
@@ -262,12 +319,21 @@ fn part(name: &str, rules: Vec<Value>, into: &[&str]) -> (String, Value) {
 }
 
 fn binding(role: &str, groups: &[&str]) -> (String, Value) {
+    bound(role, role, groups)
+}
+
+/// A binding that is not called after its role, but as other tools know it.
+fn named(name: &str, role: &str, to: &str) -> (String, Value) {
+    bound(name, role, &[to])
+}
+
+fn bound(name: &str, role: &str, groups: &[&str]) -> (String, Value) {
     let group = "rbac.authorization.k8s.io";
     let subjects: Vec<_> = groups
         .iter()
         .map(|name| json!({"kind": "Group", "apiGroup": group, "name": name}))
         .collect();
-    let binding = json!({"metadata": metadata(role), "subjects": subjects,
+    let binding = json!({"metadata": metadata(name), "subjects": subjects,
         "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": role}});
     (format!("{GROUP}/clusterrolebindings"), binding)
 }

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::Notify;
@@ -13,7 +14,7 @@ use super::addresses::{AddressPlan, Addresses};
 use super::admission::{Desks, Hooks, Policies};
 use super::aggregation::{Extensions, FrontProxy};
 use super::audit::Audit;
-use super::authn::{StaticTokens, User};
+use super::authn::{Oidc, StaticTokens, User, bootstrap};
 use super::authz::{Facts, Grant, Grants};
 use super::custom::{CustomKinds, Made};
 use super::discovery::Discovery;
@@ -21,7 +22,7 @@ use super::kinds::{Kinds, Target};
 use super::pages::Pages;
 use super::proxy::NodeClient;
 use super::selectors::FieldSelector;
-use super::tokens::{ISSUER, Tokens};
+use super::tokens::{Claims, ISSUER, Tokens};
 use super::value::{key, text};
 use crate::store::Store;
 
@@ -36,6 +37,8 @@ pub struct ServerConfig {
     pub plan: AddressPlan,
     /// Certificate of the cluster's authority, PEM, as pods get it.
     pub authority: String,
+    /// Whether who shows a bootstrap token is known.
+    pub bootstrap_tokens: bool,
     /// What the Pod Security Standards are not asked of.
     pub exempt: super::admission::Exemptions,
 }
@@ -46,6 +49,7 @@ pub struct Server {
     pub(super) kinds: Kinds,
     pub(super) tokens: Tokens,
     pub(super) static_tokens: StaticTokens,
+    pub(super) oidc: Option<Arc<Oidc>>,
     pub(super) addresses: Addresses,
     pub(super) pages: Pages,
     /// Replaced when custom kinds come and go.
@@ -97,6 +101,7 @@ impl Server {
             kinds,
             tokens,
             static_tokens,
+            oidc: None,
             addresses,
             pages,
             discovery: ArcSwap::from_pointee(discovery),
@@ -121,6 +126,13 @@ impl Server {
     #[must_use]
     pub fn audited(mut self, audit: Option<Audit>) -> Self {
         self.audit = audit.map(Arc::new);
+        self
+    }
+
+    /// The same server, which believes an issuer of OpenID Connect.
+    #[must_use]
+    pub fn believing(mut self, oidc: Option<Arc<Oidc>>) -> Self {
+        self.oidc = oidc;
         self
     }
 
@@ -154,35 +166,36 @@ impl Server {
         )
     }
 
-    /// The user of a service account token whose account (and pod) still exist.
-    pub(super) fn account_user(&self, token: &str) -> Option<User> {
-        self.account_user_for(token, &[ISSUER.to_owned()])
+    /// Whose token it is, if it is one that this server takes for its own requests.
+    pub(super) async fn bearer(&self, token: &str) -> Option<User> {
+        let account = || self.account(token, &[ISSUER.to_owned()]);
+        let user = self.static_tokens.user(token);
+        let user = user.or_else(|| self.bootstrap_user(token));
+        match (user.or_else(|| account().map(|it| it.user())), &self.oidc) {
+            (None, Some(oidc)) => oidc.user(token).await,
+            (user, _) => user,
+        }
     }
 
-    /// The same for a token that is meant for one of these audiences.
-    pub(super) fn account_user_for(&self, token: &str, audiences: &[String]) -> Option<User> {
-        let account = self.tokens.verify(token, audiences)?;
+    fn bootstrap_user(&self, token: &str) -> Option<User> {
+        let find = |name: &str| self.stored("secrets", Some("kube-system"), name);
+        let user = || bootstrap::user(token, Timestamp::now(), find);
+        self.config.bootstrap_tokens.then(user).flatten()
+    }
+
+    /// What a service account token says that is meant for one of `audiences` and whose account (and
+    /// pod) still exist.
+    pub(super) fn account(&self, token: &str, audiences: &[String]) -> Option<Claims> {
+        let claims = self.tokens.verify(token, audiences)?;
+        let account = &claims.account;
         let namespace = Some(account.namespace.as_str());
         let lives = |plural: &str, bound: &super::tokens::Bound| {
             let object = self.stored(plural, namespace, &bound.name);
             object.is_some_and(|object| text(&object, "/metadata/uid") == bound.uid)
         };
-        if !lives("serviceaccounts", &account.serviceaccount)
-            || !account.pod.as_ref().is_none_or(|pod| lives("pods", pod))
-        {
-            return None;
-        }
-        let (namespace, name) = (&account.namespace, &account.serviceaccount.name);
-        let groups = [
-            "system:serviceaccounts".to_owned(),
-            format!("system:serviceaccounts:{namespace}"),
-            "system:authenticated".to_owned(),
-        ];
-        let name = format!("system:serviceaccount:{namespace}:{name}");
-        Some(User {
-            name,
-            groups: groups.into(),
-        })
+        let live = lives("serviceaccounts", &account.serviceaccount)
+            && account.pod.as_ref().is_none_or(|pod| lives("pods", pod));
+        live.then_some(claims)
     }
 }
 

@@ -1,7 +1,9 @@
 //! Service account tokens: ES256 JWTs, bound to the account and, where asked, to a pod.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -9,6 +11,8 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, deco
 use rcgen::KeyPair;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+
+use super::authn::{CREDENTIAL, User};
 
 /// The issuer and default audience of tokens.
 pub(super) const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
@@ -33,6 +37,7 @@ pub struct Bound {
     /// Name.
     pub name: String,
     /// Uid; another object of that name does not count.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub uid: String,
 }
 
@@ -44,8 +49,11 @@ pub struct Account {
     /// The account.
     pub serviceaccount: Bound,
     /// The pod whose life limits the token's.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod: Option<Bound>,
+    /// The node of that pod when the token was made; without a uid if there was no such Node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<Bound>,
 }
 
 /// The claims of a token (RFC 7519 names). Times are seconds since the epoch.
@@ -130,14 +138,46 @@ impl Tokens {
         encode(&header, &claims, &self.encoding).map_err(TokenError::Sign)
     }
 
-    /// The account of a valid token that is meant for one of `audiences`.
-    pub fn verify(&self, token: &str, audiences: &[String]) -> Option<Account> {
+    /// What a valid token that is meant for one of `audiences` says.
+    pub(super) fn verify(&self, token: &str, audiences: &[String]) -> Option<Claims> {
         let mut validation = Validation::new(Algorithm::ES256);
         validation.set_audience(audiences);
         validation.set_issuer(&[ISSUER]);
         validation.validate_nbf = true;
         let decoded = decode::<Claims>(token, &self.decoding, &validation).ok()?;
-        Some(decoded.claims.account)
+        Some(decoded.claims)
+    }
+}
+
+impl Claims {
+    /// The account as a user.
+    pub(super) fn user(&self) -> User {
+        let Account {
+            namespace,
+            serviceaccount,
+            pod,
+            node,
+        } = &self.account;
+        let mut extra =
+            BTreeMap::from([(CREDENTIAL.to_owned(), vec![format!("JTI={}", self.jti)])]);
+        for (what, bound) in [("pod", pod), ("node", node)] {
+            let Some(bound) = bound else { continue };
+            for (part, value) in [("name", &bound.name), ("uid", &bound.uid)] {
+                if !value.is_empty() {
+                    let key = format!("authentication.kubernetes.io/{what}-{part}");
+                    extra.insert(key, vec![value.clone()]);
+                }
+            }
+        }
+        let groups = [
+            "system:serviceaccounts".to_owned(),
+            format!("system:serviceaccounts:{namespace}"),
+        ];
+        User {
+            uid: serviceaccount.uid.clone(),
+            extra: Arc::new(extra),
+            ..User::known(self.sub.clone(), groups)
+        }
     }
 }
 
@@ -188,6 +228,10 @@ mod tests {
             namespace: "shop".into(),
             serviceaccount: bound("default"),
             pod: Some(bound("web")),
+            node: Some(Bound {
+                name: "n1".into(),
+                uid: String::new(),
+            }),
         }
     }
 
@@ -207,10 +251,34 @@ mod tests {
         let token = ours
             .sign(account(), vec![ISSUER.into()], now(), 600)
             .unwrap();
-        assert_eq!(ours.verify(&token, &own()), Some(account()));
-        assert_eq!(theirs.verify(&token, &own()), None);
+        let verify = |tokens: &Tokens| tokens.verify(&token, &own()).map(|it| it.account);
+        assert_eq!(verify(&ours), Some(account()));
+        assert_eq!(verify(&theirs), None);
         let again = Tokens::open(&dir.path().join("sa.key")).unwrap();
-        assert_eq!(again.verify(&token, &own()), Some(account()));
+        assert_eq!(verify(&again), Some(account()));
+    }
+
+    #[test]
+    fn a_tokens_user_knows_account_pod_node_and_token() {
+        let dir = tempfile::tempdir().unwrap();
+        let tokens = Tokens::open(&dir.path().join("sa.key")).unwrap();
+        let token = tokens.sign(account(), own(), now(), 600).unwrap();
+        let claims = tokens.verify(&token, &own()).unwrap();
+        let user = claims.user();
+        assert_eq!(user.name, "system:serviceaccount:shop:default");
+        assert_eq!(user.uid, "u");
+        let extra = |key: &str| {
+            user.extra
+                .get(&format!("authentication.kubernetes.io/{key}"))
+        };
+        assert_eq!(extra("pod-name").unwrap(), &["web"]);
+        assert_eq!(extra("pod-uid").unwrap(), &["u"]);
+        assert_eq!(extra("node-name").unwrap(), &["n1"]);
+        assert_eq!(extra("node-uid"), None);
+        assert_eq!(
+            extra("credential-id").unwrap(),
+            &[format!("JTI={}", claims.jti)]
+        );
     }
 
     #[test]
@@ -223,7 +291,7 @@ mod tests {
         let other = tokens
             .sign(account(), vec!["vault".into()], now(), 600)
             .unwrap();
-        assert_eq!(tokens.verify(&old, &own()), None);
-        assert_eq!(tokens.verify(&other, &own()), None);
+        assert!(tokens.verify(&old, &own()).is_none());
+        assert!(tokens.verify(&other, &own()).is_none());
     }
 }

@@ -4,11 +4,13 @@ use super::balancers::pool::AddressPool;
 use super::range::Range;
 use super::runtime::lean::Pod;
 use super::runtime::{Recorder, Start, Store, Writer, pod};
+use crate::pki::{Authority, TOKEN_TYPE};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
     ConfigMap, Endpoints, Namespace, Node, PersistentVolume, PersistentVolumeClaim, ResourceQuota,
-    Service, ServiceAccount,
+    Secret, Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Client;
@@ -26,8 +28,9 @@ pub struct Config {
     pub node_mask: u8,
     /// How long a node may be silent before it counts as unreachable.
     pub node_grace: Duration,
-    /// The cluster's CA in PEM, published as ConfigMap `kube-root-ca.crt` in every namespace.
-    pub ca_pem: String,
+    /// The cluster's authority: its certificate is published as ConfigMap `kube-root-ca.crt` in every
+    /// namespace, and it signs what is approved.
+    pub authority: Arc<Authority>,
 }
 
 /// One cache per kind that some controller reads.
@@ -44,6 +47,12 @@ pub struct Caches {
     pub accounts: Arc<Store<ServiceAccount>>,
     /// The ConfigMaps named `kube-root-ca.crt`, and no others.
     pub root_cas: Arc<Store<ConfigMap>>,
+    /// The ConfigMap `kube-public/cluster-info`, and no others.
+    pub cluster_infos: Arc<Store<ConfigMap>>,
+    /// Bootstrap tokens, and no other Secrets.
+    pub tokens: Arc<Store<Secret>>,
+    /// Requests for certificates.
+    pub requests: Arc<Store<CertificateSigningRequest>>,
     /// Services.
     pub services: Arc<Store<Service>>,
     /// Endpoints.
@@ -73,6 +82,9 @@ impl Caches {
             namespaces: Arc::default(),
             accounts: Arc::default(),
             root_cas: Arc::default(),
+            cluster_infos: Arc::default(),
+            tokens: Arc::default(),
+            requests: Arc::default(),
             services: Arc::default(),
             endpoints: Arc::default(),
             slices: Arc::default(),
@@ -97,6 +109,13 @@ impl Caches {
             &self.root_cas,
             all().fields("metadata.name=kube-root-ca.crt"),
         );
+        start.follow(
+            &self.cluster_infos,
+            all().fields("metadata.namespace=kube-public,metadata.name=cluster-info"),
+        );
+        let tokens = format!("metadata.namespace=kube-system,type={TOKEN_TYPE}");
+        start.follow(&self.tokens, all().fields(&tokens));
+        start.follow(&self.requests, all());
         start.follow(&self.services, all());
         start.follow(&self.endpoints, all());
         start.follow(&self.slices, all());

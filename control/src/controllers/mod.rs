@@ -8,6 +8,8 @@
 pub mod runtime;
 
 pub mod balancers;
+pub mod bootstrap;
+pub mod certificates;
 pub mod context;
 pub mod deployment;
 pub mod election;
@@ -48,6 +50,9 @@ pub async fn run(client: Client, scheduler: Client, config: Config, shutdown: Ca
     let claims = protection::Claims::new(context.clone());
     let volumes = protection::Volumes::new(context.clone());
     let balancers = balancers::Controller::new(context.clone());
+    let certificates = certificates::Controller::new(context.clone());
+    let cleaner = bootstrap::Cleaner::new(context.clone());
+    let signer = bootstrap::Signer::new(context.clone());
     let (scheduler, background) = Scheduler::new(scheduler, &context.caches);
     start.watches().spawn(background);
 
@@ -68,6 +73,9 @@ pub async fn run(client: Client, scheduler: Client, config: Config, shutdown: Ca
     running.spawn(claims);
     running.spawn(volumes);
     running.spawn(balancers);
+    running.spawn(certificates);
+    running.spawn(cleaner);
+    running.spawn(signer);
     running.spawn(scheduler);
     tracing::info!("controllers and scheduler running");
     running.finish().await;

@@ -12,6 +12,8 @@ use rcgen::{
     Issuer, KeyPair, KeyUsagePurpose, SanType,
 };
 
+use super::request::ORGANIZATION;
+
 /// How long the authority itself is valid: ten years.
 pub const AUTHORITY_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// How long a leaf is valid unless somebody says otherwise.
@@ -21,8 +23,6 @@ const LAG: Duration = Duration::from_secs(24 * 3600);
 
 /// Groups that one certificate can name.
 const MAX_GROUPS: usize = 2;
-/// OID of organizationName (RFC 4519, 2.19).
-const ORGANIZATION: [u64; 4] = [2, 5, 4, 10];
 
 /// Why a credential could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +59,12 @@ pub enum PkiError {
         #[source]
         source: rustls::Error,
     },
+    /// An attribute that a certificate can hold once.
+    #[error("the subject of {name} says something twice")]
+    Twice {
+        /// Whose.
+        name: String,
+    },
     /// More groups than a certificate can name.
     #[error("the certificate of {name} can name {MAX_GROUPS} groups at most")]
     Groups {
@@ -92,7 +98,7 @@ pub struct Leaf {
 /// The cluster's authority.
 pub struct Authority {
     certificate: String,
-    issuer: Issuer<'static, KeyPair>,
+    pub(super) issuer: Issuer<'static, KeyPair>,
 }
 
 impl Authority {
@@ -148,6 +154,12 @@ impl Authority {
             certificate: certificate.pem(),
             key: key.serialize_pem(),
         })
+    }
+}
+
+impl std::fmt::Debug for Authority {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Authority").finish_non_exhaustive()
     }
 }
 
@@ -210,13 +222,13 @@ fn leaf_params(subject: &Subject, life: Duration) -> Result<CertificateParams, P
 }
 
 /// From a little before now until `life` after it.
-fn valid_for(params: &mut CertificateParams, life: Duration) {
+pub(super) fn valid_for(params: &mut CertificateParams, life: Duration) {
     let now = SystemTime::now();
     params.not_before = (now - LAG).into();
     params.not_after = (now + life).into();
 }
 
-fn refused(name: &str, source: rcgen::Error) -> PkiError {
+pub(super) fn refused(name: &str, source: rcgen::Error) -> PkiError {
     PkiError::Certificate {
         name: name.to_owned(),
         source,

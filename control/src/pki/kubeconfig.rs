@@ -15,6 +15,24 @@ pub struct KubeconfigSpec<'a> {
     pub user: &'a str,
 }
 
+/// What somebody needs who has no credential yet: where the cluster is and by whom its certificate
+/// is signed.
+pub fn cluster_info(authority: &str, server: &str) -> String {
+    let config = json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "", "cluster": {
+            "server": server,
+            "certificate-authority-data": STANDARD.encode(authority),
+        }}],
+        "users": [],
+        "contexts": [],
+        "current-context": "",
+        "preferences": {},
+    });
+    text(&config)
+}
+
 /// A kubeconfig with everything embedded. The text is JSON, which is YAML.
 pub fn kubeconfig(authority: &Authority, spec: &KubeconfigSpec<'_>, leaf: &Leaf) -> String {
     let config: Value = json!({
@@ -32,7 +50,11 @@ pub fn kubeconfig(authority: &Authority, spec: &KubeconfigSpec<'_>, leaf: &Leaf)
         "current-context": "naru",
         "preferences": {},
     });
-    let mut text = serde_json::to_string_pretty(&config).expect("a JSON value encodes");
+    text(&config)
+}
+
+fn text(config: &Value) -> String {
+    let mut text = serde_json::to_string_pretty(config).expect("a JSON value encodes");
     text.push('\n');
     text
 }

@@ -129,6 +129,17 @@ async fn requests_go_to_the_other_server_with_their_user() {
     let asked = list.expect(200)["asked"].clone();
     assert_eq!(asked["user"], json!(["jane"]));
     assert_eq!(asked["groups"], json!(["system:authenticated"]));
+    let more = [
+        jane[0],
+        ("impersonate-uid", "u-1"),
+        ("impersonate-extra-naru.test%2Fscopes", "read"),
+        ("impersonate-extra-naru.test%2Fscopes", "write"),
+    ];
+    let list = control.send(Method::GET, WALKS, &more, "").await;
+    let asked = list.expect(200)["asked"].clone();
+    assert_eq!(asked["uid"], json!(["u-1"]));
+    assert_eq!(asked["scopes"], json!(["read", "write"]));
+    assert_eq!(asked["impersonation"], json!([]));
 }
 
 #[tokio::test]
@@ -302,11 +313,23 @@ async fn a_front_proxy_is_believed_about_its_users() {
     let me = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
     let json = ("content-type", "application/json");
     let proxy = front(&control, "front-proxy-client").await;
-    let said = [json, ("x-remote-user", "jane"), ("x-remote-group", "dev")];
+    let said = [
+        json,
+        ("x-remote-user", "jane"),
+        ("x-remote-group", "dev"),
+        ("x-remote-uid", "u-1"),
+        ("X-Remote-Extra-Naru.test%2FScopes", "read"),
+        ("x-remote-extra-naru.test%2fscopes", "write"),
+    ];
     let review = support::http::send(&proxy, Method::POST, me, &said, "{}").await;
     let user = review.expect(201)["status"]["userInfo"].clone();
     assert_eq!(user["username"], "jane");
     assert_eq!(user["groups"], json!(["dev", "system:authenticated"]));
+    assert_eq!(user["uid"], "u-1");
+    assert_eq!(
+        user["extra"],
+        json!({"naru.test/scopes": ["read", "write"]})
+    );
     // Without a word it is nobody, and so is everybody else of that authority.
     let get = |client: kube::Client, said: Vec<(&'static str, &'static str)>| async move {
         support::http::send(&client, Method::GET, MAPS, &said, "").await

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::support::hooks::{Hook, Say};
 use crate::support::http::send;
 use crate::support::{Control, eventually};
 
@@ -134,6 +135,152 @@ async fn a_full_disk_stops_nobody_and_is_told() {
         (told == 1).then_some(())
     })
     .await;
+}
+
+/// A policy that records the writes of ConfigMaps, and a kubeconfig that leads to `sink`.
+fn posted_to(folder: &tempfile::TempDir, sink: &Hook) -> (String, String) {
+    let policy = "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\nrules:\n\
+         - {level: Metadata, verbs: [create], resources: [{resources: [configmaps]}], \
+            namespaces: [default]}\n- {level: None}\n";
+    let config = json!({"current-context": "c", "users": [{"name": "u", "user": {"token": "abc"}}],
+        "contexts": [{"name": "c", "context": {"cluster": "s", "user": "u"}}],
+        "clusters": [{"name": "s", "cluster": {"certificate-authority-data": sink.bundle(),
+            "server": format!("https://127.0.0.1:{}/events", sink.port())}}]});
+    let paths = ["policy.yaml", "kubeconfig"].map(|name| folder.path().join(name));
+    std::fs::write(&paths[0], policy).unwrap();
+    std::fs::write(&paths[1], config.to_string()).unwrap();
+    let [policy, config] = paths.map(|path| path.display().to_string());
+    (policy, config)
+}
+
+/// The maps that the lists told of, list by list; those that the cluster makes are left out.
+fn told(sink: &Hook) -> Vec<Vec<String>> {
+    let lists = sink.seen().into_iter();
+    let names = lists.map(|list| {
+        assert_eq!(list["kind"], "EventList");
+        let items = list["items"].as_array().unwrap().clone().into_iter();
+        let names = items.map(|event| event["objectRef"]["name"].as_str().unwrap().to_owned());
+        names.filter(|name| name.starts_with("own")).collect()
+    });
+    names
+        .filter(|names: &Vec<String>| !names.is_empty())
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_are_posted_in_lists() {
+    let folder = tempfile::tempdir().unwrap();
+    let sink = Hook::start(|_| Say::Text("{}".to_owned())).await;
+    let (policy, config) = posted_to(&folder, &sink);
+    let control = Control::start(&[
+        "--audit-policy-file",
+        &policy,
+        "--audit-webhook-config-file",
+        &config,
+        "--audit-webhook-batch-max-size=3",
+        "--audit-webhook-batch-max-wait=1h",
+    ])
+    .await;
+    for number in 0..9 {
+        let made = map(&format!("own{number}"));
+        control.post(MAPS, &made).await.expect(201);
+    }
+    // Full lists go at once; what else waits goes with the last of them, or never in this test.
+    eventually("lists", || async {
+        (told(&sink).concat().len() >= 6).then_some(())
+    })
+    .await;
+    for list in sink.seen() {
+        assert_eq!(list["items"].as_array().unwrap().len(), 3);
+    }
+    let names = told(&sink).concat();
+    let wanted = (0..names.len()).map(|number| format!("own{number}"));
+    assert!(wanted.eq(names.iter().cloned()), "{names:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_wait_for_a_webhook_that_blocks_but_not_for_one_that_refuses() {
+    let folder = tempfile::tempdir().unwrap();
+    let (open, gate) = tokio::sync::watch::channel(false);
+    let sink = Hook::start(move |list| {
+        if list["items"].to_string().contains("own-slow") {
+            while !*gate.borrow() {
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+        }
+        Say::Text("{}".to_owned())
+    })
+    .await;
+    let (policy, config) = posted_to(&folder, &sink);
+    let control = Control::start(&[
+        "--audit-policy-file",
+        &policy,
+        "--audit-webhook-config-file",
+        &config,
+        "--audit-webhook-mode=blocking",
+        "--audit-webhook-initial-backoff=50ms",
+    ])
+    .await;
+    control.post(MAPS, &map("own-one")).await.expect(201);
+    assert_eq!(
+        told(&sink).concat(),
+        ["own-one"],
+        "the answer was there first"
+    );
+    let client = control.client.clone();
+    let slow = tokio::spawn(async move {
+        let json = [("content-type", "application/json")];
+        let body = map("own-slow").to_string();
+        send(&client, http::Method::POST, MAPS, &json, body).await
+    });
+    eventually("it is carried out", || async {
+        let path = format!("{MAPS}/own-slow");
+        (control.get(&path).await.code == 200).then_some(())
+    })
+    .await;
+    eventually("its event is on the way", || async {
+        told(&sink)
+            .concat()
+            .contains(&"own-slow".to_owned())
+            .then_some(())
+    })
+    .await;
+    assert!(!slow.is_finished(), "nobody has taken its event yet");
+    open.send(true).unwrap();
+    slow.await.unwrap().expect(201);
+    // A server that is not there any more.
+    drop(sink);
+    control.post(MAPS, &map("own-lost")).await.expect(201);
+    eventually("the loss is told", || async {
+        control.log().contains("events are lost").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_answer_waits_for_a_log_that_blocks() {
+    let folder = tempfile::tempdir().unwrap();
+    let policy = folder.path().join("policy.yaml");
+    std::fs::write(&policy, POLICY).unwrap();
+    let (policy, log) = (policy.display().to_string(), folder.path().join("log"));
+    let place = log.display().to_string();
+    let control = Control::start(&[
+        "--audit-policy-file",
+        &policy,
+        "--audit-log-path",
+        &place,
+        "--audit-log-mode=blocking",
+    ])
+    .await;
+    for number in 0..20 {
+        let name = format!("own{number}");
+        control.post(MAPS, &map(&name)).await.expect(201);
+        let there = lines(&folder, "log").into_iter();
+        let mut there = there.filter(|event| event["objectRef"]["name"] == name.as_str());
+        let event = there.next().expect("the event before the answer");
+        assert_eq!(event["stage"], "ResponseComplete");
+        assert_eq!(event["responseObject"]["metadata"]["name"], name.as_str());
+    }
 }
 
 /// What the server says when it does not start.

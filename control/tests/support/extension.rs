@@ -197,6 +197,8 @@ fn asked(headers: &HeaderMap) -> Value {
             .collect::<Vec<_>>()
     };
     json!({"user": all("x-remote-user"), "groups": all("x-remote-group"),
+        "uid": all("x-remote-uid"), "scopes": all("x-remote-extra-naru.test%2fscopes"),
+        "impersonation": all("impersonate-extra-naru.test%2fscopes"),
         "authorization": all("authorization")})
 }
 

@@ -123,8 +123,10 @@ async fn reply(
 ) -> Result<http::Response<Full<bytes::Bytes>>, Infallible> {
     let bytes = request.into_body().collect().await.unwrap().to_bytes();
     let review: Value = serde_json::from_slice(&bytes).unwrap();
-    seen.lock().unwrap().push(review["request"].clone());
-    let text = match answer(&review["request"]) {
+    // Of a review its request, of anything else all.
+    let asked = review.get("request").unwrap_or(&review);
+    seen.lock().unwrap().push(asked.clone());
+    let text = match answer(asked) {
         Say::Response(mut response) => {
             if response.get("uid").is_none() {
                 response["uid"] = review["request"]["uid"].clone();

@@ -6,6 +6,7 @@
 pub(crate) mod extension;
 pub(crate) mod hooks;
 pub(crate) mod http;
+pub(crate) mod issuer;
 
 use futures_util::TryStreamExt;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -106,10 +107,24 @@ impl Control {
 
     /// A client of somebody for whom the administrator speaks.
     pub(crate) async fn client_as(&self, user: &str) -> Client {
-        let kubeconfig = self.dir().join("admin.kubeconfig");
-        let mut config = config_of(&kubeconfig, self.port).await.unwrap();
-        config.auth_info.impersonate = Some(user.to_owned());
-        Client::try_from(config).unwrap()
+        let config = Kubeconfig::read_from(self.dir().join("admin.kubeconfig"));
+        let mut config = config.unwrap();
+        let admin = config.auth_infos[0].auth_info.as_mut();
+        admin.unwrap().impersonate = Some(user.to_owned());
+        client(config, self.port).await.unwrap()
+    }
+
+    /// A client that shows nothing but a bearer token.
+    pub(crate) async fn bearer(&self, token: &str) -> Client {
+        self.shown(json!({"token": token})).await
+    }
+
+    /// A client that shows this and nothing else, the `user` of a kubeconfig.
+    pub(crate) async fn shown(&self, user: Value) -> Client {
+        let config = Kubeconfig::read_from(self.dir().join("admin.kubeconfig"));
+        let mut config = config.unwrap();
+        config.auth_infos[0].auth_info = Some(serde_json::from_value(user).unwrap());
+        client(config, self.port).await.unwrap()
     }
 
     /// Where it keeps everything.
@@ -213,18 +228,17 @@ async fn connect(data: &Path, port: u16) -> Client {
 
 /// A client with the credentials of a kubeconfig, once that is there.
 pub(crate) async fn client_of(kubeconfig: &Path, port: u16) -> Option<Client> {
-    Client::try_from(config_of(kubeconfig, port).await?).ok()
+    client(Kubeconfig::read_from(kubeconfig).ok()?, port).await
 }
 
-async fn config_of(kubeconfig: &Path, port: u16) -> Option<kube::Config> {
-    let config = Kubeconfig::read_from(kubeconfig).ok()?;
+async fn client(config: Kubeconfig, port: u16) -> Option<Client> {
     let options = KubeConfigOptions::default();
     let config = kube::Config::from_custom_kubeconfig(config, &options).await;
     let mut config = config.ok()?;
     config.cluster_url = format!("https://127.0.0.1:{port}").parse().ok()?;
     // A refusal is what many tests look for, not a reason to ask again.
     config.default_retry = false;
-    Some(config)
+    Client::try_from(config).ok()
 }
 
 impl Drop for Control {

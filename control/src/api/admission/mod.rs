@@ -6,6 +6,7 @@
 //! shown to them; those of a status are shown to webhooks that ask for it. A plugin that has nothing
 //! to do costs a comparison of the kind, or a look at an empty list.
 
+mod certificates;
 mod conditions;
 mod default_class;
 mod in_use;
@@ -49,19 +50,22 @@ pub(super) async fn mutate(
     new: &mut Value,
     old: Option<&Value>,
 ) -> Result<()> {
-    if request.user.is_none() {
+    let Some(user) = request.user else {
         return Ok(());
-    }
+    };
     if old.is_none() {
         namespace::admit(server, target, new)?;
     }
     complete(server, request, target, new, old)?;
-    if server.hooks.never_mutate(server) || !is_shown(request, target) {
-        return Ok(());
+    if !server.hooks.never_mutate(server) && is_shown(request, target) {
+        let again = |new: &mut Value| complete(server, request, target, new, old);
+        let write = Write::of(server, request, target, old);
+        server.hooks.mutate(write, new, old, &again).await?;
     }
-    let again = |new: &mut Value| complete(server, request, target, new, old);
-    let write = Write::of(server, request, target, old);
-    server.hooks.mutate(write, new, old, &again).await
+    if old.is_none() {
+        certificates::stamp(user, target, new);
+    }
+    Ok(())
 }
 
 /// Whether webhooks and policies are asked about a write.
@@ -115,6 +119,7 @@ pub(super) async fn validate(
         return Ok(());
     }
     let whole = request.subresource.is_empty();
+    certificates::check(server, request, target, new, old)?;
     if whole {
         check(server, request, target, new, old)?;
     }

@@ -135,6 +135,7 @@ mod tests {
         User {
             name: format!("system:node:{name}"),
             groups: vec!["system:nodes".into()],
+            ..User::default()
         }
     }
 

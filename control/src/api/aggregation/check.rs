@@ -189,6 +189,7 @@ async fn get(
     let user = User {
         name: "system:kube-aggregator".to_owned(),
         groups: vec![MASTERS.to_owned()],
+        ..User::default()
     };
     let request = Request::get(path).header(header::ACCEPT, accept);
     let request = request.body(empty()).map_err(|error| error.to_string())?;

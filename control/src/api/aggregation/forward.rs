@@ -5,7 +5,7 @@ use http::Request;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::extension::Extension;
-use crate::api::authn::User;
+use crate::api::authn::{IMPERSONATION, User, extra_header};
 use crate::api::body::{Body, Reply};
 use crate::api::proxy;
 use crate::api::server::Server;
@@ -54,26 +54,35 @@ pub(super) async fn send(
 
 /// Says who asks, in place of what the client says.
 fn identify(headers: &mut HeaderMap, user: &User) {
-    let claims = headers
-        .keys()
-        .filter(|name| name.as_str().starts_with(CLAIMS));
+    let is_claim = |name: &str| name.starts_with(CLAIMS) || name.starts_with(IMPERSONATION);
+    let claims = headers.keys().filter(|name| is_claim(name.as_str()));
     let claims: Vec<HeaderName> = claims.cloned().collect();
     claims.iter().for_each(|name| drop(headers.remove(name)));
-    for name in ["impersonate-user", "impersonate-group", "impersonate-uid"] {
-        headers.remove(name);
-    }
-    let name = HeaderValue::from_str(&user.name);
-    headers.extend(name.map(|name| (HeaderName::from_static("x-remote-user"), name)));
-    for group in &user.groups {
-        let group = HeaderValue::from_str(group);
-        if let Ok(group) = group {
-            headers.append("x-remote-group", group);
+    let mut say = |name: HeaderName, text: &str| {
+        if let Ok(value) = HeaderValue::from_str(text) {
+            headers.append(name, value);
         }
+    };
+    say(HeaderName::from_static("x-remote-user"), &user.name);
+    if !user.uid.is_empty() {
+        say(HeaderName::from_static("x-remote-uid"), &user.uid);
+    }
+    for group in &user.groups {
+        say(HeaderName::from_static("x-remote-group"), group);
+    }
+    for (key, values) in user.extra.iter() {
+        let Some(name) = extra_header("x-remote-extra-", key) else {
+            continue;
+        };
+        values.iter().for_each(|value| say(name.clone(), value));
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
     use super::*;
 
     #[test]
@@ -84,13 +93,16 @@ mod tests {
             ("x-remote-group", "system:masters"),
             ("x-remote-extra-scopes", "all"),
             ("impersonate-user", "jane"),
+            ("impersonate-extra-scopes", "all"),
             ("accept", "a/b"),
         ] {
             headers.insert(name, HeaderValue::from_static(value));
         }
         let user = User {
             name: "jane".into(),
+            uid: "u-1".into(),
             groups: vec!["dev".into(), "ops".into()],
+            extra: Arc::new(BTreeMap::from([("a.b/c".into(), vec!["d".into()])])),
         };
         identify(&mut headers, &user);
         let all = |name: &str| {
@@ -99,6 +111,8 @@ mod tests {
         };
         assert_eq!(all("x-remote-user"), ["jane"]);
         assert_eq!(all("x-remote-group"), ["dev", "ops"]);
-        assert_eq!(headers.len(), 4);
+        assert_eq!(all("x-remote-uid"), ["u-1"]);
+        assert_eq!(all("x-remote-extra-a.b%2fc"), ["d"]);
+        assert_eq!(headers.len(), 6);
     }
 }

@@ -62,6 +62,7 @@ pub(super) fn trust(front: &FrontProxy, clients: &str) -> Value {
         "requestheader-client-ca-file": front.authority,
         "requestheader-allowed-names": format!("[{FRONT_PROXY:?}]"),
         "requestheader-username-headers": "[\"X-Remote-User\"]",
+        "requestheader-uid-headers": "[\"X-Remote-Uid\"]",
         "requestheader-group-headers": "[\"X-Remote-Group\"]",
         "requestheader-extra-headers-prefix": "[\"X-Remote-Extra-\"]",
     })

@@ -33,9 +33,9 @@ pub(super) struct Event {
     #[serde(rename = "requestURI")]
     uri: String,
     verb: &'static str,
-    user: Who,
+    user: User,
     #[serde(skip_serializing_if = "Option::is_none")]
-    impersonated_user: Option<Who>,
+    impersonated_user: Option<User>,
     #[serde(rename = "sourceIPs", skip_serializing_if = "Vec::is_empty")]
     sources: Vec<IpAddr>,
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -52,23 +52,6 @@ pub(super) struct Event {
     stage_timestamp: String,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     annotations: BTreeMap<&'static str, &'static str>,
-}
-
-#[derive(Debug, Default, Serialize)]
-struct Who {
-    #[serde(skip_serializing_if = "String::is_empty")]
-    username: String,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    groups: Vec<String>,
-}
-
-impl Who {
-    fn new(user: &User) -> Self {
-        Self {
-            username: user.name.clone(),
-            groups: user.groups.clone(),
-        }
-    }
 }
 
 /// The object that a request is about; what is not known is empty.
@@ -160,7 +143,7 @@ impl Event {
     pub(super) fn about(&mut self, level: Level, user: &User, info: &RequestInfo) {
         self.level = level;
         self.verb = info.verb;
-        self.user = Who::new(user);
+        self.user = user.clone();
         self.object_ref = info.resource.as_ref().map(Reference::new);
     }
 
@@ -172,7 +155,7 @@ impl Event {
 
     /// Somebody acts as `user`.
     pub(super) fn impersonated(&mut self, user: &User) {
-        self.impersonated_user = Some(Who::new(user));
+        self.impersonated_user = Some(user.clone());
     }
 
     /// Whether it was permitted.

@@ -1,25 +1,29 @@
 //! The audit log: who did what to what, when, and how it ended (`audit.k8s.io/v1`).
 //!
 //! `policy` decides how much is recorded, `event` is the record, `body` keeps what flows by where
-//! the policy wants it, `log` hands lines to the thread that writes the `file`. A server without a
+//! the policy wants it. Events wait in a `queue` for each place that they go to: a thread writes the
+//! `file` (`log`), another posts to a server (`webhook`). A server without a
 //! policy asks one question of an `Option` at each station of a request, and nothing else. Bodies
 //! are kept as they pass and read when the request is over, so that recording changes neither what
 //! a handler sees nor when.
 //!
 //! Not recorded: bodies of more than 3 MiB, what is sent to proxies, and what flows over switched
-//! connections. No request waits for the log: a disk that is slower than the requests costs events,
-//! which are counted, and never answers.
+//! connections. No request waits for a place that is slow, unless that was asked for (`receipts`): a
+//! disk that is slower than the requests costs events, which are counted, and never answers.
 
 mod body;
 mod event;
 mod file;
 mod log;
+mod places;
 mod policy;
+mod queue;
+mod receipts;
+mod webhook;
 
-use std::io;
-use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::header::HeaderValue;
 use http::{HeaderMap, Request};
 use parking_lot::Mutex;
@@ -32,66 +36,16 @@ use super::status::Result;
 use body::{Kept, Said, SentSoFar, Tap};
 use event::Event;
 pub use file::Limits;
-use log::Log;
+pub use places::{Audit, AuditError, LogFile};
 pub use policy::PolicyError;
-use policy::{Level, Policy, Stage, Verdict};
+use policy::{Level, Stage, Verdict};
+use receipts::Receipts;
+pub use webhook::Webhook;
 
 /// The header under which client and log know a request.
 const AUDIT_ID: &str = "audit-id";
 /// Characters of an identifier that a client may choose.
 const MAX_ID: usize = 64;
-
-/// Why nothing can be recorded.
-#[derive(Debug, thiserror::Error)]
-pub enum AuditError {
-    /// The policy is none.
-    #[error("audit policy {path}")]
-    Policy {
-        /// The file.
-        path: String,
-        /// What is wrong with it.
-        #[source]
-        source: PolicyError,
-    },
-    /// The log cannot be opened.
-    #[error("audit log {path}")]
-    Log {
-        /// The file.
-        path: String,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
-}
-
-/// A policy and the log that it fills.
-pub struct Audit {
-    policy: Policy,
-    log: Log,
-}
-
-impl Audit {
-    /// Reads the policy and opens the log; events go to the file `log`, or to standard output for
-    /// `-`.
-    ///
-    /// # Errors
-    /// See [`AuditError`]. A log that fails later is no error: the server goes on.
-    pub fn open(
-        policy: &Path,
-        log: &Path,
-        limits: Limits,
-    ) -> std::result::Result<Self, AuditError> {
-        let read = Policy::read(policy).map_err(|source| AuditError::Policy {
-            path: policy.display().to_string(),
-            source,
-        })?;
-        let log = Log::open(log, limits).map_err(|source| AuditError::Log {
-            path: log.display().to_string(),
-            source,
-        })?;
-        Ok(Self { policy: read, log })
-    }
-}
 
 /// One request on its way through the server; clones are of the same. Its record is completed when
 /// the last one is dropped: with the last byte of the answer, the end of a switched connection, the
@@ -102,6 +56,8 @@ pub(super) struct Trail(Option<Arc<Record>>);
 struct Record {
     audit: Arc<Audit>,
     state: Mutex<State>,
+    /// Where its events are that requests wait for.
+    receipts: Receipts,
 }
 
 /// What is known of a request under way.
@@ -132,8 +88,37 @@ impl Trail {
             Arc::new(Record {
                 audit: audit.clone(),
                 state: Mutex::new(state),
+                receipts: Receipts::default(),
             })
         }))
+    }
+
+    /// Waits until what is recorded by now has arrived where requests wait for it.
+    pub(super) async fn settled(&self) {
+        if let Some(record) = &self.0 {
+            record.receipts.settled().await;
+        }
+    }
+
+    /// The answer, which waits for what is recorded about it where that is wanted.
+    pub(super) async fn finish(self, reply: Reply) -> Reply {
+        let Some(record) = self.0.clone() else {
+            return reply;
+        };
+        let (receipts, long) = (record.receipts.clone(), record.state.lock().long);
+        let waits = record.audit.places.iter().any(|place| place.blocking);
+        drop(record);
+        let reply = self.answered(reply);
+        if !waits {
+            return reply;
+        }
+        let reply = if long {
+            reply
+        } else {
+            receipts::gathered(reply).await
+        };
+        receipts.settled().await;
+        reply
     }
 
     /// Whether anything may be recorded.
@@ -194,7 +179,7 @@ impl Trail {
     }
 
     /// The answer is there, but perhaps not all of it.
-    pub(super) fn answered(self, mut reply: Reply) -> Reply {
+    fn answered(self, mut reply: Reply) -> Reply {
         let Some(record) = self.0.clone() else {
             return reply;
         };
@@ -229,7 +214,13 @@ impl Trail {
 impl Record {
     fn write(&self, state: &mut State, stage: Stage) {
         if !state.verdict.omitted.contains(&stage) {
-            self.audit.log.write(state.event.line(stage));
+            let line = Bytes::from(state.event.line(stage));
+            for place in &self.audit.places {
+                let number = place.queue.push(line.clone());
+                if place.blocking {
+                    self.receipts.add(&place.queue, number);
+                }
+            }
         }
     }
 

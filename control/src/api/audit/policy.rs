@@ -310,6 +310,7 @@ rules:
         let user = User {
             name: name.into(),
             groups: vec!["system:authenticated".into()],
+            ..User::default()
         };
         Policy::parse(POLICY).unwrap().verdict(&user, &info).level
     }

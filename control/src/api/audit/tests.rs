@@ -27,7 +27,12 @@ impl Desk {
         let policy = folder.path().join("policy.yaml");
         let text = format!("apiVersion: audit.k8s.io/v1\nkind: Policy\nrules:\n{rules}");
         std::fs::write(&policy, text).unwrap();
-        let audit = Audit::open(&policy, &folder.path().join("log"), LIMITS).unwrap();
+        let log = LogFile {
+            path: folder.path().join("log"),
+            limits: LIMITS,
+            blocking: false,
+        };
+        let audit = Audit::open(&policy, Some(&log), None).unwrap();
         Self {
             folder,
             audit: Arc::new(audit),
@@ -48,6 +53,7 @@ impl Desk {
         let user = User {
             name: "jane".into(),
             groups: vec!["dev".into()],
+            ..User::default()
         };
         let trail = Trail::begin(Some(&self.audit), &request);
         let request = trail.asked(&Ok(Some(user)), &info, request);
@@ -63,7 +69,7 @@ impl Desk {
     }
 
     fn lines(&self) -> Vec<Value> {
-        self.audit.log.settle();
+        self.audit.places[0].queue.settle();
         let text = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
         text.lines()
             .map(|line| serde_json::from_str(line).unwrap())

@@ -182,6 +182,14 @@ fn refusal(user: &User, wish: Attributes<'_>) -> Status {
         ));
     };
     let resource = path.resource();
+    let kind = match path.group.as_str() {
+        "" => path.plural.clone(),
+        group => format!("{}.{group}", path.plural),
+    };
+    let object = match &path.name {
+        Some(object) => format!("{kind} {object:?}"),
+        None => kind,
+    };
     let place = match &path.namespace {
         Some(namespace) => format!("in the namespace {namespace:?}"),
         None => "at the cluster scope".to_owned(),
@@ -193,7 +201,7 @@ fn refusal(user: &User, wish: Attributes<'_>) -> Status {
         _ => String::new(),
     };
     Status::forbidden(format!(
-        "{resource} is forbidden: User {name:?} cannot {verb} resource {resource:?} in API group \
+        "{object} is forbidden: User {name:?} cannot {verb} resource {resource:?} in API group \
          {:?} {place}{why}",
         path.group
     ))

@@ -33,6 +33,12 @@ pub(super) const RULES: &[Rule] = &[
         WRITE,
         Scope::All,
     ),
+    allow(
+        "certificates.k8s.io",
+        &["certificatesigningrequests"],
+        &["create", "get", "list", "watch"],
+        Scope::All,
+    ),
     allow("", &["events"], &["create", "update", "patch"], Scope::All),
     // The name is in the body: admission looks at it.
     allow("", &["nodes"], &["create"], Scope::All),

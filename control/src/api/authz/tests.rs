@@ -36,6 +36,7 @@ fn may(name: &str, groups: &[&str], method: Method, uri: &str) -> bool {
     let user = User {
         name: name.to_owned(),
         groups,
+        ..User::default()
     };
     let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
     let info = RequestInfo::new(&method, path, &Query::new(query));

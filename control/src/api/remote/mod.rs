@@ -1,30 +1,29 @@
-//! Servers of the cluster's users that this one calls: for admission and for conversion.
+//! Servers of the cluster's users that this one calls: for admission and for conversion, for the keys
+//! of an issuer, and with what is recorded.
 //!
 //! They are asked over HTTPS, at a URL or at an endpoint of a Service under the Service's name
 //! (`place`). A call has a connection of its own. Whom a server's certificate has to be from is said
 //! by its `caBundle`; without one, by the machine. What is asked and what an answer means is the
 //! caller's business.
 
+mod call;
+mod kubeconfig;
 mod place;
 #[cfg(test)]
 mod tests;
 
-pub(super) use place::{Place, Way};
+pub(super) use call::{Identity, call, connector, get, post};
+pub(super) use kubeconfig::Endpoint;
+pub(super) use place::{Place, Way, to_url};
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
 use bytes::Bytes;
-use http::{Request, header};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::RootCertStore;
+use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, ServerName};
 use serde_json::Value;
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::server::Server;
@@ -49,7 +48,7 @@ impl Remote {
         let bundle = decoded(text(config, "/caBundle"));
         Remote {
             place: Place::read(config),
-            tls: bundle.and_then(|pem| connector(&pem)),
+            tls: bundle.and_then(|pem| connector(roots(&pem)?, None)),
             timeout,
             most,
         }
@@ -65,7 +64,8 @@ impl Remote {
         let path = with_timeout(&way.path, self.timeout.as_secs());
         let address = format!("https://{}:{}{path}", way.host, way.dial.1);
         let failed = |why: String| format!("Post {address:?}: {why}");
-        let call = exchange(tls, &way, &path, body, self.most);
+        let request = post(&path, body.into())?;
+        let call = call(tls, &way, request, self.most);
         match tokio::time::timeout(self.timeout, call).await {
             Ok(answer) => answer.map_err(failed),
             Err(_) => Err(failed("context deadline exceeded".to_owned())),
@@ -86,7 +86,7 @@ pub(super) fn decoded(bundle: &str) -> Result<Vec<u8>, String> {
 ///
 /// # Errors
 /// What is wrong with the bundle.
-pub(super) fn roots(bundle: &[u8]) -> Result<RootCertStore, String> {
+pub(super) fn authorities(bundle: &[u8]) -> Result<RootCertStore, String> {
     let system;
     let pem = if bundle.is_empty() {
         system = std::fs::read(SYSTEM_ROOTS).unwrap_or_default();
@@ -96,70 +96,22 @@ pub(super) fn roots(bundle: &[u8]) -> Result<RootCertStore, String> {
     };
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem) {
-        let certificate = certificate.map_err(|error| format!("caBundle: {error}"))?;
+        let certificate = certificate.map_err(|error| error.to_string())?;
         let added = roots.add(certificate);
-        added.map_err(|error| format!("caBundle: {error}"))?;
+        added.map_err(|error| error.to_string())?;
     }
     Ok(roots)
 }
 
-/// A way to servers whose certificates are from `bundle`, PEM; from whom the machine trusts, if that
-/// is empty.
+/// The authorities of a `caBundle`, as [`authorities`].
 ///
 /// # Errors
 /// What is wrong with the bundle.
-fn connector(bundle: &[u8]) -> Result<TlsConnector, String> {
-    let mut config = ClientConfig::builder()
-        .with_root_certificates(roots(bundle)?)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(config).into())
+pub(super) fn roots(bundle: &[u8]) -> Result<RootCertStore, String> {
+    authorities(bundle).map_err(|why| format!("caBundle: {why}"))
 }
 
 fn with_timeout(path: &str, seconds: u64) -> String {
     let mark = if path.contains('?') { '&' } else { '?' };
     format!("{path}{mark}timeout={seconds}s")
-}
-
-async fn exchange(
-    tls: &TlsConnector,
-    way: &Way,
-    path: &str,
-    body: String,
-    most: usize,
-) -> Result<Bytes, String> {
-    let told = |error: &dyn std::fmt::Display| error.to_string();
-    let (host, port) = (way.dial.0.as_str(), way.dial.1);
-    let stream = TcpStream::connect((host, port)).await;
-    let stream = stream.map_err(|error| format!("dial tcp {host}:{port}: {error}"))?;
-    let name = ServerName::try_from(way.host.clone()).map_err(|error| told(&error))?;
-    let stream = tls.connect(name, stream).await;
-    let stream = stream.map_err(|error| format!("tls: {error}"))?;
-    let handshake = http1::handshake(TokioIo::new(stream)).await;
-    let (mut sender, connection) = handshake.map_err(|error| told(&error))?;
-    let request = Request::post(path)
-        .header(header::HOST, format!("{}:{port}", way.host))
-        .header(header::CONTENT_TYPE, "application/json")
-        .header(header::ACCEPT, "application/json")
-        .body(Full::new(Bytes::from(body)))
-        .map_err(|error| told(&error))?;
-    // The connection lives as long as this exchange.
-    let exchange = async {
-        let answer = sender.send_request(request).await;
-        let answer = answer.map_err(|error| told(&error))?;
-        let status = answer.status();
-        if !status.is_success() {
-            return Err(format!("the server answered {status}"));
-        }
-        let body = Limited::new(answer.into_body(), most).collect().await;
-        Ok(body.map_err(|error| error.to_string())?.to_bytes())
-    };
-    tokio::pin!(exchange);
-    tokio::select! {
-        answer = &mut exchange => answer,
-        ended = connection => match ended {
-            Ok(()) => exchange.await,
-            Err(error) => Err(told(&error)),
-        },
-    }
 }

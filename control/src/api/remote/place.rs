@@ -81,7 +81,7 @@ pub(in crate::api) struct Way {
 ///
 /// # Errors
 /// When it is none that begins with `https://`.
-pub(super) fn to_url(url: &str) -> Result<Way, String> {
+pub(in crate::api) fn to_url(url: &str) -> Result<Way, String> {
     let uri: Uri = url
         .parse()
         .map_err(|error| format!("url {url:?}: {error}"))?;

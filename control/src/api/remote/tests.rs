@@ -57,7 +57,9 @@ fn a_configuration_is_read_with_its_defaults() {
     };
     assert_eq!(remote.place, place);
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    assert!(connector(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").is_err());
+    assert!(
+        authorities(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").is_err()
+    );
     assert_eq!(with_timeout("/a", 5), "/a?timeout=5s");
     assert_eq!(with_timeout("/a?b=c", 5), "/a?b=c&timeout=5s");
 }

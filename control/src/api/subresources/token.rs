@@ -44,6 +44,7 @@ pub(super) async fn request(call: &Call, body: Body) -> Result<Reply> {
     let account = Account {
         namespace: namespace.to_owned(),
         serviceaccount: bound(&stored),
+        node: pod.as_ref().and_then(|pod| node_of(call, pod)),
         pod: pod.as_ref().map(bound),
     };
     let token = call
@@ -67,6 +68,16 @@ fn bound(object: &Value) -> Bound {
         name: name(object).to_owned(),
         uid: text(object, "/metadata/uid").to_owned(),
     }
+}
+
+/// The node that the pod is bound to, without a uid if there is no such Node.
+fn node_of(call: &Call, pod: &Value) -> Option<Bound> {
+    let name = Some(text(pod, "/spec/nodeName")).filter(|name| !name.is_empty())?;
+    let node = call.server.stored("nodes", None, name);
+    Some(node.as_ref().map(bound).unwrap_or_else(|| Bound {
+        name: name.to_owned(),
+        uid: String::new(),
+    }))
 }
 
 /// The pod that the token shall die with; it must run as this account.

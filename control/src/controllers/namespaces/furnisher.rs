@@ -65,7 +65,8 @@ impl Furnisher {
     }
 
     async fn root_ca(&self, namespace: &str) -> Result<(), ReconcileError> {
-        let data = BTreeMap::from([("ca.crt".to_owned(), self.context.config.ca_pem.clone())]);
+        let authority = self.context.config.authority.certificate();
+        let data = BTreeMap::from([("ca.crt".to_owned(), authority.to_owned())]);
         let Some(existing) = self.context.caches.root_cas.get(namespace, ROOT_CA) else {
             let map = ConfigMap {
                 metadata: named(namespace, ROOT_CA),

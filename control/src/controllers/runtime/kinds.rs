@@ -2,10 +2,11 @@
 
 use super::lean;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
     ConfigMap, Endpoints, Event, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod,
-    ResourceQuota, Service, ServiceAccount,
+    ResourceQuota, Secret, Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::{Api, Client, Resource};
@@ -56,8 +57,9 @@ namespaced!(
     Pod,
     ReplicaSet,
     ResourceQuota,
+    Secret,
     Service,
     ServiceAccount,
     lean::Pod
 );
-cluster!(Namespace, Node, PersistentVolume);
+cluster!(CertificateSigningRequest, Namespace, Node, PersistentVolume);

@@ -21,7 +21,6 @@ pub(in crate::registry) static KIND: Kind = Kind {
     namespaced: false,
     names: NameForm::PathSegment,
     status: true,
-    inert: true,
     columns: &[
         NAME,
         AGE,
@@ -52,8 +51,9 @@ pub(in crate::registry) static KIND: Kind = Kind {
     },
     prepare: |new, old| {
         prepare::status(new, old);
-        if old.is_none() {
-            put(new, "status", Some(json!({})));
+        match old {
+            None => put(new, "status", Some(json!({}))),
+            Some(old) => keep_requestor(new, old),
         }
     },
     validate,
@@ -62,6 +62,16 @@ pub(in crate::registry) static KIND: Kind = Kind {
     })],
     ..Kind::PLAIN
 };
+
+/// Who asked stays what the server wrote at the creation; nobody has to repeat it.
+fn keep_requestor(new: &mut Value, old: &Value) {
+    if let Some(spec) = child(new, "spec") {
+        for field in ["username", "uid", "groups", "extra"] {
+            let kept = old.get("spec").and_then(|spec| spec.get(field)).cloned();
+            put(spec, field, kept);
+        }
+    }
+}
 
 fn condition(request: &Value) -> String {
     let conditions = list(request, "/status/conditions").iter();
@@ -117,9 +127,29 @@ fn validate(new: &Value, old: Option<&Value>) -> Vec<FieldError> {
         );
     }
     if let Some(old) = old {
-        immutable(&spec, &At::root(old).get("spec"), &mut faults);
+        let old = At::root(old);
+        immutable(&spec, &old.get("spec"), &mut faults);
+        decided(&At::root(new), &old, &mut faults);
     }
     faults.into_list()
+}
+
+/// What has been decided or signed stays so.
+fn decided(new: &At<'_>, old: &At<'_>, faults: &mut Faults) {
+    let conditions = new.dig(&["status", "conditions"]);
+    for kind in ["Approved", "Denied", "Failed"] {
+        let has = |place: &At<'_>| place.each().any(|one| one.get("type").text() == kind);
+        if has(&old.dig(&["status", "conditions"])) && !has(&conditions) {
+            let why = format!("updates may not remove a condition of type {kind:?}");
+            faults.forbidden(&conditions, &why);
+        }
+    }
+    let path = ["status", "certificate"];
+    let (certificate, signed) = (new.dig(&path), old.dig(&path));
+    if !signed.text().is_empty() && certificate.text() != signed.text() {
+        let why = "updates may not modify existing certificate content";
+        faults.forbidden(&certificate, why);
+    }
 }
 
 /// Whether it is base64 of a PEM block that holds a request.
@@ -150,5 +180,24 @@ mod tests {
             ["spec.request", "spec.signerName"]
         );
         assert_eq!(condition(&good), "Pending");
+    }
+
+    #[test]
+    fn what_is_decided_stays_decided() {
+        let request = |status: Value| json!({"spec": {}, "status": status});
+        let approved = json!({"conditions": [{"type": "Approved"}], "certificate": "AAAA"});
+        let faults = |new: Value| {
+            let (new, old) = (request(new), request(approved.clone()));
+            let mut faults = Faults::default();
+            decided(&At::root(&new), &At::root(&old), &mut faults);
+            let faults = faults.into_list();
+            let paths = faults.iter().map(|fault| fault.field.to_string());
+            paths.collect::<Vec<_>>()
+        };
+        assert!(faults(approved.clone()).is_empty());
+        assert_eq!(
+            faults(json!({"certificate": "AAAB"})),
+            ["status.conditions", "status.certificate"]
+        );
     }
 }

@@ -106,12 +106,11 @@ pub(in crate::api::admission) fn facts(write: Write<'_>, version: Target, object
         let kind = target.kind;
         json!({"group": kind.group, "version": kind.version, "resource": kind.plural})
     };
-    let user = request.user.cloned().unwrap_or_default();
     let mut facts = json!({
         "kind": kind(version), "resource": resource(version),
         "requestKind": kind(request.target), "requestResource": resource(request.target),
         "name": name(object), "operation": write.operation.text(),
-        "userInfo": {"username": user.name, "groups": user.groups}, "dryRun": request.dry,
+        "userInfo": request.user, "dryRun": request.dry,
         "options": options(write.operation, request.dry),
     });
     if write.target.kind.namespaced {
