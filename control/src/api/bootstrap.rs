@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::dispatch::{Api, Internal};
 use super::peers;
-use super::server::Server;
+use super::server::{Server, ServerConfig};
 use crate::api::body::full;
 use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt;
