@@ -166,7 +166,10 @@ mod tests {
 
     #[test]
     fn tokens_have_a_shape() {
-        assert_eq!(split_token("abcdef.0123456789abcdef"), Some(("abcdef", SECRET)));
+        assert_eq!(
+            split_token("abcdef.0123456789abcdef"),
+            Some(("abcdef", SECRET))
+        );
         for other in [
             "",
             "abcdef",
