@@ -3,8 +3,18 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use ipnet::IpNet;
+
+/// How pods of different nodes reach each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Routing {
+    /// As they are: the network between the nodes carries pods' addresses.
+    #[default]
+    Native,
+    /// In packets between nodes (RFC 7348): that network sees nodes' IPv4 addresses alone.
+    Vxlan,
+}
 
 /// What `naru-node` is told on its command line.
 #[derive(Debug, Clone, Parser)]
@@ -41,6 +51,10 @@ pub struct Config {
     /// Link that carries traffic to other nodes.
     #[arg(long, env = "NARU_UPLINK", default_value = "eth0")]
     pub uplink: String,
+    /// How pods of different nodes reach each other; the same on every node. `vxlan` needs an IPv4
+    /// address in `--node-ip`, UDP port 8472 between the nodes, and 50 bytes of each packet.
+    #[arg(long, value_enum, default_value_t)]
+    pub routing: Routing,
     /// containerd's CRI socket.
     #[arg(long, default_value = "/run/containerd/containerd.sock")]
     pub cri_socket: PathBuf,
@@ -87,7 +101,28 @@ pub struct Config {
 /// Where in a range of Services the cluster DNS is.
 const CLUSTER_DNS: u8 = 10;
 
+/// The overlay's outer packets are IPv4, and the node has no such address.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("--routing vxlan needs an IPv4 address in --node-ip, at which other nodes reach this one")]
+pub struct NoIpv4;
+
 impl Config {
+    /// The address of this node in the overlay's outer packets; none with native routing.
+    ///
+    /// # Errors
+    /// When an overlay is wanted and the node has no IPv4 address.
+    pub fn tunnel_address(&self) -> Result<Option<Ipv4Addr>, NoIpv4> {
+        if self.routing == Routing::Native {
+            return Ok(None);
+        }
+        let mut addresses = self.node_ip.iter();
+        let v4 = addresses.find_map(|address| match address {
+            IpAddr::V4(address) => Some(*address),
+            IpAddr::V6(_) => None,
+        });
+        v4.map(Some).ok_or(NoIpv4)
+    }
+
     /// The node's first address, where one has to stand for the node.
     ///
     /// # Panics
@@ -154,6 +189,34 @@ mod tests {
             "fd00::1".parse::<IpAddr>().unwrap()
         );
         assert!(Config::try_parse_from(["naru-node", "--node-name", "n"]).is_err());
+    }
+
+    #[test]
+    fn routing_is_native_unless_said_otherwise() {
+        let parse = |more: &[&str]| {
+            let words = ["naru-node", "--node-name", "n", "--node-ip", "192.0.2.1"];
+            Config::try_parse_from(words.iter().chain(more)).map(|config| config.routing)
+        };
+        assert_eq!(parse(&[]).unwrap(), Routing::Native);
+        assert_eq!(parse(&["--routing", "vxlan"]).unwrap(), Routing::Vxlan);
+        let error = parse(&["--routing", "geneve"]).unwrap_err().to_string();
+        assert!(
+            error.contains("[possible values: native, vxlan]"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn an_overlay_needs_an_ipv4_address() {
+        let parse = |ips: &str, routing: &str| {
+            let words = ["naru-node", "--node-name", "n", "--node-ip", ips];
+            let words = words.into_iter().chain(["--routing", routing]);
+            Config::parse_from(words).tunnel_address()
+        };
+        let own = Ipv4Addr::new(192, 0, 2, 1);
+        assert_eq!(parse("fd00::1,192.0.2.1", "vxlan"), Ok(Some(own)));
+        assert_eq!(parse("fd00::1", "vxlan"), Err(NoIpv4));
+        assert_eq!(parse("fd00::1", "native"), Ok(None));
     }
 
     #[test]

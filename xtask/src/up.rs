@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
 use naru_tests::support::layout::{checkout, node_name};
-use naru_tests::support::{Cluster, Families, Layout, Spec, down as fixture_down, leaks};
+use naru_tests::support::{Cluster, Families, Layout, Routing, Spec, down as fixture_down, leaks};
 
 use crate::progress::step;
 use crate::{compile, kubectls};
@@ -28,6 +28,9 @@ pub(crate) struct UpArgs {
     /// Number of nodes.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=50))]
     nodes: u8,
+    /// How pods of different nodes reach each other: native or vxlan.
+    #[arg(long, default_value_t)]
+    routing: Routing,
     /// Leave the demo shop out.
     #[arg(long)]
     bare: bool,
@@ -74,6 +77,7 @@ pub(crate) fn up(args: &UpArgs) -> Result<()> {
         &Spec {
             nodes: args.nodes,
             families: Families::Both,
+            routing: args.routing,
             kubectl: kubectls::any()?,
         },
     )?;

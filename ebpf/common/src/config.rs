@@ -121,8 +121,9 @@ abi! {
         /// Grows with every change of endpoints or of these facts; what flows remember of an older
         /// epoch is looked up again. 0 means that nothing may be remembered.
         pub epoch: u32,
-        /// Zero.
-        pub reserved2: u32,
+        /// Interface index of the overlay's device; 0 when routes lead to other nodes' pods
+        /// (native routing).
+        pub overlay_ifindex: u32,
     }
 }
 

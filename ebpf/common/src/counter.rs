@@ -10,8 +10,10 @@ pub const TO_POD: u8 = 1;
 pub const FROM_NETWORK: u8 = 2;
 /// Hook: socket operations (`connect`, `sendmsg`).
 pub const SOCKET: u8 = 3;
+/// Hook: packets that the overlay brings.
+pub const FROM_OVERLAY: u8 = 4;
 /// Number of hooks.
-pub const HOOKS: u32 = 4;
+pub const HOOKS: u32 = 5;
 
 /// Number of reasons that a hook has room for.
 pub const REASONS: u32 = 64;
@@ -39,6 +41,7 @@ pub const fn hook_name(hook: u8) -> &'static str {
         TO_POD => "to_pod",
         FROM_NETWORK => "from_network",
         SOCKET => "socket",
+        FROM_OVERLAY => "from_overlay",
         _ => "unknown",
     }
 }

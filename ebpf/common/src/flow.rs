@@ -11,6 +11,8 @@ pub const NAT: u8 = 1 << 0;
 pub const HOST: u8 = 1 << 1;
 /// [`Conn::flags`]: opened in a rush ([`Pace`]), the flow is forgotten as soon as it is closed.
 pub const BRIEF: u8 = 1 << 2;
+/// [`Conn::flags`]: [`Conn::next_hop`] is a node, and the overlay leads there.
+pub const OVERLAY: u8 = 1 << 3;
 
 /// [`Conn::next_hop`] of an IPv6 flow: the kernel asks the routes for each packet. No host has this
 /// address (255.255.255.255).
@@ -128,7 +130,7 @@ abi! {
         pub sides: [u8; 2],
         /// The side that opened the flow, 0 or 1.
         pub opener: u8,
-        /// [`NAT`], [`HOST`], [`BRIEF`].
+        /// [`NAT`], [`HOST`], [`BRIEF`], [`OVERLAY`].
         pub flags: u8,
         /// [`crate::NodeConfig::epoch`] under which the flow's ends were last looked up. While it is
         /// the present one, the fields below and the verdict hold without another look.
@@ -136,7 +138,8 @@ abi! {
         /// Host interface of the pod at each side; 0 for a side that is no pod of this node.
         pub ifindex: [u32; 2],
         /// IPv4 address of the next hop to the side that is not here, network order; 0 when it has
-        /// to be asked of the routes, [`BY_ROUTES`] when that is so for every packet.
+        /// to be asked of the routes, [`BY_ROUTES`] when that is so for every packet. With
+        /// [`OVERLAY`] the node where that side lives.
         pub next_hop: u32,
         /// The acknowledgement that the last FIN asks for: of the second one once [`ANSWERED_FIN`]
         /// is set, else of the first.

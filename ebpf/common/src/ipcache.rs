@@ -31,7 +31,8 @@ abi! {
         pub identity: u32,
         /// [`POD`], [`NODE`], [`HOST`], [`NO_MASQUERADE`].
         pub flags: u32,
-        /// The node where the address lives, `::` when it lives on none.
+        /// The node where the address lives, `::` when it lives on none: that node's address in
+        /// the family of this one, or its IPv4 address where an overlay leads to it.
         pub node: Addr,
     }
 }

@@ -22,6 +22,7 @@ pub mod fragment;
 pub mod ipcache;
 pub mod names;
 pub mod nat;
+pub mod overlay;
 pub mod policy;
 pub mod protocol;
 pub mod reason;

@@ -62,7 +62,7 @@ pub const MAPS: [(&str, u32); 19] = [
     (CONNECTED, 2),
     (NODE_CONFIG, 2),
     (DROPS, 1),
-    (COUNTERS, 1),
+    (COUNTERS, 2),
     (PACE, 2),
     (EVENTS, 1),
 ];
@@ -108,9 +108,11 @@ pub const FROM_POD: &str = "from_pod";
 pub const TO_POD: &str = "to_pod";
 /// tc, ingress of the uplink.
 pub const FROM_NETWORK: &str = "from_network";
+/// tc, ingress of the overlay's device, on a node that has one.
+pub const FROM_OVERLAY: &str = "from_overlay";
 
 /// The tc programs.
-pub const TC_PROGRAMS: [&str; 3] = [FROM_POD, TO_POD, FROM_NETWORK];
+pub const TC_PROGRAMS: [&str; 4] = [FROM_POD, TO_POD, FROM_NETWORK, FROM_OVERLAY];
 
 /// The cgroup programs (`cgroup/connect4` and so on), attached to the node's cgroup.
 pub const CGROUP_PROGRAMS: [&str; 9] = [

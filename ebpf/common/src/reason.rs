@@ -61,6 +61,8 @@ reasons! {
     22 NO_LOCAL_BACKEND "no-local-backend" "The traffic policy asks for an endpoint of this node, and it has none.";
     23 SOURCE_RANGE "source-range" "The load balancer's source ranges do not hold the client.";
     24 HOST_BACKEND "host-backend" "The endpoint is on this node's own network: sockets reach it, translated packets do not.";
+    25 NO_TUNNEL_ENDPOINT "no-tunnel-endpoint" "The address lives on a node that the overlay cannot reach: its IPv4 address is not known.";
+    26 SPOOFED_OVERLAY "spoofed-overlay" "The overlay brought a packet whose source does not live on the node that sent it, or one of another network identifier.";
 }
 
 impl Reason {
@@ -97,6 +99,6 @@ mod tests {
         assert!(
             counter::index(counter::FROM_POD, last) < counter::index(counter::TO_POD, Reason(0))
         );
-        assert!(counter::index(counter::SOCKET, last) < counter::HOOKS * counter::REASONS);
+        assert!(counter::index(counter::FROM_OVERLAY, last) < counter::HOOKS * counter::REASONS);
     }
 }

@@ -6,7 +6,7 @@ use naru_ebpf_common::policy::{EGRESS, INGRESS};
 use naru_ebpf_common::{Addr, Endpoint, Event, IpInfo, Reason, config};
 
 use crate::conntrack::{self, Ends};
-use crate::{Maps, Packet, Step};
+use crate::{Hop, Maps, Packet, Step};
 
 /// What the ipcache says of an address.
 #[inline(always)]
@@ -18,12 +18,13 @@ pub(crate) fn info<M: Maps>(m: &M, addr: &Addr) -> IpInfo {
 
 /// The identity of an end, and the next hop to it if it is not here.
 #[inline(always)]
-fn end<M: Maps>(m: &M, addr: &Addr, local: Option<&Endpoint>) -> (u32, u32) {
+fn end<M: Maps>(m: &M, addr: &Addr, local: Option<&Endpoint>) -> (u32, Hop) {
     let Some(endpoint) = local else {
         let info = info(m, addr);
-        return (info.identity, info.next_hop());
+        let to = |config| Hop::to(config, &info);
+        return (info.identity, m.config().map_or(Hop::UNKNOWN, to));
     };
-    (endpoint.identity, 0)
+    (endpoint.identity, Hop::UNKNOWN)
 }
 
 /// Judges the flow at each of its local ends. `p` goes the way the flow was opened.
@@ -38,13 +39,13 @@ pub(crate) fn admit<M: Maps>(
     if p.found.src_identity == 0 {
         let (identity, next_hop) = end(m, &p.src, src);
         p.found.src_identity = identity;
-        p.next_hop |= next_hop;
+        p.next_hop = p.next_hop.or(next_hop);
     }
     // At most one end is not here.
     if p.found.dst_identity == 0 {
         let (identity, next_hop) = end(m, &p.dst, dst);
         p.found.dst_identity = identity;
-        p.next_hop |= next_hop;
+        p.next_hop = p.next_hop.or(next_hop);
     }
     p.found.rule = 0;
     if p.found.src_identity == IDENTITY_HOST || p.found.dst_identity == IDENTITY_HOST {

@@ -16,7 +16,7 @@
 use naru_ebpf_common::config::{self, Timeouts};
 use naru_ebpf_common::{Conn, Endpoint, NodeConfig, flow, protocol};
 
-use crate::{Maps, Packet, Segment};
+use crate::{Hop, Maps, Packet, Segment};
 
 /// Time stamps are written when they are older than this, in nanoseconds. Shorter than any timeout.
 pub const STAMP_NS: u64 = 1_000_000_000;
@@ -151,34 +151,73 @@ impl Way {
     pub(crate) const fn is_last(self) -> bool {
         self.0 & Self::LAST != 0
     }
-    /// Host interface of the pod that it leads to; 0 when it leads out of the node.
+    #[inline(always)]
+    const fn overlay(ifindex: u32, node: u32) -> Self {
+        Self((ifindex as u64) << 32 | node as u64)
+    }
+    /// Host interface of the pod that it leads to, or with an address that of the overlay; 0 when
+    /// it leads out of the uplink.
     #[inline(always)]
     pub const fn ifindex(self) -> u32 {
         (self.0 >> 32) as u32 & i32::MAX as u32
     }
-    /// The next hop when it leads out of the node, IPv4, network order.
+    /// The next hop when it leads out of the node, IPv4, network order: with an interface, the node
+    /// at the other end of the overlay.
     #[inline(always)]
     pub const fn address(self) -> u32 {
         self.0 as u32
     }
 }
 
+/// Where a packet was seen.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin {
+    ifindex: u32,
+    node: u32,
+}
+
+impl Origin {
+    /// On the uplink.
+    pub const UPLINK: Self = Self {
+        ifindex: 0,
+        node: 0,
+    };
+
+    /// On the host side of a pod's veth, by its interface index.
+    #[inline(always)]
+    pub const fn pod(ifindex: u32) -> Self {
+        Self { ifindex, node: 0 }
+    }
+
+    /// On the overlay's device, sent by the node with this IPv4 address (network order, not 0).
+    #[inline(always)]
+    pub const fn overlay(node: u32) -> Self {
+        Self { ifindex: 0, node }
+    }
+
+    /// Whether `side` of a flow may send from here.
+    #[inline(always)]
+    fn is_of(self, conn: &Conn, side: usize) -> bool {
+        conn.ifindex[side] == self.ifindex && (self.node == 0 || conn.next_hop == self.node)
+    }
+}
+
 /// The way of a packet, if its flow is open, allowed, remembered and not translated, and goes on:
-/// sent by `side`, which lives behind interface `from` (0 for the uplink). Nothing is written for a
-/// packet that the entry does not expect from there.
+/// sent by `side` from `origin`. Nothing is written for a packet that the entry does not expect from
+/// there.
 #[inline(always)]
 pub(crate) fn go_on(
     conn: &mut Conn,
     config: &NodeConfig,
     segment: Segment,
     side: usize,
-    from: u32,
+    origin: Origin,
     now: u64,
 ) -> Way {
     let idle = now.saturating_sub(conn.seen_ns);
     if conn.epoch != config.epoch
-        || conn.flags & !flow::BRIEF != 0
-        || conn.ifindex[side] != from
+        || conn.flags & !(flow::BRIEF | flow::OVERLAY) != 0
+        || !origin.is_of(conn, side)
         || idle > STAMP_NS
     {
         return Way::UNKNOWN;
@@ -192,10 +231,16 @@ pub(crate) fn go_on(
         mark(conn, segment, side, bits);
     }
     match conn.ifindex[side ^ 1] {
-        0 if from == 0 => Way::UNKNOWN,
+        0 if origin.ifindex == 0 => Way::UNKNOWN,
         0 => {
             let last = usize::from(conn.opener) != side && is_last_ack(conn, segment, side);
-            Way::next_hop(conn.next_hop).and_no_more(last)
+            if conn.flags & flow::OVERLAY == 0 {
+                Way::next_hop(conn.next_hop).and_no_more(last)
+            } else if conn.next_hop == 0 {
+                Way::UNKNOWN
+            } else {
+                Way::overlay(config.overlay_ifindex, conn.next_hop).and_no_more(last)
+            }
         }
         ifindex => Way::pod(ifindex).and_no_more(is_last_ack(conn, segment, side)),
     }
@@ -232,7 +277,17 @@ fn is_last_ack(conn: &Conn, segment: Segment, side: usize) -> bool {
 /// Remembers the next hop `p.next_hop` of the flow `p.key`.
 #[inline(always)]
 pub fn remember_next_hop<M: Maps>(m: &M, p: &Packet) {
-    m.update_conn(&p.key, |conn| conn.next_hop = p.next_hop);
+    m.update_conn(&p.key, |conn| set_next_hop(conn, p.next_hop));
+}
+
+/// Both ends may do this at once. The flag stays while the next hop is not known, so that nobody
+/// sees the one without the other.
+#[inline(always)]
+fn set_next_hop(conn: &mut Conn, hop: Hop) {
+    if hop.is_known() {
+        conn.flags = conn.flags & !flow::OVERLAY | hop.flag();
+    }
+    conn.next_hop = hop.address();
 }
 
 /// Looks the flow of `p` up, which goes from `src` to `dst` as far as these are pods of this node,
@@ -279,7 +334,7 @@ fn note(
         return Seen(seen | Seen::JUDGE);
     }
     seen |= Seen::KNOWN;
-    remember(conn, config.epoch, side, ends);
+    remember(conn, config.epoch, side, ends, p.next_hop);
     if p.related == 0 {
         let bits = conn.sides[side] | flow::SEEN | (p.tcp.flags & flow::KEPT_TCP_FLAGS);
         if bits != conn.sides[side] {
@@ -289,14 +344,15 @@ fn note(
     Seen(seen)
 }
 
-/// Remembers where the ends are. The next hop is asked for again: routes may have changed.
+/// Remembers where the ends are. The next hop is asked for again, unless this packet tells it:
+/// routes may have changed.
 #[inline(always)]
-fn remember(conn: &mut Conn, epoch: u32, side: usize, ends: Ends) {
+fn remember(conn: &mut Conn, epoch: u32, side: usize, ends: Ends, hop: Hop) {
     if conn.epoch != epoch {
         conn.epoch = epoch;
         conn.ifindex[side] = ends.ifindex[0];
         conn.ifindex[side ^ 1] = ends.ifindex[1];
-        conn.next_hop = 0;
+        set_next_hop(conn, hop);
     }
 }
 
@@ -336,9 +392,9 @@ pub(crate) fn open<M: Maps>(m: &M, p: &mut Packet, epoch: u32, ends: Ends, flags
     conn.created_ns = now;
     conn.seen_ns = now;
     conn.opener = side as u8;
-    conn.flags = flags | brief;
+    conn.flags = flags | brief | p.next_hop.flag();
     conn.epoch = epoch;
-    conn.next_hop = p.next_hop;
+    conn.next_hop = p.next_hop.address();
     conn.fin_end = p.tcp.fin_end;
     conn.revision[side] = ends.revision[0];
     conn.revision[side ^ 1] = ends.revision[1];

@@ -9,6 +9,7 @@ use naru_ebpf_common::{Endpoint, NodeConfig, Reason, config, flow, protocol};
 
 use crate::admission::{self, admit, judge_again};
 use crate::conntrack;
+use crate::leave::leave;
 use crate::parse::{ECHO_REPLY, ECHO_REPLY_V6};
 use crate::service;
 use crate::{Maps, Packet, Step, Verdict, nat};
@@ -26,6 +27,12 @@ fn decide<M: Maps>(m: &M, p: &mut Packet) -> Verdict {
     let Some(config) = m.config().filter(|c| c.uplink_ifindex != 0) else {
         return Verdict::PASS;
     };
+    arrived(m, config, p)
+}
+
+/// Decides about a packet of another node or of the outside.
+#[inline(always)]
+pub(crate) fn arrived<M: Maps>(m: &M, config: &NodeConfig, p: &mut Packet) -> Verdict {
     let family = config.family(&p.src);
     if p.src == family.node_addr || family.is_of_pods(&p.src) {
         return Verdict::drop(Reason::SPOOFED_NETWORK);
@@ -175,7 +182,7 @@ fn after_translation<M: Maps>(m: &M, p: &mut Packet) {
     };
     let Some(dst) = m.endpoint(&p.dst) else {
         m.step(|| Step::NotLocal(p.dst));
-        p.verdict = Verdict::uplink(config.uplink_ifindex).rewritten();
+        p.verdict = leave(m, config, p).rewritten();
         return;
     };
     m.step(|| Step::Endpoint(p.dst, *dst));

@@ -10,8 +10,9 @@ use naru_ebpf_common::{Endpoint, IpInfo, NodeConfig, Reason, config, flow, proto
 
 use crate::admission::{self, admit, info, judge_again};
 use crate::conntrack::{self, Seen};
+use crate::leave::{leave, leave_for};
 use crate::service::{self, Outcome};
-use crate::{Maps, Packet, Step, Verdict, nat};
+use crate::{Hop, Maps, Packet, Step, Verdict, nat};
 
 /// Decides about a packet that arrived on the host side of a veth, `ifindex`.
 #[inline(always)]
@@ -56,15 +57,20 @@ fn decide<M: Maps>(m: &M, p: &mut Packet, ifindex: u32) -> Verdict {
     p.verdict
 }
 
-/// A local pod, or whatever the routes say.
+/// A local pod, or out of the node.
 #[inline(always)]
-fn next_hop<M: Maps>(m: &M, config: &NodeConfig, p: &Packet, dst: Option<&Endpoint>) -> Verdict {
+fn next_hop<M: Maps>(
+    m: &M,
+    config: &NodeConfig,
+    p: &mut Packet,
+    dst: Option<&Endpoint>,
+) -> Verdict {
     match dst {
         Some(dst) => {
             m.step(|| Step::Endpoint(p.dst, *dst));
             Verdict::deliver(dst.ifindex)
         }
-        None => Verdict::uplink(config.uplink_ifindex),
+        None => leave(m, config, p),
     }
 }
 
@@ -112,7 +118,8 @@ fn translated<M: Maps>(m: &M, config: &NodeConfig, p: &mut Packet, seen: Seen) -
         }
         return masquerade(m, config, p);
     }
-    next_hop(m, config, p, m.endpoint(&p.dst)).rewritten()
+    let dst = m.endpoint(&p.dst);
+    next_hop(m, config, p, dst).rewritten()
 }
 
 #[inline(never)]
@@ -251,7 +258,7 @@ fn beyond<M: Maps>(
     info: IpInfo,
 ) -> Verdict {
     p.found.dst_identity = info.identity;
-    p.next_hop = info.next_hop();
+    p.next_hop = Hop::to(config, &info);
     if info.flags & ipcache::HOST == 0 {
         let family = config.family(&p.dst);
         if family.is_of_services(&p.dst) {
@@ -272,7 +279,7 @@ fn beyond<M: Maps>(
         return Verdict::PASS;
     }
     if flags_for(info.flags) & flow::NAT == 0 {
-        return Verdict::uplink(config.uplink_ifindex);
+        return leave_for(config, p, &info);
     }
     masquerade(m, config, p)
 }

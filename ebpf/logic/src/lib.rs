@@ -18,9 +18,12 @@ pub mod conntrack;
 pub mod drops;
 pub mod fragment;
 mod from_network;
+mod from_overlay;
 mod from_pod;
+mod hop;
 #[cfg(feature = "host")]
 pub mod host;
+mod leave;
 mod maps;
 pub mod nat;
 mod packet;
@@ -34,7 +37,9 @@ mod trace;
 mod verdict;
 
 pub use from_network::from_network;
+pub use from_overlay::from_overlay;
 pub use from_pod::from_pod;
+pub use hop::Hop;
 pub use maps::Maps;
 pub use packet::{Found, Packet, Segment};
 pub use to_pod::to_pod;

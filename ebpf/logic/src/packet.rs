@@ -2,9 +2,9 @@
 
 use naru_ebpf_common::{Addr, Conn, Event, NatEntry, NatKey, Port, Tuple, protocol};
 
-use crate::Verdict;
 use crate::conntrack::Seen;
 use crate::fragment::Part;
+use crate::{Hop, Verdict};
 
 /// What was found out about a packet on its way, for events and drops.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,8 +73,8 @@ pub struct Packet {
     pub l4_offset: u16,
     /// Bytes of the packet from the IP header on.
     pub len: u32,
-    /// The next hop on the uplink, IPv4, network order; 0 when the routes have to be asked.
-    pub next_hop: u32,
+    /// The next hop to the end that is not here, as far as it is known.
+    pub next_hop: Hop,
     /// What was found out.
     pub found: Found,
     /// What conntrack said of the flow. It lives here, not in registers: the verifier forgets what
@@ -112,7 +112,7 @@ impl Packet {
         self.hook = hook;
         self.part.which = Part::WHOLE;
         self.l4_offset = 0;
-        self.next_hop = 0;
+        self.next_hop = Hop::UNKNOWN;
         self.found = Found::default();
     }
 

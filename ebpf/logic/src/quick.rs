@@ -8,7 +8,7 @@
 use naru_ebpf_common::{Addr, Tuple, protocol};
 
 use crate::Maps;
-use crate::conntrack::{self, Way};
+use crate::conntrack::{self, Origin, Way};
 use crate::packet::Segment;
 use crate::parse::{self, Frame};
 
@@ -21,10 +21,10 @@ const L4: usize = parse::ETH_LEN + parse::IPV4_LEN;
 /// The same of an IPv6 packet without extension headers.
 const L4_V6: usize = parse::ETH_LEN + parse::IPV6_LEN;
 
-/// The way of the packet in `frame`, which arrived on the interface `from` (0 for the uplink), if
-/// its flow is open, allowed, remembered and not translated; else one that is not known.
+/// The way of the packet in `frame`, which was seen at `origin`, if its flow is open, allowed,
+/// remembered and not translated; else one that is not known.
 #[inline(always)]
-pub fn way<F: Frame, M: Maps>(m: &M, frame: &F, from: u32) -> Way {
+pub fn way<F: Frame, M: Maps>(m: &M, frame: &F, origin: Origin) -> Way {
     let Some(config) = m.config().filter(|c| c.epoch != 0) else {
         return Way::UNKNOWN;
     };
@@ -35,7 +35,7 @@ pub fn way<F: Frame, M: Maps>(m: &M, frame: &F, from: u32) -> Way {
         return Way::UNKNOWN;
     }
     let now = m.now_ns();
-    let go_on = |conn: &mut _| conntrack::go_on(conn, config, segment, side & 1, from, now);
+    let go_on = |conn: &mut _| conntrack::go_on(conn, config, segment, side & 1, origin, now);
     let way = m.update_conn(&key, go_on).unwrap_or(Way::UNKNOWN);
     if way.is_last() {
         m.remove_conn(&key);

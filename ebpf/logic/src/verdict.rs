@@ -22,6 +22,11 @@ pub enum Action {
         /// Interface index of the uplink.
         ifindex: u32,
     },
+    /// Through the overlay, to the node with this IPv4 address (network order).
+    Encapsulate {
+        /// The node's address.
+        node: u32,
+    },
     /// Nowhere.
     Drop(Reason),
     /// Nowhere, and its sender is told at once: by a TCP reset or an ICMP port unreachable.
@@ -33,8 +38,9 @@ const REWRITTEN: u64 = 1 << 48;
 const PASS: u64 = 0;
 const DELIVER: u64 = 1;
 const UPLINK: u64 = 2;
-const DROP: u64 = 3;
-const REFUSE: u64 = 4;
+const ENCAPSULATE: u64 = 3;
+const DROP: u64 = 4;
+const REFUSE: u64 = 5;
 
 impl Verdict {
     /// To the node's stack.
@@ -50,6 +56,12 @@ impl Verdict {
     #[inline(always)]
     pub const fn uplink(ifindex: u32) -> Self {
         Self(UPLINK << KIND | ifindex as u64)
+    }
+
+    /// Through the overlay to `node`, an IPv4 address in network order.
+    #[inline(always)]
+    pub const fn encapsulate(node: u32) -> Self {
+        Self(ENCAPSULATE << KIND | node as u64)
     }
 
     /// Nowhere, for `reason`.
@@ -89,10 +101,11 @@ impl Verdict {
     /// The decision in readable form.
     #[inline(always)]
     pub const fn action(self) -> Action {
-        let ifindex = self.0 as u32;
+        let number = self.0 as u32;
         match self.0 >> KIND {
-            DELIVER => Action::Deliver { ifindex },
-            UPLINK => Action::Uplink { ifindex },
+            DELIVER => Action::Deliver { ifindex: number },
+            UPLINK => Action::Uplink { ifindex: number },
+            ENCAPSULATE => Action::Encapsulate { node: number },
             DROP => Action::Drop(Reason(self.0 as u8)),
             REFUSE => Action::Refuse(Reason(self.0 as u8)),
             _ => Action::Pass,
@@ -115,6 +128,10 @@ mod tests {
         assert_eq!(drop.action(), Action::Drop(Reason::NO_BACKEND));
         assert_eq!(drop.reason(), Reason::NO_BACKEND);
         assert_eq!(Verdict::uplink(5).reason(), Reason::FORWARDED);
+        let node = u32::from_ne_bytes([192, 0, 2, 255]);
+        let encapsulate = Verdict::encapsulate(node).rewritten();
+        assert_eq!(encapsulate.action(), Action::Encapsulate { node });
+        assert_eq!(encapsulate.reason(), Reason::FORWARDED);
         let refuse = Verdict::refuse(Reason::NO_BACKEND);
         assert_eq!(refuse.action(), Action::Refuse(Reason::NO_BACKEND));
         assert_eq!(refuse.reason(), Reason::NO_BACKEND);

@@ -7,6 +7,7 @@
 
 mod kernel;
 pub mod maps;
+pub mod overlay;
 mod refuse;
 mod rewrite;
 mod skb;

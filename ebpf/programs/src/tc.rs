@@ -10,13 +10,13 @@ use aya_ebpf::bindings::{
 use aya_ebpf::helpers::{bpf_fib_lookup, bpf_redirect_neigh, bpf_redirect_peer};
 use aya_ebpf::programs::TcContext;
 use naru_ebpf_common::{Reason, counter, flow};
-use naru_ebpf_logic::conntrack::{self, Way};
+use naru_ebpf_logic::conntrack::{self, Origin, Way};
 use naru_ebpf_logic::fragment::{self, Part};
 use naru_ebpf_logic::parse::{self, Other, Parsed};
-use naru_ebpf_logic::{Action, Maps, Packet, Verdict, drops, quick};
+use naru_ebpf_logic::{Action, Hop, Maps, Packet, Verdict, drops, quick};
 
 use crate::skb::Skb;
-use crate::{Kernel, maps, refuse, rewrite};
+use crate::{Kernel, maps, overlay, refuse, rewrite};
 
 /// Bytes that hold every header that is looked at.
 const HEADERS: u32 = 128;
@@ -25,32 +25,35 @@ const AF_INET: u8 = 2;
 /// `skb->pkt_type` of a packet for this host.
 const PACKET_HOST: u32 = 0;
 
-/// Sends a packet of a known flow on its way; `from` is the interface it arrived on, 0 for the
-/// uplink. `slowly` runs the hook for every other packet.
+/// Sends a packet of a known flow on its way; it was seen at `origin`. `slowly` runs the hook for
+/// every other packet.
 #[inline(always)]
 pub fn run_quickly(
     ctx: TcContext,
     hook: u8,
-    from: u32,
+    origin: Origin,
     slowly: impl FnOnce(TcContext) -> i32,
 ) -> i32 {
-    let way = known_way(&ctx, from);
+    let way = known_way(&ctx, origin);
     if !way.is_known() {
         return slowly(ctx);
     }
     let len = ctx.len().saturating_sub(parse::ETH_LEN as u32);
     count(hook, Reason::FORWARDED, len);
-    match (way.ifindex(), Kernel.config()) {
-        (0, None) => TC_ACT_SHOT as i32,
-        (0, Some(config)) => leave(config.uplink_ifindex, way.address()),
-        (ifindex, _) => deliver(&ctx, ifindex),
+    match (way.ifindex(), way.address()) {
+        (0, hop) => match Kernel.config() {
+            Some(config) => leave(config.uplink_ifindex, hop),
+            None => TC_ACT_SHOT as i32,
+        },
+        (ifindex, 0) => deliver(&ctx, ifindex),
+        (ifindex, node) => overlay::send(&ctx, ifindex, node),
     }
 }
 
 /// Out of line: the stack that it takes is free again for `slowly`.
 #[inline(never)]
-fn known_way(ctx: &TcContext, from: u32) -> Way {
-    quick::way(&Kernel, &Skb::new(ctx), from)
+fn known_way(ctx: &TcContext, origin: Origin) -> Way {
+    quick::way(&Kernel, &Skb::new(ctx), origin)
 }
 
 /// Runs a hook. `decide` gets the parsed packet and the interface; `other` says what becomes of
@@ -96,11 +99,14 @@ fn finish(ctx: &TcContext, packet: &mut Packet) {
     if packet.verdict.is_rewritten() && rewrite::write(ctx, packet) != 0 {
         packet.verdict = Verdict::drop(Reason::REWRITE_FAILED);
     }
-    if let Action::Uplink { ifindex } = packet.verdict.action()
-        && packet.next_hop == 0
-        && !packet.verdict.is_rewritten()
-    {
-        find_next_hop(ctx, packet, ifindex);
+    if !packet.verdict.is_rewritten() {
+        match packet.verdict.action() {
+            Action::Uplink { ifindex } if !packet.next_hop.is_known() => {
+                find_next_hop(ctx, packet, ifindex);
+            }
+            Action::Encapsulate { .. } => conntrack::remember_next_hop(&Kernel, packet),
+            _ => {}
+        }
     }
     let reason = packet.verdict.reason();
     count(packet.hook, reason, packet.len);
@@ -137,7 +143,7 @@ fn read_pulled(ctx: &TcContext, packet: &mut Packet) -> Result<(), Other> {
 #[inline(never)]
 fn find_next_hop(ctx: &TcContext, packet: &mut Packet, ifindex: u32) {
     if !packet.dst.is_v4() {
-        packet.next_hop = flow::BY_ROUTES;
+        packet.next_hop = Hop::router(flow::BY_ROUTES);
         return conntrack::remember_next_hop(&Kernel, packet);
     }
     let mut route = MaybeUninit::<Route>::zeroed();
@@ -163,7 +169,7 @@ fn find_next_hop(ctx: &TcContext, packet: &mut Packet, ifindex: u32) {
     // SAFETY: as above; the helper has replaced the destination by the gateway.
     let (out, gateway) = unsafe { ((*found).ifindex, (*found).__bindgen_anon_4.ipv4_dst) };
     if out == ifindex {
-        packet.next_hop = gateway;
+        packet.next_hop = Hop::router(gateway);
         conntrack::remember_next_hop(&Kernel, packet);
     }
 }
@@ -190,13 +196,27 @@ pub fn ifindex(ctx: &TcContext) -> u32 {
 #[inline(always)]
 fn send(ctx: &TcContext, packet: &Packet) -> i32 {
     match packet.verdict.action() {
+        Action::Pass if packet.hook == counter::FROM_OVERLAY => pass(ctx),
         Action::Pass => TC_ACT_OK as i32,
         Action::Drop(_) => TC_ACT_SHOT as i32,
         Action::Deliver { ifindex } => deliver(ctx, ifindex),
-        Action::Uplink { ifindex } => leave(ifindex, packet.next_hop),
+        Action::Uplink { ifindex } => leave(ifindex, packet.next_hop.address()),
+        Action::Encapsulate { node } => encapsulate(ctx, node),
         // Back where it came from.
         Action::Refuse(_) if packet.hook == counter::FROM_POD => deliver(ctx, ifindex(ctx)),
+        Action::Refuse(_) if packet.hook == counter::FROM_OVERLAY => {
+            overlay::send(ctx, ifindex(ctx), packet.next_hop.address())
+        }
         Action::Refuse(_) => leave(ifindex(ctx), 0),
+    }
+}
+
+/// Through the overlay's device.
+#[inline(always)]
+fn encapsulate(ctx: &TcContext, node: u32) -> i32 {
+    match Kernel.config() {
+        Some(config) => overlay::send(ctx, config.overlay_ifindex, node),
+        None => TC_ACT_SHOT as i32,
     }
 }
 
@@ -217,14 +237,30 @@ fn leave(ifindex: u32, next_hop: u32) -> i32 {
     }
 }
 
-/// Into the pod, past its veth's queue. The pod's stack takes only packets marked as its own.
+/// Into the pod, past its veth's queue.
 #[inline(always)]
 fn deliver(ctx: &TcContext, ifindex: u32) -> i32 {
-    // SAFETY: the context is valid while the program runs.
-    let pkt_type = unsafe { (*ctx.skb.skb).pkt_type };
-    if pkt_type != PACKET_HOST && ctx.skb.change_type(PACKET_HOST).is_err() {
+    if !mark_as_ours(ctx) {
         return TC_ACT_SHOT as i32;
     }
     // SAFETY: the helper has no preconditions; a vanished interface is a drop.
     unsafe { bpf_redirect_peer(ifindex, 0) as i32 }
+}
+
+/// To the node's stack, from a device where frames have the MAC addresses of other links.
+#[inline(always)]
+fn pass(ctx: &TcContext) -> i32 {
+    if mark_as_ours(ctx) {
+        TC_ACT_OK as i32
+    } else {
+        TC_ACT_SHOT as i32
+    }
+}
+
+/// A stack takes only packets that are marked as for its host.
+#[inline(always)]
+fn mark_as_ours(ctx: &TcContext) -> bool {
+    // SAFETY: the context is valid while the program runs.
+    let pkt_type = unsafe { (*ctx.skb.skb).pkt_type };
+    pkt_type == PACKET_HOST || ctx.skb.change_type(PACKET_HOST).is_ok()
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use aya::programs::links::FdLink;
 use aya::programs::tc::{self, NlOptions, TcAttachOptions};
 use aya::programs::{LinkOrder, ProgramError, ProgramInfo, SchedClassifier, TcAttachType};
-use naru_ebpf_common::names;
+use naru_ebpf_common::{names, overlay};
 
 use super::Datapath;
 use super::error::DatapathError;
@@ -51,6 +51,19 @@ impl Datapath {
     /// When the kernel refuses.
     pub fn attach_uplink(&self, link: &str, ifindex: u32) -> Result<Attached, DatapathError> {
         self.attach_tc(names::FROM_NETWORK, link, ifindex, TcAttachType::Ingress)
+    }
+
+    /// Attaches the program of the overlay's device.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn attach_overlay(&self, link: &str, ifindex: u32) -> Result<Attached, DatapathError> {
+        self.attach_tc(names::FROM_OVERLAY, link, ifindex, TcAttachType::Ingress)
+    }
+
+    /// Forgets the link of the overlay's device. The kernel detaches with the device.
+    pub fn detach_overlay(&self) {
+        let _ = fs::remove_file(self.pins.link(overlay::DEVICE, names::FROM_OVERLAY));
     }
 
     /// Attaches the socket programs to the node's cgroup.

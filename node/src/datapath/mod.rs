@@ -88,16 +88,16 @@ fn next_epoch(epoch: u32) -> u32 {
 }
 
 impl Datapath {
-    /// Adopts what is pinned below `bpffs` and loads what is missing or older. Nothing is attached
-    /// that is not attached already.
+    /// Adopts what is pinned below `bpffs` and loads what is missing or older; the program of the
+    /// overlay's device only with an `overlay`. Nothing is attached that is not attached already.
     ///
     /// # Errors
     /// When the kernel lacks a needed feature (named, with the first kernel that has it), the
     /// objects were not embedded, or the kernel refuses a step.
-    pub fn open(bpffs: &Path) -> Result<Self, DatapathError> {
+    pub fn open(bpffs: &Path, overlay: bool) -> Result<Self, DatapathError> {
         let features = Features::probe()?;
         let pins = Pins::prepare(bpffs)?;
-        let programs = Programs::open(&pins)?;
+        let programs = Programs::open(&pins, overlay)?;
         Ok(Self {
             features,
             endpoints: Table::open(&pins, names::ENDPOINTS)?,

@@ -22,12 +22,14 @@ pub(super) struct Programs {
 }
 
 impl Programs {
-    /// Adopts or loads every program. Maps are created with the first program that uses them.
+    /// Adopts or loads every program, that of the overlay's device only with an `overlay`. Maps are
+    /// created with the first program that uses them.
     ///
     /// # Errors
     /// When an object is missing from the build, or the kernel refuses it.
-    pub(super) fn open(pins: &Pins) -> Result<Self, DatapathError> {
+    pub(super) fn open(pins: &Pins, overlay: bool) -> Result<Self, DatapathError> {
         let names = names::TC_PROGRAMS.into_iter().chain(names::CGROUP_PROGRAMS);
+        let names = names.filter(|name| overlay || *name != names::FROM_OVERLAY);
         let objects = names.map(Object::of).collect::<Result<Vec<_>, _>>()?;
         load_missing(pins, &objects)?;
         let mut programs = Self {

@@ -18,7 +18,7 @@ use crate::network::{Names, Network, Who, chain};
 const SOURCE_PORT: u16 = 40_000;
 
 /// Explains a connection as this node would treat it: of a pod of this node from its socket on; of
-/// a pod of another node from its arrival on the uplink on.
+/// a pod of another node from its arrival on the uplink, or out of the overlay, on.
 ///
 /// # Errors
 /// `InvalidArgument` for what cannot be read, `NotFound` for an unknown pod.
@@ -128,10 +128,22 @@ impl Answer {
         self.decide(decision, &packet, snapshot);
     }
 
-    /// From the uplink on, for a pod of another node.
+    /// From the uplink or the overlay on, for a pod of another node.
     fn arrive(&mut self, snapshot: &Snapshot, question: &Question) {
-        let mut packet = question.packet(counter::FROM_NETWORK);
-        let decision = naru_ebpf_logic::from_network(snapshot, &mut packet);
+        let overlay = snapshot
+            .config()
+            .is_some_and(|facts| facts.overlay_ifindex != 0);
+        let (packet, decision) = if overlay {
+            let mut packet = question.packet(counter::FROM_OVERLAY);
+            let node = snapshot.ip_info(&question.source).map(|info| info.node);
+            let node = node.map_or(0, |node| node.word_v4());
+            let decision = naru_ebpf_logic::from_overlay(snapshot, &mut packet, node);
+            (packet, decision)
+        } else {
+            let mut packet = question.packet(counter::FROM_NETWORK);
+            let decision = naru_ebpf_logic::from_network(snapshot, &mut packet);
+            (packet, decision)
+        };
         self.decide(decision, &packet, snapshot);
     }
 
@@ -164,10 +176,21 @@ impl Answer {
             Action::Pass => self.say(format!("handed to the node's own stack: {end}"), false),
             Action::Uplink { .. } => {
                 self.say(format!("sent out of the uplink to {end}"), false);
-                self.response.next_address = IpAddr::from(packet.dst).to_string();
-                self.response.next_port = packet.dst_port.get().into();
+                self.go_on_elsewhere(packet);
+            }
+            Action::Encapsulate { node } => {
+                let node = Addr::v4_word(node);
+                let (who, node) = (self.resolver.who(node), IpAddr::from(node));
+                let text = format!("sent through the overlay to {who} ({node}) for {end}");
+                self.say(text, false);
+                self.go_on_elsewhere(packet);
             }
         }
+    }
+
+    fn go_on_elsewhere(&mut self, packet: &Packet) {
+        self.response.next_address = IpAddr::from(packet.dst).to_string();
+        self.response.next_port = packet.dst_port.get().into();
     }
 
     /// The node where the address lives that the packet leaves for.

@@ -1,7 +1,7 @@
 //! Which addresses exist, and of which class each is.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -60,6 +60,8 @@ pub struct LocalPod {
 pub struct View<'a> {
     /// This node's name.
     pub node_name: &'a str,
+    /// Whether an overlay leads to other nodes: it knows their IPv4 addresses alone.
+    pub overlay: bool,
     /// Addresses of this node's own stack, besides those of its Node object.
     pub own_addresses: &'a [IpAddr],
     /// Address of the cluster DNS, on every node's `lo`, if nodes serve it.
@@ -111,6 +113,15 @@ pub fn classify(view: &View<'_>) -> BTreeMap<IpNet, Entry> {
 }
 
 impl View<'_> {
+    /// The address by which other nodes reach what lives on `node` at `address`.
+    fn reached(&self, node: &NodeView, address: IpAddr) -> Option<IpAddr> {
+        if self.overlay {
+            node.reached_at(Ipv4Addr::UNSPECIFIED.into())
+        } else {
+            node.reached_at(address)
+        }
+    }
+
     /// The policies' blocks that hold all of `net`.
     fn holding(&self, net: IpNet) -> Vec<IpNet> {
         self.blocks
@@ -127,7 +138,7 @@ impl View<'_> {
                 let class = Class::Outside {
                     blocks: self.holding(*range),
                 };
-                let node = node.reached_at(range.addr());
+                let node = self.reached(node, range.addr());
                 entries.insert(
                     *range,
                     Entry {
@@ -144,7 +155,7 @@ impl View<'_> {
             .flat_map(|node| {
                 node.ranges
                     .iter()
-                    .map(|range| (*range, node.reached_at(range.addr())))
+                    .map(|range| (*range, self.reached(node, range.addr())))
             })
             .collect();
         // A block inside a range must not make its pods look like the outside.
@@ -161,7 +172,10 @@ impl View<'_> {
             .iter()
             .map(|node| (node.name.as_str(), node))
             .collect();
-        let reached = |name: &str, ip: IpAddr| nodes.get(name).and_then(|node| node.reached_at(ip));
+        let reached = |name: &str, ip: IpAddr| {
+            let node = nodes.get(name);
+            node.and_then(|node| self.reached(node, ip))
+        };
         for pod in self.pods.iter().filter(|pod| pod.owns_addresses()) {
             let labels = Arc::new(pod.labels.clone());
             for ip in &pod.ips {
@@ -210,7 +224,7 @@ impl View<'_> {
                     Entry {
                         class,
                         flags: NODE | NO_MASQUERADE,
-                        node: node.reached_at(*address),
+                        node: self.reached(node, *address),
                     },
                 );
             }
@@ -218,7 +232,7 @@ impl View<'_> {
                 let host = if own { HOST } else { 0 };
                 entries.insert(
                     IpNet::from(ingress),
-                    self.proxy(ingress, host | NO_MASQUERADE, node.reached_at(ingress)),
+                    self.proxy(ingress, host | NO_MASQUERADE, self.reached(node, ingress)),
                 );
             }
             if own {
@@ -236,7 +250,7 @@ impl View<'_> {
             let entry = Entry {
                 class: Class::Host,
                 flags,
-                node: own.reached_at(*address),
+                node: self.reached(own, *address),
             };
             entries.insert(IpNet::from(*address), entry);
         }
@@ -307,6 +321,10 @@ mod tests {
     }
 
     fn view(pods: &[Arc<PodInfo>], blocks: &[&str]) -> BTreeMap<IpNet, Entry> {
+        seen(pods, blocks, false)
+    }
+
+    fn seen(pods: &[Arc<PodInfo>], blocks: &[&str], overlay: bool) -> BTreeMap<IpNet, Entry> {
         let node = |name: &str, address: (&str, &str), range: (&str, &str)| NodeView {
             name: name.into(),
             addresses: vec![ip(address.0), ip(address.1)],
@@ -326,6 +344,7 @@ mod tests {
         ];
         classify(&View {
             node_name: "node1",
+            overlay,
             own_addresses: &[],
             cluster_dns: &[ip("10.96.0.10")],
             nodes: &nodes,
@@ -367,6 +386,28 @@ mod tests {
         let classes = ["10.244.1.2/32", "fd00:10:244:1::2/128"].map(|at| &entries[&net(at)].class);
         assert_eq!(classes[0], classes[1]);
         assert_eq!(entries[&net("fd00:77::101/128")].class, Class::Host);
+    }
+
+    #[test]
+    fn over_an_overlay_everything_is_reached_at_the_ipv4_address_of_its_node() {
+        let v6 = pod("b", "fd00:10:244:1::2", "node2");
+        let entries = seen(&[v6], &["fd00:10:244:1::8/125"], true);
+        let of_node2 = [
+            "fd00:10:244:1::2/128",
+            "fd00:10:244:1::/64",
+            "fd00:10:244:1::8/125",
+            "fd00:10:244:1::1/128",
+            "fd00:77::102/128",
+            "10.244.1.0/24",
+        ];
+        for text in of_node2 {
+            let node = entries[&net(text)].node;
+            assert_eq!(node, Some(ip("192.168.77.102")), "{text}");
+        }
+        assert_eq!(
+            entries[&net("fd00:77::101/128")].node,
+            Some(ip("192.168.77.101"))
+        );
     }
 
     #[test]

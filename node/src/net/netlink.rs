@@ -12,7 +12,9 @@ use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::AddressHeaderFlags;
 use netlink_packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkFlags, LinkMessage};
 use netlink_packet_route::neighbour::NeighbourState;
-use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteScope};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteIpTunnel, RouteMessage, RouteScope,
+};
 use nix::sched::{CloneFlags, setns};
 use rtnetlink::{Handle, LinkUnspec, LinkVeth, RouteMessageBuilder};
 
@@ -92,7 +94,7 @@ pub struct Link {
 /// A netlink socket, bound to the network namespace in which it was opened.
 #[derive(Debug, Clone)]
 pub struct Netlink {
-    handle: Handle,
+    pub(super) handle: Handle,
 }
 
 impl Netlink {
@@ -136,9 +138,14 @@ impl Netlink {
     /// # Errors
     /// [`NetError::NoLink`] if there is none.
     pub async fn link(&self, name: &str) -> Result<Link, NetError> {
+        Ok(describe(&self.link_message(name).await?))
+    }
+
+    /// All that the kernel says of the link `name`.
+    pub(super) async fn link_message(&self, name: &str) -> Result<LinkMessage, NetError> {
         let mut links = self.handle.link().get().match_name(name).execute();
         match links.try_next().await {
-            Ok(Some(message)) => Ok(describe(&message)),
+            Ok(Some(message)) => Ok(message),
             Ok(None) => Err(NetError::NoLink(name.into())),
             Err(error) if errno(&error) == Some(nix::libc::ENODEV) => {
                 Err(NetError::NoLink(name.into()))
@@ -336,6 +343,19 @@ pub struct Route {
     pub source: Option<IpAddr>,
     /// Whether the next hop is reached on the link without a route to it.
     pub onlink: bool,
+    /// What packets are sent with, if the link is an overlay's device. Not read back from the kernel.
+    pub tunnel: Option<Tunnel>,
+}
+
+/// Where an overlay's device sends the packets of a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tunnel {
+    /// Network identifier.
+    pub vni: u32,
+    /// Source of the outer packets.
+    pub source: Ipv4Addr,
+    /// Their destination.
+    pub destination: Ipv4Addr,
 }
 
 impl Route {
@@ -372,6 +392,14 @@ impl Route {
 
     fn on_link<T>(&self, builder: RouteMessageBuilder<T>) -> RouteMessage {
         let builder = builder.output_interface(self.link);
+        let builder = match self.tunnel {
+            Some(tunnel) => builder.encap_ip(vec![
+                RouteIpTunnel::Id(tunnel.vni.into()),
+                RouteIpTunnel::Source(tunnel.source),
+                RouteIpTunnel::Destination(tunnel.destination),
+            ]),
+            None => builder,
+        };
         if self.onlink {
             builder.onlink().build()
         } else {
@@ -392,6 +420,7 @@ impl Route {
             via: None,
             source: None,
             onlink: false,
+            tunnel: None,
         };
         for attribute in &message.attributes {
             match attribute {

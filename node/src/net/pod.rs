@@ -77,7 +77,8 @@ impl PodLink {
 
     async fn configure_pod(&self) -> Result<(), NetError> {
         let (ifname, v6) = (self.ifname.clone(), self.has_v6());
-        let (pod, ()) = Netlink::inside(&self.netns, move || prepare_v6(&ifname, v6)).await?;
+        let (pod, ()) =
+            Netlink::inside(&self.netns, move || sysctl::prepare_v6(&ifname, v6)).await?;
         pod.set_up(pod.link("lo").await?.index).await?;
         let link = pod.link(&self.ifname).await?.index;
         for address in &self.addresses {
@@ -93,7 +94,7 @@ impl PodLink {
     }
 
     async fn configure_host(&self, node: &Netlink) -> Result<Link, NetError> {
-        prepare_v6(&self.host_link, self.has_v6())?;
+        sysctl::prepare_v6(&self.host_link, self.has_v6())?;
         // What the programs hand to the stack was checked by them against the pod's address.
         sysctl::set(&format!("ipv4/conf/{}/rp_filter", self.host_link), "0")?;
         let link = node.link(&self.host_link).await?;
@@ -116,6 +117,7 @@ impl PodLink {
             via: Some(via),
             source: None,
             onlink: true,
+            tunnel: None,
         }
     }
 
@@ -127,6 +129,7 @@ impl PodLink {
             via: None,
             source: sources.find(|source| source.is_ipv6() == address.is_ipv6()),
             onlink: false,
+            tunnel: None,
         }
     }
 
@@ -173,18 +176,6 @@ impl PodLink {
         let wrong = looks.into_iter().filter(|(good, _)| !good);
         Ok(wrong.map(|(_, fault)| fault).collect())
     }
-}
-
-/// Either no IPv6 at all, or nothing of it but what is configured here: no address of the link's
-/// own, no questions for routers, which would wake both ends for nothing.
-fn prepare_v6(link: &str, wanted: bool) -> Result<(), NetError> {
-    let set = |key, value| sysctl::set_if_present(&format!("ipv6/conf/{link}/{key}"), value);
-    if !wanted {
-        return set("disable_ipv6", "1");
-    }
-    set("addr_gen_mode", "1")?;
-    set("accept_ra", "0")?;
-    set("disable_ipv6", "0")
 }
 
 /// The host side's name: `naru` and ten hex digits of a hash of sandbox and interface.

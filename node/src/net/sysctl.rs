@@ -28,3 +28,18 @@ pub(super) fn set_if_present(key: &str, value: &str) -> Result<(), NetError> {
         Ok(())
     }
 }
+
+/// Either no IPv6 at all, or nothing of it but what is configured here: no address of the link's
+/// own, no questions for routers, which would wake both ends for nothing.
+///
+/// # Errors
+/// When a parameter exists and cannot be written.
+pub(super) fn prepare_v6(link: &str, wanted: bool) -> Result<(), NetError> {
+    let set = |key, value| set_if_present(&format!("ipv6/conf/{link}/{key}"), value);
+    if !wanted {
+        return set("disable_ipv6", "1");
+    }
+    set("addr_gen_mode", "1")?;
+    set("accept_ra", "0")?;
+    set("disable_ipv6", "0")
+}

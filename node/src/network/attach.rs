@@ -181,7 +181,7 @@ impl Network {
             pod_mac: lease.pod_mac,
             addresses: lease.addresses.clone(),
             netns: lease.netns.clone(),
-            mtu: self.uplink.mtu,
+            mtu: self.mtu,
             node_addresses: self.node_ips().to_vec(),
         }
     }

@@ -9,6 +9,7 @@
 
 mod attach;
 mod balancers;
+mod mtu;
 mod names;
 mod node;
 mod open;
@@ -19,6 +20,7 @@ mod sweep;
 mod trigger;
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -60,6 +62,15 @@ pub struct Attachment {
     pub netns: u64,
 }
 
+/// The way to other nodes when it is not native.
+#[derive(Debug, Clone, Copy)]
+struct Overlay {
+    /// Interface index of the device.
+    link: u32,
+    /// This node's address in the network between nodes.
+    own: Ipv4Addr,
+}
+
 /// The running network of this node.
 #[derive(Debug)]
 pub struct Network {
@@ -67,6 +78,10 @@ pub struct Network {
     watches: Arc<Watches>,
     health: Arc<Health>,
     uplink: Link,
+    /// The overlay that leads to other nodes; none with native routing.
+    overlay: Option<Overlay>,
+    /// MTU of pods, in bytes.
+    mtu: u32,
     netlink: Netlink,
     /// Programs and maps.
     pub datapath: Datapath,

@@ -1,6 +1,6 @@
 //! The node's own facts: its pod range, its local addresses, its routes to other nodes.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -10,13 +10,14 @@ use k8s_openapi::api::core::v1::Node;
 use naru_ebpf_common::config::{FLOW_EVENTS, Family, HOST_PORTS, NodeConfig, Timeouts};
 use naru_ebpf_common::names;
 
+use super::open::mtu_of_pods;
 use super::trigger::Trigger;
-use super::{Network, chain};
+use super::{Network, Overlay, chain, mtu};
 use crate::PartResult;
 use crate::datapath::DatapathError;
 use crate::ipam::first_address;
 use crate::ipcache::{NodeView, prefix};
-use crate::net::{NodeRoutes, gateway, local_addresses};
+use crate::net::{NetError, NodeRoutes, Over, gateway, local_addresses};
 
 const RESYNC: Duration = Duration::from_secs(60);
 
@@ -25,6 +26,10 @@ pub(super) async fn run(network: Arc<Network>) {
     watches.nodes.synced().await;
     let mut trigger = Trigger::new(vec![watches.nodes.subscribe()], RESYNC);
     loop {
+        match network.mtu_fault().await {
+            Ok(fault) => network.health.set("mtu", fault),
+            Err(error) => network.health.set("mtu", Some(chain(&error))),
+        }
         let outcome = network.reconcile_node().await;
         network.health.set(
             "node-network",
@@ -53,6 +58,17 @@ impl Network {
         Ok(())
     }
 
+    /// What the uplink and the pods' links say against the MTU that pods get.
+    async fn mtu_fault(&self) -> Result<Option<String>, NetError> {
+        let links = self.netlink.links().await?;
+        let uplink = self.netlink.link(&self.uplink.name).await?;
+        let attached: Vec<u32> = self.attachments().iter().map(|pod| pod.ifindex).collect();
+        let pods = links.iter().filter(|link| attached.contains(&link.index));
+        let largest = pods.map(|link| link.mtu).max().unwrap_or_default();
+        let right = mtu_of_pods(&self.config, &uplink);
+        Ok(mtu::fault(self.mtu, right, largest))
+    }
+
     /// Every node of the API as the plans see it.
     pub(super) fn node_views(&self) -> Vec<NodeView> {
         self.watches
@@ -69,16 +85,26 @@ impl Network {
             .filter(|node| node.name != self.config.node_name);
         let ranges = others.flat_map(|node| {
             let ranges = node.ranges.iter().copied();
-            ranges.filter_map(|range| Some((range, node.reached_at(range.addr())?)))
+            ranges.filter_map(|range| Some((range, self.reached(node, range.addr())?)))
         });
         // The kernel is not asked for a family that the node does not have.
         let ranges = ranges.filter(|(range, _)| of_family(self.node_ips(), range.addr()).is_some());
         NodeRoutes {
             cluster: self.config.cluster_cidr.clone(),
             uplink: self.uplink.index,
+            over: match self.overlay {
+                None => Over::Uplink,
+                Some(Overlay { link, own }) => Over::Overlay { link, own },
+            },
             sources: self.node_ips().to_vec(),
             ranges: ranges.collect(),
         }
+    }
+
+    /// The address by which `node` is reached with packets for `address`.
+    fn reached(&self, node: &NodeView, address: IpAddr) -> Option<IpAddr> {
+        let overlay = self.overlay.map(|_| Ipv4Addr::UNSPECIFIED.into());
+        node.reached_at(overlay.unwrap_or(address))
     }
 
     fn facts(&self, ranges: &[IpNet]) -> NodeConfig {
@@ -105,7 +131,7 @@ impl Network {
             reserved: 0,
             timeouts: Timeouts::DEFAULT,
             epoch: 0,
-            reserved2: 0,
+            overlay_ifindex: self.overlay.map_or(0, |overlay| overlay.link),
         }
     }
 

@@ -8,16 +8,21 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
+use naru_ebpf_common::overlay::DEVICE;
 use nix::sys::statfs::{FsType, statfs};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::{Attachment, Network};
-use crate::Shared;
+use super::mtu::{self, TooSmall};
+use super::{Attachment, Network, Overlay};
+use crate::config::NoIpv4;
 use crate::datapath::{Attached, Datapath, DatapathError};
 use crate::flows::FlowLog;
 use crate::ipam::{Ipam, Lease, LeaseKey, StoreError};
-use crate::net::{NetError, Netlink, namespace_cookie, prepare_node};
+use crate::net::{
+    Link, NetError, Netlink, keep_overlay, namespace_cookie, prepare_node, remove_overlay,
+};
+use crate::{Config, Shared};
 
 /// `NSFS_MAGIC` of linux/magic.h: a live network namespace.
 const NSFS: FsType = FsType(0x6e73_6673);
@@ -28,6 +33,12 @@ pub enum OpenError {
     /// Two addresses of the node are of one family.
     #[error("node addresses {0:?}: one is needed, or two of which one is IPv4 and one IPv6")]
     NodeAddresses(Vec<IpAddr>),
+    /// The overlay's outer packets are IPv4, and the node has no such address.
+    #[error(transparent)]
+    NoIpv4(#[from] NoIpv4),
+    /// The uplink carries too little.
+    #[error(transparent)]
+    Mtu(#[from] TooSmall),
     /// No cgroup2 file system is mounted.
     #[error("no cgroup2 mount found: mount one, or name the node's directory with --cgroup")]
     NoCgroup2,
@@ -59,8 +70,10 @@ impl Network {
         }
         let netlink = Netlink::here()?;
         let uplink = prepare_node(&netlink, &config.uplink).await?;
+        let mtu = mtu_of_pods(&config, &uplink)?;
+        let overlay = prepare_overlay(&config, &netlink, mtu).await?;
         let ipam = Ipam::open(config.state_dir.join("leases"))?;
-        let datapath = Datapath::open(&config.bpffs)?;
+        let datapath = Datapath::open(&config.bpffs, overlay.is_some())?;
         let cgroup = config
             .cgroup
             .clone()
@@ -83,13 +96,16 @@ impl Network {
             health: Arc::clone(&shared.health),
             config,
             uplink,
+            overlay,
+            mtu,
         };
         let made = network.adopt_pods().await?;
         let uplink = network
             .datapath
             .attach_uplink(&network.uplink.name, network.uplink.index)?;
+        let overlay = network.attach_overlay()?;
         network.datapath.forget_other_builds()?;
-        tracing::info!(?sockets, ?uplink, pods = ?made, "data path open");
+        tracing::info!(?sockets, ?uplink, ?overlay, pods = ?made, "data path open");
         Ok(network)
     }
 
@@ -136,6 +152,15 @@ impl Network {
         Ok(outcomes)
     }
 
+    fn attach_overlay(&self) -> Result<Option<Attached>, DatapathError> {
+        let Some(overlay) = self.overlay else {
+            self.datapath.detach_overlay();
+            return Ok(None);
+        };
+        let attached = self.datapath.attach_overlay(DEVICE, overlay.link)?;
+        Ok(Some(attached))
+    }
+
     fn forget(&self, lease: &Lease) -> Result<(), OpenError> {
         let LeaseKey { sandbox, .. } = &lease.key;
         tracing::info!(
@@ -147,6 +172,30 @@ impl Network {
         self.ipam.free(&lease.key, now())?;
         Ok(())
     }
+}
+
+/// The MTU of pods behind the uplink as it is.
+///
+/// # Errors
+/// When that is too small.
+pub(super) fn mtu_of_pods(config: &Config, uplink: &Link) -> Result<u32, TooSmall> {
+    let with_v6 = config.node_ip.iter().any(IpAddr::is_ipv6);
+    mtu::of_pods(&uplink.name, uplink.mtu, config.routing, with_v6)
+}
+
+/// Sees to it that the overlay's device is there if it is wanted, and only then.
+async fn prepare_overlay(
+    config: &Config,
+    netlink: &Netlink,
+    mtu: u32,
+) -> Result<Option<Overlay>, OpenError> {
+    let Some(own) = config.tunnel_address()? else {
+        remove_overlay(netlink).await?;
+        return Ok(None);
+    };
+    let with_v6 = config.node_ip.iter().any(IpAddr::is_ipv6);
+    let link = keep_overlay(netlink, mtu, with_v6).await?.index;
+    Ok(Some(Overlay { link, own }))
 }
 
 /// Seconds since the epoch.

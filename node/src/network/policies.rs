@@ -311,6 +311,7 @@ impl Network {
         }
         classify(&View {
             node_name: &self.config.node_name,
+            overlay: self.overlay.is_some(),
             own_addresses: self.node_ips(),
             cluster_dns: &self.config.dns(),
             nodes,

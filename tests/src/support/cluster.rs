@@ -18,6 +18,7 @@ use super::kubectl::Kubectl;
 use super::layout::{Layout, node_name};
 use super::ledger::Ledger;
 use super::process::{Launch, Process, enter};
+use super::routing::Routing;
 use super::{mounts, network, outside, readiness, wait};
 
 const CONTROL_LIMIT: Duration = Duration::from_secs(20);
@@ -30,6 +31,8 @@ pub struct Spec {
     pub nodes: u8,
     /// Its address families.
     pub families: Families,
+    /// How its nodes' pods reach each other.
+    pub routing: Routing,
     /// kubectl that the fixture itself uses.
     pub kubectl: PathBuf,
 }
@@ -101,7 +104,8 @@ impl Cluster {
         if let Some(ledger) = Ledger::load(&layout.ledger())? {
             let whole =
                 network::present(&layout)?.len() == network::members(ledger.nodes).len() + 1;
-            let same = ledger.nodes == spec.nodes && ledger.families == spec.families;
+            let made = (ledger.nodes, ledger.families, ledger.routing);
+            let same = made == (spec.nodes, spec.families, spec.routing);
             if whole && same {
                 let cluster = Self::of(layout, ledger, spec.kubectl.clone())?;
                 cluster.say("found a cluster, starting what is missing");
@@ -118,6 +122,7 @@ impl Cluster {
             cluster: layout.cluster.clone(),
             nodes: spec.nodes,
             families: spec.families,
+            routing: spec.routing,
             kubeconfig: layout.kubeconfig(),
             door: Ports::choose(&layout.cluster)?,
             processes: Vec::new(),
@@ -143,6 +148,11 @@ impl Cluster {
     /// Its address families.
     pub fn families(&self) -> Families {
         self.ledger().families
+    }
+
+    /// How its nodes' pods reach each other.
+    pub fn routing(&self) -> Routing {
+        self.ledger().routing
     }
 
     /// Ports of its front door.
@@ -231,7 +241,7 @@ impl Cluster {
             &self.layout.program("naru-node")?,
             &self.layout,
             &self.cgroups,
-            self.families(),
+            (self.families(), self.routing()),
             k,
         );
         self.start(&node_process(k), &role, &format!("{role}/daemons"), line)

@@ -11,6 +11,7 @@ use super::addresses::{self, CONTROL1, Families, OUTSIDE};
 use super::cgroup::CgroupTree;
 use super::containerd::Containerd;
 use super::layout::{Layout, node_name};
+use super::routing::Routing;
 use super::run;
 
 /// Port of the API server.
@@ -72,7 +73,7 @@ pub fn node(
     program: &Path,
     layout: &Layout,
     cgroups: &CgroupTree,
-    families: Families,
+    (families, routing): (Families, Routing),
     k: u8,
 ) -> Vec<OsString> {
     let role = node_name(k);
@@ -86,6 +87,7 @@ pub fn node(
     flag("--cluster-cidr", families.pod_cidr().into());
     flag("--service-cidr", families.service_cidr().into());
     flag("--uplink", "eth0".into());
+    flag("--routing", routing.to_string().into());
     flag(
         "--cri-socket",
         Containerd::of(layout, &role).socket().into(),

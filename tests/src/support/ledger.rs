@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::addresses::Families;
 use super::door::Ports;
 use super::process::Process;
+use super::routing::Routing;
 
 /// What runs, and where to find it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -21,6 +22,9 @@ pub struct Ledger {
     /// Its address families.
     #[serde(default)]
     pub families: Families,
+    /// How its nodes' pods reach each other.
+    #[serde(default)]
+    pub routing: Routing,
     /// Credentials for use from the host.
     pub kubeconfig: PathBuf,
     /// Ports of the front door on the host's loopback.
@@ -76,6 +80,7 @@ mod tests {
             cluster: "dev".into(),
             nodes: 1,
             families: Families::Both,
+            routing: Routing::Native,
             kubeconfig: "/k".into(),
             door: Ports { api: 1, ingress: 2 },
             processes: Vec::new(),

@@ -26,6 +26,7 @@ pub mod network;
 pub mod outside;
 pub mod process;
 pub mod readiness;
+pub mod routing;
 pub mod run;
 pub mod wait;
 
@@ -33,3 +34,4 @@ pub use addresses::Families;
 pub use cluster::{Cluster, Spec};
 pub use kubectl::Kubectl;
 pub use layout::Layout;
+pub use routing::Routing;

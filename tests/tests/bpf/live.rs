@@ -22,14 +22,15 @@ type Job = Box<dyn FnOnce() + Send>;
 /// Enough for many large segments.
 const BULK: usize = 4 << 20;
 
-/// A thread with a network namespace of its own; both end together.
-struct Place {
+/// A thread with a network namespace of its own; both end with the last handle.
+#[derive(Clone)]
+pub(super) struct Place {
     jobs: mpsc::Sender<Job>,
-    tid: i32,
+    pub(super) tid: i32,
 }
 
 impl Place {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let (jobs, inbox) = mpsc::channel::<Job>();
         let (tell, told) = mpsc::channel();
         std::thread::spawn(move || {
@@ -44,12 +45,12 @@ impl Place {
     }
 
     /// Runs `job` here.
-    fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
+    pub(super) fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
         self.after(job).recv().expect("the job ends")
     }
 
     /// Runs `job` here, while the caller goes on.
-    fn after<T: Send + 'static>(
+    pub(super) fn after<T: Send + 'static>(
         &self,
         job: impl FnOnce() -> T + Send + 'static,
     ) -> mpsc::Receiver<T> {
@@ -59,27 +60,27 @@ impl Place {
         told
     }
 
-    fn ip(&self, line: &str) {
+    pub(super) fn ip(&self, line: &str) {
         let line = line.to_owned();
         self.run(move || ip(&line));
     }
 
-    fn listen(&self, addr: SocketAddr) -> TcpListener {
+    pub(super) fn listen(&self, addr: SocketAddr) -> TcpListener {
         self.run(move || TcpListener::bind(addr))
             .expect("listening")
     }
 
-    fn connect(&self, addr: SocketAddr) -> TcpStream {
+    pub(super) fn connect(&self, addr: SocketAddr) -> TcpStream {
         self.run(move || connect(addr))
     }
 }
 
-fn connect(addr: SocketAddr) -> TcpStream {
+pub(super) fn connect(addr: SocketAddr) -> TcpStream {
     TcpStream::connect_timeout(&addr, Duration::from_secs(5))
         .unwrap_or_else(|e| panic!("{addr}: {e}"))
 }
 
-fn ip(line: &str) {
+pub(super) fn ip(line: &str) {
     let status = Command::new("ip")
         .args(line.split(' '))
         .status()
@@ -87,12 +88,12 @@ fn ip(line: &str) {
     assert!(status.success(), "ip {line}");
 }
 
-fn at(addr: Addr, port: u16) -> SocketAddr {
+pub(super) fn at(addr: Addr, port: u16) -> SocketAddr {
     SocketAddr::new(addr.into(), port)
 }
 
 /// Sends four megabytes each way.
-fn exchange(mut client: TcpStream, listener: &TcpListener) -> IpAddr {
+pub(super) fn exchange(mut client: TcpStream, listener: &TcpListener) -> IpAddr {
     let (mut server, from) = listener.accept().expect("accepted");
     let echo = std::thread::spawn(move || {
         let mut bytes = vec![0; BULK];
@@ -151,7 +152,7 @@ impl Fabric {
 }
 
 /// A veth from here, `name`, to `eth0` of a place.
-fn veth(name: &str, to: &Place) {
+pub(super) fn veth(name: &str, to: &Place) {
     ip(&format!(
         "link add {name} type veth peer name eth0 netns {}",
         to.tid
@@ -161,7 +162,7 @@ fn veth(name: &str, to: &Place) {
     to.ip("link set lo up");
 }
 
-fn pod(node: &mut Node, place: &Place, name: &str, addr: Addr, id: u32, identity: u32) {
+pub(super) fn pod(node: &mut Node, place: &Place, name: &str, addr: Addr, id: u32, identity: u32) {
     veth(name, place);
     let host_mac = read_mac(name);
     let length = 128 - NOT_COUNTED;
@@ -181,7 +182,7 @@ fn pod(node: &mut Node, place: &Place, name: &str, addr: Addr, id: u32, identity
     attach(node, names::TO_POD, name, TcAttachType::Egress);
 }
 
-fn attach(node: &mut Node, program: &str, interface: &str, at: TcAttachType) {
+pub(super) fn attach(node: &mut Node, program: &str, interface: &str, at: TcAttachType) {
     let (_, object) = node
         .objects
         .iter_mut()
@@ -199,7 +200,7 @@ fn attach(node: &mut Node, program: &str, interface: &str, at: TcAttachType) {
         .unwrap_or_else(|e| panic!("{program} on {interface}: {e}"));
 }
 
-fn ifindex(name: &str) -> u32 {
+pub(super) fn ifindex(name: &str) -> u32 {
     nix::net::if_::if_nametoindex(name).expect("an interface")
 }
 
@@ -278,7 +279,7 @@ fn a_pod_behind_a_node_port_sees_the_client() {
 }
 
 /// The error that a connection to `addr` ends in.
-fn refusal(addr: SocketAddr) -> ErrorKind {
+pub(super) fn refusal(addr: SocketAddr) -> ErrorKind {
     TcpStream::connect_timeout(&addr, Duration::from_secs(5))
         .expect_err("nobody is there")
         .kind()
@@ -327,7 +328,12 @@ fn a_node_port_without_endpoints_refuses_the_outside() {
 const LARGE: usize = 5000;
 
 /// Sends a large datagram from here to `addr` and gets it back; the address that `server` saw.
-fn echoed(client: &Place, addr: SocketAddr, server: &Place, listener: UdpSocket) -> IpAddr {
+pub(super) fn echoed(
+    client: &Place,
+    addr: SocketAddr,
+    server: &Place,
+    listener: UdpSocket,
+) -> IpAddr {
     let asked = server.after(move || {
         let mut bytes = vec![0; 2 * LARGE];
         let wait = Some(Duration::from_secs(10));

@@ -37,6 +37,8 @@ mod v4 {
     #[path = "../node.rs"]
     mod node;
     mod only;
+    #[path = "../overlay.rs"]
+    mod overlay;
     #[path = "../programs.rs"]
     mod programs;
     #[path = "../refused.rs"]
@@ -49,6 +51,8 @@ mod v4 {
     mod sockets;
     #[path = "../to_pod.rs"]
     mod to_pod;
+    #[path = "../two_nodes.rs"]
+    mod two_nodes;
 }
 
 mod v6 {
@@ -68,6 +72,8 @@ mod v6 {
     #[path = "../node.rs"]
     mod node;
     mod only;
+    #[path = "../overlay.rs"]
+    mod overlay;
     #[path = "../refused.rs"]
     mod refused;
     #[path = "../remembered.rs"]
@@ -78,4 +84,6 @@ mod v6 {
     mod sockets;
     #[path = "../to_pod.rs"]
     mod to_pod;
+    #[path = "../two_nodes.rs"]
+    mod two_nodes;
 }

@@ -30,6 +30,9 @@ pub(crate) struct Out {
     pub(crate) frame: Vec<u8>,
 }
 
+/// The tc programs of a node without an overlay.
+const NATIVE: [&str; 3] = [names::FROM_POD, names::TO_POD, names::FROM_NETWORK];
+
 pub(crate) const PASS: u32 = 0;
 pub(crate) const DROP: u32 = 2;
 pub(crate) const REDIRECT: u32 = 7;
@@ -54,13 +57,27 @@ pub(crate) struct Node {
 impl Node {
     /// A configured node with two pods; `None`, with a printed reason, where eBPF is not to be had.
     pub(crate) fn new() -> Option<Self> {
+        Self::with(&NATIVE)
+    }
+
+    /// The same with an overlay.
+    pub(crate) fn with_overlay() -> Option<Self> {
+        let mut node = Self::with(&names::TC_PROGRAMS)?;
+        node.configure(NodeConfig {
+            overlay_ifindex: OVERLAY,
+            ..config()
+        });
+        Some(node)
+    }
+
+    fn with(programs: &[&'static str]) -> Option<Self> {
         if let Some(why) = objects::unavailable() {
             println!("SKIP {why}");
             return None;
         }
         let bpffs = namespaces();
-        let load = |name| (name, load(name, bpffs.path(), true));
-        let objects = names::TC_PROGRAMS.map(load).into();
+        let load = |name: &&'static str| (*name, load(name, bpffs.path(), true));
+        let objects = programs.iter().map(load).collect();
         let mut node = Self { objects, bpffs };
         node.configure(config());
         node.populate();
@@ -131,14 +148,20 @@ impl Node {
     }
 
     pub(crate) fn identity(&mut self, addr: Addr, identity: u32, flags: u32) {
+        let node = if addr == REMOTE {
+            NODE2
+        } else {
+            Addr::UNSPECIFIED
+        };
+        self.identity_on(node, addr, identity, flags);
+    }
+
+    /// The identity of an address that lives on `node`.
+    pub(crate) fn identity_on(&mut self, node: Addr, addr: Addr, identity: u32, flags: u32) {
         let info = IpInfo {
             identity,
             flags,
-            node: if addr == REMOTE {
-                NODE2
-            } else {
-                Addr::UNSPECIFIED
-            },
+            node,
         };
         let mut map: LpmTrie<_, Addr, IpInfo> =
             self.map(names::IPCACHE).try_into().expect("LPM trie");
@@ -221,10 +244,9 @@ impl Node {
     /// Asserts that a frame is dropped for a reason, and that this is counted.
     #[track_caller]
     pub(crate) fn drops(&mut self, program: &str, frame: &[u8], reason: Reason) {
-        let hook = names::TC_PROGRAMS
-            .iter()
-            .position(|n| *n == program)
-            .expect("a hook") as u8;
+        let hook = (0..counter::HOOKS as u8)
+            .find(|hook| counter::hook_name(*hook) == program)
+            .expect("a hook");
         let before = self.count(hook, reason);
         let out = self.run(program, frame);
         let found: Vec<_> = Reason::ALL

@@ -6,6 +6,8 @@ pub(crate) const WEB_IFINDEX: u32 = 1;
 pub(crate) const API_IFINDEX: u32 = 12;
 /// The uplink.
 pub(crate) const UPLINK: u32 = 2;
+/// The overlay's device.
+pub(crate) const OVERLAY: u32 = 3;
 
 pub(crate) const ID_WEB: u32 = 300;
 pub(crate) const ID_API: u32 = 301;

@@ -3,12 +3,13 @@
 use naru_ebpf_common::Reason;
 
 /// The tables, and the decisions on the host.
-const TESTS: [&str; 12] = [
+const TESTS: [&str; 14] = [
     include_str!("clients.rs"),
     include_str!("fragments.rs"),
     include_str!("from_network.rs"),
     include_str!("from_pod.rs"),
     include_str!("life.rs"),
+    include_str!("overlay.rs"),
     include_str!("refused.rs"),
     include_str!("remembered.rs"),
     include_str!("sockets.rs"),
@@ -16,6 +17,7 @@ const TESTS: [&str; 12] = [
     include_str!("v4/only.rs"),
     include_str!("v6/only.rs"),
     include_str!("../../../ebpf/logic/tests/decisions.rs"),
+    include_str!("../../../ebpf/logic/tests/overlay.rs"),
 ];
 
 /// Reasons that no packet brings about.

@@ -33,7 +33,8 @@ fn starting_a_running_cluster_again_is_harmless(world: &World) -> Result<()> {
     let ids = || names.map(|n| world.cluster.process(n).map(|p| p.pid));
     let before = ids();
     let layout = &world.cluster.layout;
-    World::start(&layout.cluster, world.cluster.families())?;
+    let (families, routing) = (world.cluster.families(), world.cluster.routing());
+    World::start(&layout.cluster, families, routing)?;
     ensure!(
         before == ids() && before.iter().all(Option::is_some),
         "{before:?} became {:?}",

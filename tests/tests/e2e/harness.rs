@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Result, anyhow, ensure};
-use naru_tests::support::{Families, Layout, down, leaks};
+use naru_tests::support::{Families, Layout, Routing, down, leaks};
 
 use crate::world::World;
 
@@ -32,6 +32,8 @@ pub(crate) struct Stage {
     pub(crate) cluster: &'static str,
     /// Its address families.
     pub(crate) families: Families,
+    /// How its nodes' pods reach each other.
+    pub(crate) routing: Routing,
     /// The claim that it starts.
     pub(crate) start: &'static str,
     /// The claim that nothing of it is left.
@@ -107,7 +109,7 @@ pub(crate) fn run(stages: &[Stage]) -> ExitCode {
 fn on_a_cluster(stage: &Stage, chosen: &[Case], tally: &mut Tally) {
     let mut world = None;
     tally.judge(stage.start, None, || {
-        world = Some(World::start(stage.cluster, stage.families)?);
+        world = Some(World::start(stage.cluster, stage.families, stage.routing)?);
         Ok(())
     });
     for case in chosen {

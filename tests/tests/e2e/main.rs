@@ -32,7 +32,7 @@ mod world;
 use std::process::ExitCode;
 
 use harness::{Case, Stage};
-use naru_tests::support::Families;
+use naru_tests::support::{Families, Routing};
 
 fn main() -> ExitCode {
     let groups: [&[Case]; 19] = [
@@ -59,6 +59,7 @@ fn main() -> ExitCode {
     let both = Stage {
         cluster: "e2e",
         families: Families::Both,
+        routing: Routing::Native,
         start: "a_cluster_of_two_nodes_starts",
         end: "down_leaves_nothing_behind",
         cases: groups.concat(),
@@ -66,6 +67,7 @@ fn main() -> ExitCode {
     let six = Stage {
         cluster: "six",
         families: Families::V6,
+        routing: Routing::Native,
         start: "a_cluster_of_ipv6_alone_starts",
         end: "a_cluster_of_ipv6_alone_leaves_nothing_behind",
         cases: six::CASES.to_vec(),

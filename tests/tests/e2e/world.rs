@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use naru_tests::support::daemons::{CONTROL_PROCESS, node_process};
-use naru_tests::support::{Cluster, Families, Kubectl, Layout, Spec, run, wait};
+use naru_tests::support::{Cluster, Families, Kubectl, Layout, Routing, Spec, run, wait};
 
 use crate::kubectl::Running;
 
@@ -24,7 +24,7 @@ pub(crate) struct World {
 
 impl World {
     /// Starts a cluster, or completes one that was kept.
-    pub(crate) fn start(name: &str, families: Families) -> Result<Self> {
+    pub(crate) fn start(name: &str, families: Families, routing: Routing) -> Result<Self> {
         let newest =
             std::env::var_os("NARU_KUBECTL").map_or_else(|| "kubectl".into(), PathBuf::from);
         let layout = Layout::of_checkout(name)?;
@@ -39,6 +39,7 @@ impl World {
             &Spec {
                 nodes: 2,
                 families,
+                routing,
                 kubectl: newest.clone(),
             },
         )?;

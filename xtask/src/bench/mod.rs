@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow, bail};
 use clap::Args;
 use naru_tests::support::layout::target_dir;
-use naru_tests::support::{Cluster, Families, Kubectl, Layout, Spec};
+use naru_tests::support::{Cluster, Families, Kubectl, Layout, Routing, Spec};
 
 use self::report::Report;
 use crate::progress::step;
@@ -76,6 +76,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
         &Spec {
             nodes: 2,
             families: Families::Both,
+            routing: Routing::Native,
             kubectl: kubectls::any()?,
         },
     )?;

@@ -13,7 +13,7 @@ use super::kernel::Kernel;
 use super::machine::{BEGIN, END};
 
 /// What the tests make links and attach programs with.
-const MODULES: &[&str] = &["veth", "sch_ingress", "cls_bpf"];
+const MODULES: &[&str] = &["veth", "sch_ingress", "cls_bpf", "vxlan"];
 
 /// What goes in besides the kernel's modules and the objects.
 pub(super) struct Initramfs {

@@ -5,13 +5,14 @@
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 use naru_ebpf_common::counter;
+use naru_ebpf_logic::conntrack::Origin;
 use naru_ebpf_logic::parse::Other;
 use naru_ebpf_logic::{Packet, Verdict};
 use naru_ebpf_programs::{Kernel, tc};
 
 #[classifier]
 pub fn from_network(ctx: TcContext) -> i32 {
-    tc::run_quickly(ctx, counter::FROM_NETWORK, 0, slowly)
+    tc::run_quickly(ctx, counter::FROM_NETWORK, Origin::UPLINK, slowly)
 }
 
 /// Out of line, so that what nearly every packet runs through lies together.

@@ -5,14 +5,15 @@
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 use naru_ebpf_common::{Reason, counter};
+use naru_ebpf_logic::conntrack::Origin;
 use naru_ebpf_logic::parse::Other;
 use naru_ebpf_logic::{Packet, Verdict};
 use naru_ebpf_programs::{Kernel, tc};
 
 #[classifier]
 pub fn from_pod(ctx: TcContext) -> i32 {
-    let from = tc::ifindex(&ctx);
-    tc::run_quickly(ctx, counter::FROM_POD, from, slowly)
+    let origin = Origin::pod(tc::ifindex(&ctx));
+    tc::run_quickly(ctx, counter::FROM_POD, origin, slowly)
 }
 
 /// Out of line, so that what nearly every packet runs through lies together.
