@@ -80,7 +80,8 @@ pub fn decode(bytes: &[u8]) -> Option<Vec<Entry>> {
     if magic != MAGIC || *version != VERSION || !whole {
         return None;
     }
-    body.chunks_exact(ENTRY).map(entry).collect()
+    let (entries, _) = body.as_chunks::<ENTRY>();
+    entries.iter().map(|bytes| entry(bytes)).collect()
 }
 
 fn entry(bytes: &[u8]) -> Option<Entry> {

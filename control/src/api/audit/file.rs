@@ -128,11 +128,11 @@ fn open(path: Option<&Path>) -> io::Result<Open> {
 }
 
 fn is_torn(file: &File, size: u64) -> io::Result<bool> {
-    let mut last = [b'\n'];
+    let mut last = *b"\n";
     if size > 0 {
         file.read_exact_at(&mut last, size - 1)?;
     }
-    Ok(last != [b'\n'])
+    Ok(last != *b"\n")
 }
 
 /// The first moment from `now` on of which no turned file has the name.

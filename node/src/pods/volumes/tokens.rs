@@ -80,7 +80,7 @@ async fn ask(client: &Client, pod: &Pod, wish: &TokenWish) -> Result<Token, kube
         .unwrap_or("default");
     let request = TokenRequest {
         spec: Some(TokenRequestSpec {
-            audiences: Some(vec![wish.audience.clone()]).filter(|_| !wish.audience.is_empty()),
+            audiences: (!wish.audience.is_empty()).then(|| vec![wish.audience.clone()]),
             expiration_seconds: Some(wish.seconds),
             bound_object_ref: Some(BoundObjectReference {
                 api_version: Some("v1".to_owned()),
