@@ -107,7 +107,7 @@ fn writer_child() {
         for writer in 0..16 {
             let store = store.clone();
             writers.spawn(async move {
-                for index in 0.. {
+                for index in 0..u32::MAX {
                     let name = format!("{start}-{writer}-{index}");
                     create(&store, &name, 200).await.unwrap();
                     println!("acknowledged {name}");
@@ -401,7 +401,7 @@ fn a_member_of_etcd_that_dies_or_hangs_costs_no_acknowledged_write() {
             let (store, writing) = (store.clone(), writing.clone());
             tokio::spawn(async move {
                 let mut acknowledged = Vec::new();
-                for index in 0.. {
+                for index in 0..u32::MAX {
                     if !writing.load(std::sync::atomic::Ordering::Relaxed) {
                         break;
                     }
