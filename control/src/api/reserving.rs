@@ -30,35 +30,19 @@ impl Server {
             let written = self.store_as(target, key, object, expected, None).await;
             return written.map_err(WriteFailure::Store);
         }
-        if !self.store.is_shared() {
-            let reserved = self.reserve(target, object, old);
-            let reserved = reserved.map_err(WriteFailure::Refused)?;
-            let written = self.store_as(target, key, object, expected, None).await;
-            let written = written.map_err(WriteFailure::Store)?;
-            reserved.into_iter().for_each(Reservation::keep);
-            return Ok(written);
-        }
-        self.put_among_others(target, key, object, old, expected)
-            .await
-    }
-
-    /// The same where other servers give addresses away as well.
-    async fn put_among_others(
-        &self,
-        target: Target,
-        key: &str,
-        object: &mut Value,
-        old: Option<&Value>,
-        expected: Option<u64>,
-    ) -> std::result::Result<Arc<Object>, WriteFailure> {
-        let _turn = self.addresses.turn().await;
+        // Where other servers give addresses away as well, each write is guarded by what was known.
+        let turn = match self.store.is_shared() {
+            true => Some(self.addresses.turn().await),
+            false => None,
+        };
         for _ in 0..ATTEMPTS {
-            let guard = self.addresses.catch_up(&self.store, target.resource);
+            let catch_up = |_| self.addresses.catch_up(&self.store, target.resource);
+            let guard = turn.as_ref().map(catch_up);
             let mut filled = object.clone();
             let reserved = self.reserve(target, &mut filled, old);
             let reserved = reserved.map_err(WriteFailure::Refused)?;
             let takes = reserved.as_ref().is_some_and(|it| !it.is_empty());
-            let guard = takes.then_some(guard);
+            let guard = guard.filter(|_| takes);
             match self.store_as(target, key, &filled, expected, guard).await {
                 Err(WriteError::Overtaken) => {}
                 Err(error) => return Err(WriteFailure::Store(error)),

@@ -87,12 +87,12 @@ impl Everything {
 fn row(resource: &str, key: &str, object: &super::Object) -> Vec<u8> {
     let json = object.json();
     let text = std::str::from_utf8(&json).expect("JSON is text");
-    let object_ = serde_json::from_str(text).expect("the store only holds JSON that it encoded");
+    let stored = serde_json::from_str(text).expect("the store only holds JSON that it encoded");
     line(&Row {
         resource,
         key,
         revision: object.revision,
-        object: object_,
+        object: stored,
     })
 }
 

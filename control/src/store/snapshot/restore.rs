@@ -104,10 +104,11 @@ pub fn into_file(
     let mut store = Sealed::new(Embedded::open(&unfinished)?, encryption);
     let revision = restored.revision + AHEAD;
     let mut names: BTreeSet<Arc<str>> = resources.iter().map(|it| it.row_name().into()).collect();
-    each_batch(from, |rows| {
+    let mut batches = Batches::open(from)?;
+    while let Some(rows) = batches.next()? {
         names.extend(rows.iter().map(|row| row.resource.clone()));
-        Ok(store.commit(revision, &rows)?)
-    })?;
+        store.commit(revision, &rows)?;
+    }
     let changed: Vec<_> = names
         .into_iter()
         .map(|name| change(name, revision))
@@ -138,12 +139,8 @@ pub async fn into_etcd(
         let occupied = format!("{} in etcd", config.prefix);
         return Err(RestoreError::Occupied(occupied));
     }
-    let mut batches = Vec::new();
-    each_batch(from, |rows| {
-        batches.push(rows);
-        Ok(())
-    })?;
-    for rows in batches {
+    let mut batches = Batches::open(from)?;
+    while let Some(rows) = batches.next()? {
         import.put(&rows).await?;
     }
     Ok(restored)
@@ -161,75 +158,93 @@ fn change(resource: Arc<str>, revision: u64) -> RowChange {
 
 /// Reads the whole file and says what it holds.
 fn check(from: &Path) -> Result<Restored, RestoreError> {
-    let (mut checksum, mut objects) = (crc32fast::Hasher::new(), 0);
-    let mut revision = None;
     let mut lines = Lines::open(from)?;
+    let (mut checksum, mut objects) = (crc32fast::Hasher::new(), 0);
+    let Some((number, first)) = lines.next()? else {
+        return Err(RestoreError::CutOff { objects });
+    };
+    let revision = header(first).map_err(|why| fault(number, why))?;
+    checksum.update(first.as_bytes());
     while let Some((number, text)) = lines.next()? {
-        let fault = |why: &dyn std::fmt::Display| RestoreError::Line {
-            line: number,
-            why: why.to_string(),
-        };
-        let Some(_) = revision else {
-            let header: Header =
-                serde_json::from_str(text).map_err(|_| fault(&"this is no snapshot of Naru"))?;
-            if header.naru_snapshot != FORMAT {
-                return Err(fault(&format!(
-                    "the form {} of snapshots is not known here",
-                    header.naru_snapshot
-                )));
+        match serde_json::from_str::<Row<'_>>(text) {
+            Ok(_) => {
+                checksum.update(text.as_bytes());
+                objects += 1;
             }
-            revision = Some(header.revision);
-            checksum.update(text.as_bytes());
-            continue;
-        };
-        if let Ok(Trailer {
-            objects: expected,
-            crc32,
-        }) = serde_json::from_str(text)
-        {
-            let found = checksum.finalize();
-            if found != crc32 || expected != objects {
-                return Err(RestoreError::Damaged {
-                    found,
-                    expected: crc32,
-                });
+            Err(error) => {
+                let trailer = serde_json::from_str(text).map_err(|_| fault(number, error))?;
+                compare(&trailer, objects, checksum.finalize())?;
+                return match lines.next()? {
+                    None => Ok(Restored { objects, revision }),
+                    Some((number, _)) => Err(fault(number, "something stands behind the end")),
+                };
             }
-            let revision = revision.unwrap_or_default();
-            return match lines.next()? {
-                None => Ok(Restored { objects, revision }),
-                Some(_) => Err(fault(&"something stands behind the end")),
-            };
         }
-        serde_json::from_str::<Row<'_>>(text).map_err(|error| fault(&error))?;
-        checksum.update(text.as_bytes());
-        objects += 1;
     }
     Err(RestoreError::CutOff { objects })
 }
 
-/// Hands on the objects of a file that was checked.
-fn each_batch(
-    from: &Path,
-    mut take: impl FnMut(Vec<RowChange>) -> Result<(), RestoreError>,
-) -> Result<(), RestoreError> {
-    let mut lines = Lines::open(from)?;
-    let mut batch = Vec::new();
-    while let Some((_, text)) = lines.next()? {
-        // The first and the last line are none.
-        let Ok(row) = serde_json::from_str::<Row<'_>>(text) else {
-            continue;
-        };
-        batch.push(RowChange {
-            resource: row.resource.into(),
-            key: row.key.into(),
-            revision: row.revision,
-            json: Some(row.object.get().to_owned().into()),
-        });
-        if batch.len() == BATCH {
-            take(std::mem::take(&mut batch))?;
-        }
+/// The revision in the first line.
+fn header(text: &str) -> Result<u64, String> {
+    let header: Header =
+        serde_json::from_str(text).map_err(|_| "this is no snapshot of Naru".to_owned())?;
+    if header.naru_snapshot == FORMAT {
+        Ok(header.revision)
+    } else {
+        let form = header.naru_snapshot;
+        Err(format!("the form {form} of snapshots is not known here"))
     }
-    take(batch)
+}
+
+/// What was found, with what the last line says.
+fn compare(trailer: &Trailer, objects: u64, crc32: u32) -> Result<(), RestoreError> {
+    if *trailer == (Trailer { objects, crc32 }) {
+        return Ok(());
+    }
+    Err(RestoreError::Damaged {
+        found: crc32,
+        expected: trailer.crc32,
+    })
+}
+
+fn fault(line: u64, why: impl ToString) -> RestoreError {
+    RestoreError::Line {
+        line,
+        why: why.to_string(),
+    }
+}
+
+/// The objects of a file that was checked, some at a time.
+struct Batches(Lines);
+
+impl Batches {
+    fn open(from: &Path) -> Result<Self, RestoreError> {
+        let mut lines = Lines::open(from)?;
+        // The header.
+        lines.next()?;
+        Ok(Self(lines))
+    }
+
+    /// The next of them; none is the end.
+    fn next(&mut self) -> Result<Option<Vec<RowChange>>, RestoreError> {
+        let mut batch = Vec::new();
+        while batch.len() < BATCH {
+            let Some((_, text)) = self.0.next()? else {
+                break;
+            };
+            // The trailer is none.
+            let Ok(row) = serde_json::from_str::<Row<'_>>(text) else {
+                break;
+            };
+            batch.push(RowChange {
+                resource: row.resource.into(),
+                key: row.key.into(),
+                revision: row.revision,
+                json: Some(row.object.get().to_owned().into()),
+            });
+        }
+        Ok((!batch.is_empty()).then_some(batch))
+    }
 }
 
 /// Lines with their numbers and ends.
