@@ -46,7 +46,7 @@ pub fn run_quickly(
             None => TC_ACT_SHOT as i32,
         },
         (ifindex, 0) => deliver(&ctx, ifindex),
-        (ifindex, node) => overlay::send(&ctx, ifindex, node),
+        (_, node) => overlay::send(&ctx, node),
     }
 }
 
@@ -201,22 +201,13 @@ fn send(ctx: &TcContext, packet: &Packet) -> i32 {
         Action::Drop(_) => TC_ACT_SHOT as i32,
         Action::Deliver { ifindex } => deliver(ctx, ifindex),
         Action::Uplink { ifindex } => leave(ifindex, packet.next_hop.address()),
-        Action::Encapsulate { node } => encapsulate(ctx, node),
+        Action::Encapsulate { node } => overlay::send(ctx, node),
         // Back where it came from.
         Action::Refuse(_) if packet.hook == counter::FROM_POD => deliver(ctx, ifindex(ctx)),
         Action::Refuse(_) if packet.hook == counter::FROM_OVERLAY => {
-            overlay::send(ctx, ifindex(ctx), packet.next_hop.address())
+            overlay::send(ctx, packet.next_hop.address())
         }
         Action::Refuse(_) => leave(ifindex(ctx), 0),
-    }
-}
-
-/// Through the overlay's device.
-#[inline(always)]
-fn encapsulate(ctx: &TcContext, node: u32) -> i32 {
-    match Kernel.config() {
-        Some(config) => overlay::send(ctx, config.overlay_ifindex, node),
-        None => TC_ACT_SHOT as i32,
     }
 }
 

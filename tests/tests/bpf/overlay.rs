@@ -12,7 +12,7 @@ use super::addresses::*;
 use super::live::{at, connect, echoed, exchange, refusal};
 use super::node::Node;
 use super::node::REDIRECT;
-use super::two_nodes::{OUTER, Site, TwoNodes, fragments_made};
+use super::two_nodes::{OUTER, Site, TwoNodes, fragments_made, prefer_another_source};
 use crate::frames::{self, ends};
 use crate::numbers::*;
 
@@ -78,6 +78,17 @@ fn pods_of_two_nodes_talk_through_a_network_that_knows_no_pods() {
         let forwarded = site.run(|node| node.count(counter::FROM_OVERLAY, Reason::FORWARDED));
         assert!(forwarded > 0);
     }
+}
+
+#[test]
+fn the_overlay_sends_from_the_nodes_own_address_whatever_routes_prefer() {
+    let Some(nodes) = TwoNodes::new() else { return };
+    nodes.one.run(|_| prefer_another_source());
+    let server = nodes.remote.listen(at(REMOTE, 80));
+    assert_eq!(
+        exchange(nodes.web.connect(at(REMOTE, 80)), &server),
+        IpAddr::from(WEB)
+    );
 }
 
 #[test]

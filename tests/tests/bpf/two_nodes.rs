@@ -171,9 +171,13 @@ fn forward() {
 
 /// What gives a link the address `own`, with the neighbour `other`. Once more is as good.
 fn lines(link: &str, own: Addr, other: Addr) -> Vec<String> {
-    let length = if own.is_v4() { 32 } else { 128 };
+    let (length, kind) = if own.is_v4() {
+        (32, "")
+    } else {
+        (128, "nodad")
+    };
     vec![
-        format!("addr replace {own}/{length} dev {link} nodad"),
+        format!("addr replace {own}/{length} dev {link} {kind}"),
         format!("route replace {other}/{length} dev {link}"),
         format!("route replace default via {other} dev {link}"),
     ]
@@ -222,6 +226,15 @@ fn furnish(node: &mut Node, plan: Plan, place: &Place) {
     node.identity_on(there, other.pod, other.pod_identity, ipcache::POD);
     attach(node, names::FROM_NETWORK, "uplink", TcAttachType::Ingress);
     attach(node, names::FROM_OVERLAY, DEVICE, TcAttachType::Ingress);
+}
+
+/// Gives this node a second IPv4 address, and has its routes choose that one.
+pub(super) fn prefer_another_source() {
+    let second = "192.168.77.201";
+    ip(&format!("addr add {second}/32 dev uplink"));
+    ip(&format!(
+        "route replace default via {ROUTER_V4} dev uplink src {second}"
+    ));
 }
 
 /// How many packets this namespace had to cut into fragments.
