@@ -1,7 +1,7 @@
 //! Whole clusters, driven as a user drives them: unmodified kubectl, real containerd, real kernel.
 //!
 //! One cluster serves nearly every test, in the order below; those that hurt it stand last. Another
-//! one after it has IPv6 alone. Each test works in a namespace of its own. The output has the shape
+//! one after it has IPv6 alone, and a third one an overlay. Each test works in a namespace of its own. The output has the shape
 //! of the standard harness.
 //!
 //! `NARU_E2E_KEEP=1` leaves the clusters running, for a look into it and for a quick next run.
@@ -20,6 +20,7 @@ mod lifecycle;
 mod names;
 mod netctl;
 mod network;
+mod overlay;
 mod policy;
 mod proxies;
 mod runtime;
@@ -72,5 +73,13 @@ fn main() -> ExitCode {
         end: "a_cluster_of_ipv6_alone_leaves_nothing_behind",
         cases: six::CASES.to_vec(),
     };
-    harness::run(&[both, six])
+    let tunnel = Stage {
+        cluster: "tunnel",
+        families: Families::Both,
+        routing: Routing::Vxlan,
+        start: "a_cluster_with_an_overlay_starts",
+        end: "a_cluster_with_an_overlay_leaves_nothing_behind",
+        cases: overlay::CASES.to_vec(),
+    };
+    harness::run(&[both, six, tunnel])
 }
