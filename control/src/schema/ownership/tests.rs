@@ -72,8 +72,25 @@ fn applied_elements_merge_by_key_and_keep_their_order() {
         .iter()
         .map(|it| it["image"].as_str().unwrap())
         .collect();
-    assert_eq!(images, ["n:1", "a:1", "b:2"]);
+    assert_eq!(images, ["a:1", "n:1", "b:2"]);
     assert_eq!(merged["metadata"], two()["metadata"]);
+}
+
+#[test]
+fn what_only_the_object_has_comes_before_what_only_the_apply_has() {
+    let order = |live: &[&str], applied: &[&str]| -> String {
+        let of = |names: &[&str]| {
+            let all: Vec<_> = names.iter().map(|name| json!({"name": name})).collect();
+            json!({"spec": {"containers": all}})
+        };
+        let merged = merge(pod(), &of(live), &of(applied));
+        let containers = merged["spec"]["containers"].as_array().unwrap().iter();
+        containers.map(|it| it["name"].as_str().unwrap()).collect()
+    };
+    assert_eq!(order(&["a"], &["x"]), "ax");
+    assert_eq!(order(&["a", "b", "c"], &["c", "x", "a"]), "bcxa");
+    assert_eq!(order(&["a", "b"], &["x", "b", "y"]), "axby");
+    assert_eq!(order(&["a", "b", "c"], &["c", "a"]), "bca");
 }
 
 #[test]
