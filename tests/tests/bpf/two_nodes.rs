@@ -174,10 +174,10 @@ fn lines(link: &str, own: Addr, other: Addr) -> Vec<String> {
     let (length, kind) = if own.is_v4() {
         (32, "")
     } else {
-        (128, "nodad")
+        (128, " nodad")
     };
     vec![
-        format!("addr replace {own}/{length} dev {link} {kind}"),
+        format!("addr replace {own}/{length} dev {link}{kind}"),
         format!("route replace {other}/{length} dev {link}"),
         format!("route replace default via {other} dev {link}"),
     ]
