@@ -44,3 +44,29 @@ pub(super) fn escape(name: &str) -> String {
         .replace('-', "__dash__")
         .replace('/', "__slash__")
 }
+
+/// The field that an expression calls `name`.
+pub(super) fn unescape(name: &str) -> String {
+    let word = name
+        .strip_prefix("__")
+        .and_then(|rest| rest.strip_suffix("__"));
+    if let Some(word) = word.filter(|word| is_reserved(word)) {
+        return word.to_owned();
+    }
+    name.replace("__dot__", ".")
+        .replace("__dash__", "-")
+        .replace("__slash__", "/")
+        .replace("__underscores__", "__")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_comes_back_from_its_escaped_form() {
+        for name in ["plain", "namespace", "a.b/c-d", "x__y", "in"] {
+            assert_eq!(unescape(&escape(name)), name);
+        }
+    }
+}

@@ -6,6 +6,8 @@ use std::collections::BTreeSet;
 use kube_cel::cel::IdedExpr;
 use kube_cel::cel::common::ast::{CallExpr, EntryExpr, Expr, IdedEntryExpr, operators};
 
+use super::messages;
+
 /// The function that asks for leave.
 pub(super) const LEAVE: &str = "__leave";
 /// The function behind `.?` and `[?]`.
@@ -29,12 +31,22 @@ const LIBRARIES: &[&str] = &[
 pub(super) struct Guard {
     scope: Vec<String>,
     nesting: usize,
+    /// Whether what a mutation makes may be made.
+    messages: bool,
     /// The names that have to be declared.
     pub(super) free: BTreeSet<String>,
     fault: Option<String>,
 }
 
 impl Guard {
+    /// For an expression that says what a mutation changes.
+    pub(super) fn of_mutation() -> Self {
+        Self {
+            messages: true,
+            ..Self::default()
+        }
+    }
+
     /// Guards an expression in place.
     ///
     /// # Errors
@@ -78,6 +90,15 @@ impl Guard {
             Expr::List(list) => list.elements.iter_mut().for_each(|it| self.walk(it)),
             Expr::Map(map) => map.entries.iter_mut().for_each(|it| self.entry(it)),
             Expr::Select(select) => self.walk(&mut select.operand),
+            Expr::Struct(message) if self.messages => {
+                match messages::as_map(std::mem::take(message)) {
+                    Ok(map) => {
+                        node.expr = map;
+                        self.walk(node);
+                    }
+                    Err(why) => self.refuse(&why),
+                }
+            }
             Expr::Struct(_) => self.refuse("messages cannot be made"),
             Expr::Unspecified => self.refuse("the expression is incomplete"),
             Expr::Literal(_) => {}

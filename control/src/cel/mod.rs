@@ -14,6 +14,7 @@ mod budget;
 mod escape;
 mod guard;
 mod lookup;
+mod messages;
 mod program;
 #[cfg(test)]
 mod tests;
@@ -21,4 +22,4 @@ mod value;
 
 pub(crate) use budget::Budget;
 pub(crate) use program::{Program, Variables};
-pub(crate) use value::{map_of, of_json, optional, typed};
+pub(crate) use value::{map_of, of_json, optional, to_json, typed};

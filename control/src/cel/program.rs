@@ -51,6 +51,19 @@ impl Program {
     /// # Errors
     /// What is wrong with it, in one line.
     pub(crate) fn compile(text: &str, declared: &[&str]) -> Result<Program, String> {
+        Self::guarded(text, declared, Guard::default())
+    }
+
+    /// The same for an expression that says what a mutation changes, and may make `Object` and
+    /// `JSONPatch`.
+    ///
+    /// # Errors
+    /// As in [`Self::compile`].
+    pub(crate) fn compile_mutation(text: &str, declared: &[&str]) -> Result<Program, String> {
+        Self::guarded(text, declared, Guard::of_mutation())
+    }
+
+    fn guarded(text: &str, declared: &[&str], mut guard: Guard) -> Result<Program, String> {
         if text.trim().is_empty() {
             return Err("the expression is empty".to_owned());
         }
@@ -65,7 +78,6 @@ impl Program {
             let first = all.lines().find(|line| !line.trim().is_empty());
             format!("compilation failed: {}", first.unwrap_or("Syntax error"))
         })?;
-        let mut guard = Guard::default();
         guard
             .guard(&mut expression)
             .map_err(|why| format!("compilation failed: {why}"))?;

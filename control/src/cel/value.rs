@@ -46,6 +46,42 @@ fn map(members: impl Iterator<Item = (String, Value)>) -> Value {
     })
 }
 
+/// What an expression made, as JSON. A member that stands beside itself under its escaped name, as
+/// [`of_json`] has it, is there once.
+///
+/// # Errors
+/// When it is nothing that JSON has.
+pub(crate) fn to_json(value: &Value) -> Result<Json, String> {
+    match value {
+        Value::List(items) => items.iter().map(to_json).collect(),
+        Value::Map(map) => {
+            let named = |name: &str| map.get(&Key::String(Arc::new(name.to_owned()))).is_some();
+            let twin = |name: &str| {
+                let word = name.strip_prefix("__").and_then(|it| it.strip_suffix("__"));
+                word.is_some_and(|word| is_reserved(word) && named(word))
+            };
+            let members = map.map.iter().map(|(key, value)| match key {
+                Key::String(name) => Ok((name.to_string(), to_json(value)?)),
+                other => Err(format!("the key {other} of a map is no string")),
+            });
+            let members = members.filter(|it| !matches!(it, Ok((name, _)) if twin(name)));
+            Ok(Json::Object(members.collect::<Result<_, String>>()?))
+        }
+        Value::Null => Ok(Json::Null),
+        Value::Bool(truth) => Ok((*truth).into()),
+        Value::Int(number) => Ok((*number).into()),
+        Value::UInt(number) => Ok((*number).into()),
+        Value::Float(number) => Ok((*number).into()),
+        Value::String(text) => Ok(text.as_str().into()),
+        Value::Bytes(bytes) => {
+            let encoded = base64::engine::general_purpose::STANDARD.encode(bytes.as_slice());
+            Ok(encoded.into())
+        }
+        Value::Timestamp(time) => Ok(time.to_rfc3339().into()),
+        other => Err(format!("a value of type {} is no JSON", other.type_of())),
+    }
+}
+
 /// A map of values.
 pub(crate) fn map_of(members: HashMap<String, Value>) -> Value {
     map(members.into_iter())

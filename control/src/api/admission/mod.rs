@@ -57,10 +57,14 @@ pub(super) async fn mutate(
         namespace::admit(server, target, new)?;
     }
     complete(server, request, target, new, old)?;
-    if !server.hooks.never_mutate(server) && is_shown(request, target) {
-        let again = |new: &mut Value| complete(server, request, target, new, old);
+    let never = server.policies.never_mutate(server) && server.hooks.never_mutate(server);
+    if !never && is_shown(request, target) {
         let write = Write::of(server, request, target, old);
-        server.hooks.mutate(write, new, old, &again).await?;
+        let policies = server.policies.mutate(write, new, old).await?;
+        let hooks = server.hooks.mutate(write, new, old).await?;
+        complete(server, request, target, new, old)?;
+        policies.again(write, new, old).await?;
+        hooks.again(write, new, old).await?;
     }
     if old.is_none() {
         certificates::stamp(user, target, new);
@@ -125,7 +129,7 @@ pub(super) async fn validate(
     }
     if is_shown(request, target) {
         let write = Write::of(server, request, target, old);
-        if !server.policies.are_idle(server) {
+        if !server.policies.never_check(server) {
             server.policies.check(write, Some(new), old).await?;
         }
         if !server.hooks.never_refuse(server) {
@@ -200,7 +204,7 @@ pub(super) async fn before_deletion(
     if !server.hooks.never_mutate(server) {
         server.hooks.before_deletion(write, old).await?;
     }
-    if !server.policies.are_idle(server) {
+    if !server.policies.never_check(server) {
         server.policies.check(write, None, Some(old)).await?;
     }
     if !server.hooks.never_refuse(server) {

@@ -1,11 +1,13 @@
 //! MutatingAdmissionPolicy: expressions that change objects before they are stored.
 
 use super::validating_admission_policy::{parameters, policy, set_defaults};
+use super::validating_webhook_configuration::{POLICY_VARIABLES, compiles, conditions};
+use crate::cel::Program;
 use crate::registry::age::age;
 use crate::registry::column::{AGE, NAME, integer, name, string};
 use crate::registry::kind::Kind;
 use crate::registry::prepare;
-use crate::registry::rules::{At, Faults, required, required_one_of};
+use crate::registry::rules::{At, Faults, one_of, required, required_one_of};
 use crate::registry::value::list;
 
 /// MutatingAdmissionPolicy of admissionregistration.k8s.io/v1.
@@ -16,7 +18,6 @@ pub(in crate::registry) static KIND: Kind = Kind {
     singular: "mutatingadmissionpolicy",
     categories: &["api-extensions"],
     namespaced: false,
-    inert: true,
     columns: &[NAME, integer("Mutations"), string("ParamKind"), AGE],
     cells: |object, now| {
         let count = list(object, "/spec/mutations").len();
@@ -34,9 +35,19 @@ pub(in crate::registry) static KIND: Kind = Kind {
         let spec = At::root(new).get("spec");
         required(&spec.get("mutations"), &mut faults);
         for mutation in spec.get("mutations").each() {
-            let types = &["ApplyConfiguration", "JSONPatch"];
-            required_one_of(&mutation.get("patchType"), types, &mut faults);
+            check_mutation(&mutation, &mut faults);
         }
+        for variable in spec.get("variables").each() {
+            compiles(&variable.get("expression"), POLICY_VARIABLES, &mut faults);
+        }
+        let rules = spec.get("matchConstraints").get("resourceRules");
+        for rule in rules.each() {
+            let known = &["*", "CONNECT", "CREATE", "UPDATE"];
+            for operation in rule.get("operations").each() {
+                one_of(&operation, known, &mut faults);
+            }
+        }
+        conditions(&spec, &mut faults);
         required_one_of(
             &spec.get("reinvocationPolicy"),
             &["IfNeeded", "Never"],
@@ -47,3 +58,74 @@ pub(in crate::registry) static KIND: Kind = Kind {
     },
     ..Kind::PLAIN
 };
+
+/// A mutation has the expression of its type, and no other.
+fn check_mutation(mutation: &At<'_>, faults: &mut Faults) {
+    let patch_type = mutation.get("patchType");
+    let types = [
+        ("ApplyConfiguration", "applyConfiguration"),
+        ("JSONPatch", "jsonPatch"),
+    ];
+    required_one_of(&patch_type, &types.map(|(name, _)| name), faults);
+    for (name, field) in types {
+        let part = mutation.get(field);
+        if patch_type.text() != name {
+            if part.is_set() {
+                faults.forbidden(&part, &format!("must not be set for {}", patch_type.text()));
+            }
+            continue;
+        }
+        let expression = part.get("expression");
+        if required(&expression, faults)
+            && let Err(why) = Program::compile_mutation(expression.text(), POLICY_VARIABLES)
+        {
+            faults.invalid(&expression, &why);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::validating_admission_policy::paths_at_fault;
+    use super::*;
+
+    fn faults(operation: &str, mutation: Value) -> Vec<String> {
+        let rule = json!({"operations": [operation], "apiGroups": [""], "apiVersions": ["v1"],
+            "resources": ["pods"]});
+        let spec = json!({"matchConstraints": {"resourceRules": [rule]}, "mutations": [mutation],
+            "reinvocationPolicy": "Never"});
+        paths_at_fault(&KIND, json!({"spec": spec}))
+    }
+
+    #[test]
+    fn a_mutation_has_one_expression_that_makes_what_its_type_says() {
+        let apply = |text: &str| json!({"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": text}});
+        assert!(
+            faults(
+                "CREATE",
+                apply("Object{spec: Object.spec{hostNetwork: false}}")
+            )
+            .is_empty()
+        );
+        let expression = "spec.mutations[0].applyConfiguration.expression";
+        assert_eq!(
+            faults("CREATE", apply("Object{spec: Object.status{}}")),
+            [expression]
+        );
+        assert_eq!(faults("CREATE", apply("Pod{}")), [expression]);
+        assert_eq!(faults("CREATE", apply("")), [expression]);
+        let patch = json!({"patchType": "JSONPatch", "jsonPatch": {"expression":
+            "[JSONPatch{op: 'remove', path: '/metadata/labels/' + jsonpatch.escapeKey('a/b')}]"}});
+        assert!(faults("UPDATE", patch.clone()).is_empty());
+        let mut both = patch.clone();
+        both["applyConfiguration"] = json!({"expression": "Object{}"});
+        assert_eq!(
+            faults("UPDATE", both),
+            ["spec.mutations[0].applyConfiguration"]
+        );
+        let operations = ["spec.matchConstraints.resourceRules[0].operations[0]"];
+        assert_eq!(faults("DELETE", patch), operations);
+    }
+}

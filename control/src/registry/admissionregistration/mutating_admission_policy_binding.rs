@@ -9,7 +9,6 @@ pub(in crate::registry) static KIND: Kind = Kind {
     kind: "MutatingAdmissionPolicyBinding",
     plural: "mutatingadmissionpolicybindings",
     singular: "mutatingadmissionpolicybinding",
-    inert: true,
     validate: |new, _| {
         let mut faults = Faults::default();
         validating::binding(&At::root(new).get("spec"), &mut faults);

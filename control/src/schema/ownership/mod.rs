@@ -5,6 +5,7 @@
 //! have owners of their own (structs, maps, lists with keys, sets). All functions are pure. Who the
 //! managers are and when there is a conflict is decided in `api`.
 
+mod atomics;
 mod compare;
 mod merge;
 mod node;
@@ -15,6 +16,7 @@ mod step;
 mod tests;
 mod written;
 
+pub use atomics::atomics;
 pub use compare::{Difference, compare, fields_of};
 pub use merge::merge;
 pub use node::Node;

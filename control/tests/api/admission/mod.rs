@@ -1,6 +1,7 @@
 //! Admission: what is filled in, and who is turned away with which words.
 
 mod limits;
+mod mutating_policies;
 mod pod_security;
 mod policies;
 mod priority;

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::super::matching::{Match, Selector};
-use super::policy::Policy;
+use super::policy::ParameterKind;
 use crate::api::kinds::{Target, api_version};
 use crate::api::server::Server;
 use crate::api::value::{items, key, name, namespace, text};
@@ -55,12 +55,13 @@ impl Binding {
     pub(super) async fn parameters(
         &self,
         server: &Server,
-        policy: &Policy,
+        wanted: Option<&ParameterKind>,
         object: &Value,
     ) -> Result<Vec<Option<Value>>, String> {
-        let (Some((version, kind)), Some(reference)) = (&policy.parameters, &self.reference) else {
+        let (Some(wanted), Some(reference)) = (wanted, &self.reference) else {
             return Ok(vec![None]);
         };
+        let (version, kind) = (&wanted.api_version, &wanted.kind);
         let failed = |why: &str| format!("failed to configure binding: {why}");
         let target = find(server, version, kind)
             .ok_or_else(|| failed(&format!("paramKind {version}, Kind={kind} not found")))?;

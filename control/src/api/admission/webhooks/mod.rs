@@ -38,6 +38,10 @@ pub(in crate::api) struct Hooks {
     validating: Index,
 }
 
+/// The hooks that have been asked and want to be again, and what each of them left behind.
+#[derive(Default)]
+pub(super) struct Asked(Vec<(Arc<Hook>, Value)>);
+
 /// One write, as hooks are asked about it.
 #[derive(Clone, Copy)]
 pub(super) struct Write<'a> {
@@ -87,7 +91,7 @@ impl Hooks {
         self.validating.is_empty(server)
     }
 
-    /// Lets hooks change an object; `again` completes it once more after they did.
+    /// Lets hooks change an object, one after the other.
     ///
     /// # Errors
     /// What a hook refuses with, or 500 where one cannot be asked and nothing may happen without it.
@@ -96,26 +100,18 @@ impl Hooks {
         write: Write<'_>,
         new: &mut Value,
         old: Option<&Value>,
-        again: &(dyn Fn(&mut Value) -> Result<()> + Sync),
-    ) -> Result<()> {
-        let hooks = self.mutating.hooks(write.server);
-        let mut asked: Vec<(&Arc<Hook>, Value)> = Vec::new();
-        for hook in hooks.iter() {
+    ) -> Result<Asked> {
+        let mut asked = Asked::default();
+        for hook in self.mutating.hooks(write.server).iter() {
             let before = new.clone();
-            if change(write, hook, new, old).await? {
-                asked.push((hook, new.clone()));
+            if change(write, hook, new, old).await? && hook.reinvoke {
+                asked.0.push((hook.clone(), new.clone()));
             }
             if *new != before {
                 write.target.kind.complete(new);
             }
         }
-        again(new)?;
-        for (hook, left) in asked {
-            if hook.reinvoke && left != *new && change(write, hook, new, old).await? {
-                write.target.kind.complete(new);
-            }
-        }
-        Ok(())
+        Ok(asked)
     }
 
     /// Asks all hooks whether an object may be stored, or with `new` absent deleted.
@@ -149,6 +145,26 @@ impl Hooks {
     }
 }
 
+impl Asked {
+    /// Asks those again that would find another object than they left.
+    ///
+    /// # Errors
+    /// As in [`Hooks::mutate`].
+    pub(super) async fn again(
+        self,
+        write: Write<'_>,
+        new: &mut Value,
+        old: Option<&Value>,
+    ) -> Result<()> {
+        for (hook, left) in self.0 {
+            if left != *new && change(write, &hook, new, old).await? {
+                write.target.kind.complete(new);
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Asks one hook and does what it says; whether it was asked.
 async fn change(
     write: Write<'_>,
@@ -175,8 +191,8 @@ async fn change(
     Ok(true)
 }
 
-/// What makes the object this one is not a hook's to change.
-fn keep_identity(new: &mut Value, old: &Value) {
+/// What makes the object this one is not a hook's or a policy's to change.
+pub(super) fn keep_identity(new: &mut Value, old: &Value) {
     new["apiVersion"] = old["apiVersion"].clone();
     new["kind"] = old["kind"].clone();
     for key in [

@@ -1,0 +1,242 @@
+//! What objects have to fulfil.
+
+use http::StatusCode;
+use serde_json::Value;
+
+use super::super::webhooks::Write;
+use super::Policies;
+use super::index::Bound;
+use super::policy::{Policy, Rules};
+use crate::api::status::{Result, Status};
+use crate::api::value::{called, items, text};
+use crate::cel::{Budget, Program, Variables};
+use crate::registry::POLICY_VARIABLES;
+
+/// A code and its reason.
+type Reason = (StatusCode, &'static str);
+
+/// All that a policy wants to be true.
+pub(super) struct Validations(Vec<Validation>);
+
+struct Validation {
+    text: String,
+    program: std::result::Result<Program, String>,
+    message: String,
+    spoken: Option<Program>,
+    reason: Reason,
+}
+
+/// What a policy has against an object.
+#[derive(Debug, PartialEq)]
+struct Failure {
+    message: String,
+    reason: Reason,
+}
+
+impl Rules for Validations {
+    fn read(spec: &Value) -> Self {
+        let all = items(spec, "/validations").iter();
+        Self(all.map(Validation::read).collect())
+    }
+}
+
+impl Policies {
+    /// Checks an object that is to be stored, or with `new` absent deleted.
+    ///
+    /// # Errors
+    /// What the first policy that denies it says.
+    pub(in super::super) async fn check(
+        &self,
+        write: Write<'_>,
+        new: Option<&Value>,
+        old: Option<&Value>,
+    ) -> Result<()> {
+        for bound in self.validating.bound(write.server).iter() {
+            let failures = bound.failures(write, new, old).await?;
+            bound.act(write, new.or(old).unwrap_or(&Value::Null), failures)?;
+        }
+        Ok(())
+    }
+}
+
+impl Bound<Validations> {
+    /// What the policy has against a write; nothing if it is not its business.
+    ///
+    /// # Errors
+    /// 500 if a webhook does not convert an object into a version that somebody wants to see.
+    async fn failures(
+        &self,
+        write: Write<'_>,
+        new: Option<&Value>,
+        old: Option<&Value>,
+    ) -> Result<Vec<Failure>> {
+        let Some(scene) = self.scene(write, new, old).await else {
+            return Ok(Vec::new());
+        };
+        let parameters = match &scene.parameters {
+            Ok(parameters) => parameters,
+            Err(why) => return Ok(self.policy.failed(why.clone()).into_iter().collect()),
+        };
+        let mut budget = Budget::default();
+        let mut failures = Vec::new();
+        for parameter in parameters {
+            let seen = scene.seen(new, old, parameter.as_ref()).await?;
+            failures.extend(self.policy.check(seen, &mut budget));
+        }
+        Ok(failures)
+    }
+
+    /// Does what the binding wants done about failures.
+    fn act(&self, write: Write<'_>, object: &Value, failures: Vec<Failure>) -> Result<()> {
+        let (policy, binding) = (&self.policy.name, &self.binding.name);
+        let what = format!("ValidatingAdmissionPolicy '{policy}' with binding '{binding}'");
+        for failure in failures {
+            let message = failure.message;
+            if self.binding.warns {
+                let warning = format!("Validation failed for {what}: {message}");
+                write.request.warn(warning);
+            }
+            if self.binding.denies {
+                let why = format!("{what} denied request: {message}");
+                let mut status = Status::forbidden_object(write.target.kind, called(object), &why);
+                (status.code, status.reason) = failure.reason;
+                return Err(status);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Policy<Validations> {
+    /// What comes of something that cannot be evaluated.
+    fn failed(&self, message: String) -> Option<Failure> {
+        let reason = reason("");
+        (!self.overlooks(&message)).then_some(Failure { message, reason })
+    }
+
+    /// What the policy has against what is `seen`.
+    fn check(&self, seen: Variables, budget: &mut Budget) -> Vec<Failure> {
+        match self.holds(&seen, budget) {
+            Ok(true) => {}
+            Ok(false) => return Vec::new(),
+            Err(why) => return self.failed(why).into_iter().collect(),
+        }
+        let seen = self.with_variables(seen, budget);
+        let all = self.rules.0.iter();
+        let failures = all.filter_map(|it| match it.check(&seen, budget) {
+            Ok(failure) => failure,
+            Err(why) => self.failed(why),
+        });
+        failures.collect()
+    }
+}
+
+impl Validation {
+    fn read(check: &Value) -> Validation {
+        let compile = |text: &str| Program::compile(text, POLICY_VARIABLES);
+        Validation {
+            text: text(check, "/expression").trim().to_owned(),
+            program: compile(text(check, "/expression")),
+            message: text(check, "/message").to_owned(),
+            spoken: compile(text(check, "/messageExpression")).ok(),
+            reason: reason(text(check, "/reason")),
+        }
+    }
+
+    fn check(
+        &self,
+        seen: &Variables,
+        budget: &mut Budget,
+    ) -> std::result::Result<Option<Failure>, String> {
+        let result = match &self.program {
+            Ok(program) => program.holds(seen, budget),
+            Err(why) => Err(why.clone()),
+        };
+        let text = &self.text;
+        match result {
+            Ok(true) => Ok(None),
+            Ok(false) => Ok(Some(Failure {
+                message: self.message(seen, budget),
+                reason: self.reason,
+            })),
+            Err(why) => Err(format!("expression '{text}' resulted in error: {why}")),
+        }
+    }
+
+    fn message(&self, seen: &Variables, budget: &mut Budget) -> String {
+        let spoken = self.spoken.as_ref();
+        let spoken = spoken.and_then(|program| program.text(seen, budget).ok());
+        let spoken = spoken.filter(|text| !text.trim().is_empty() && !text.contains('\n'));
+        let written = Some(self.message.clone()).filter(|message| !message.is_empty());
+        let fallback = || format!("failed expression: {}", self.text);
+        spoken.or(written).unwrap_or_else(fallback)
+    }
+}
+
+fn reason(text: &str) -> Reason {
+    match text {
+        "Unauthorized" => (StatusCode::UNAUTHORIZED, "Unauthorized"),
+        "Forbidden" => (StatusCode::FORBIDDEN, "Forbidden"),
+        "RequestEntityTooLarge" => (StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge"),
+        _ => (StatusCode::UNPROCESSABLE_ENTITY, "Invalid"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::cel::of_json;
+
+    fn failures(spec: Value) -> Vec<String> {
+        let policy = Policy::<Validations>::read(&json!({"metadata": {"name": "p"}, "spec": spec}));
+        let object = json!({"spec": {"replicas": 7}, "metadata": {"labels": {"team": "a"}}});
+        let seen = vec![
+            ("object".to_owned(), of_json(&object)),
+            ("params".to_owned(), of_json(&json!({"most": 5}))),
+        ];
+        let failures = policy.check(seen, &mut Budget::default());
+        failures
+            .into_iter()
+            .map(|failure| failure.message)
+            .collect()
+    }
+
+    #[test]
+    fn validations_see_objects_parameters_and_variables() {
+        let spec = json!({
+            "variables": [{"name": "have", "expression": "object.spec.replicas"},
+                {"name": "over", "expression": "variables.have - params.most"},
+                {"name": "broken", "expression": "object.nothing.at.all"}],
+            "validations": [
+                {"expression": "variables.over <= 0", "messageExpression":
+                    "string(variables.over) + ' too many'"},
+                {"expression": "object.spec.replicas < 5"},
+                {"expression": "object.spec.replicas < 6", "message": "less"},
+                {"expression": "has(object.spec)"}]});
+        assert_eq!(
+            failures(spec),
+            [
+                "2 too many",
+                "failed expression: object.spec.replicas < 5",
+                "less"
+            ]
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_evaluated_fails_unless_it_is_ignored() {
+        let mut spec = json!({"validations": [{"expression": "object.nothing == 1"}]});
+        assert_eq!(
+            failures(spec.clone()),
+            ["expression 'object.nothing == 1' resulted in error: no such key: nothing"]
+        );
+        spec["failurePolicy"] = "Ignore".into();
+        assert!(failures(spec).is_empty());
+        let unmet = json!({"matchConditions": [{"name": "n",
+            "expression": "object.metadata.labels.team == 'b'"}],
+            "validations": [{"expression": "false"}]});
+        assert!(failures(unmet).is_empty());
+    }
+}
