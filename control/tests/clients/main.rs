@@ -30,6 +30,11 @@ const CLIENTS: &[Client] = &[
         script: "kopf/proof.py",
         tool: Tool::Python,
     },
+    Client {
+        name: "conversion",
+        script: "conversion/proof.py",
+        tool: Tool::Python,
+    },
 ];
 
 fn main() -> ExitCode {
