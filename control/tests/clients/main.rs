@@ -36,6 +36,11 @@ const CLIENTS: &[Client] = &[
         tool: Tool::Node,
     },
     Client {
+        name: "kube",
+        script: "kube/src/claims.rs",
+        tool: Tool::Cargo,
+    },
+    Client {
         name: "conversion",
         script: "conversion/proof.py",
         tool: Tool::Python,
