@@ -31,6 +31,11 @@ const CLIENTS: &[Client] = &[
         tool: Tool::Python,
     },
     Client {
+        name: "schemathesis",
+        script: "schemathesis/proof.py",
+        tool: Tool::Python,
+    },
+    Client {
         name: "node",
         script: "node/proof.mjs",
         tool: Tool::Node,
