@@ -78,6 +78,12 @@ const INSTALLED: &[Installed] = &[
         witness: "nft",
         why: "lets a test see that no node has a packet filter rule",
     },
+    Installed {
+        package: "python3-venv",
+        // The interpreter alone doesn't tell whether it can make environments.
+        witness: "/var/lib/dpkg/info/python3-venv.list",
+        why: "runs the clients of the API that are written in Python",
+    },
 ];
 
 /// Only for `vm`.

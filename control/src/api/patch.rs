@@ -73,8 +73,7 @@ impl Patch {
     pub(super) fn apply_as_merge(&self, old: &Value) -> Result<Value> {
         let mut new = old.clone();
         match self {
-            Self::Json(patch) => json_patch::patch(&mut new, patch)
-                .map_err(|error| Status::invalid_parameter("patch", &error.to_string()))?,
+            Self::Json(patch) => operate(&mut new, patch)?,
             Self::Merge(patch) | Self::Strategic(patch) => json_patch::merge(&mut new, patch),
         }
         Ok(new)
@@ -87,8 +86,7 @@ impl Patch {
     pub(super) fn apply(&self, kind: &Kind, old: &Value) -> Result<Value> {
         let mut new = old.clone();
         match self {
-            Self::Json(patch) => json_patch::patch(&mut new, patch)
-                .map_err(|error| Status::invalid_parameter("patch", &error.to_string()))?,
+            Self::Json(patch) => operate(&mut new, patch)?,
             Self::Merge(patch) => json_patch::merge(&mut new, patch),
             Self::Strategic(patch) => strategic(kind, &mut new, patch)?,
         }
@@ -98,6 +96,31 @@ impl Patch {
             Err(Status::bad_request("the result is no object"))
         }
     }
+}
+
+/// Carries out the operations one after the other. Unlike RFC 6902, and like Kubernetes, a test for
+/// null holds where there is no member: clients make sure so that they are the first to add one.
+fn operate(new: &mut Value, patch: &json_patch::Patch) -> Result<()> {
+    for (number, operation) in patch.iter().enumerate() {
+        if !finds_nothing(new, operation) {
+            json_patch::patch(new, std::slice::from_ref(operation)).map_err(|mut error| {
+                error.operation = number;
+                Status::invalid_parameter("patch", &error.to_string())
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether the operation tests for null a member that an object hasn't.
+fn finds_nothing(object: &Value, operation: &json_patch::PatchOperation) -> bool {
+    let json_patch::PatchOperation::Test(test) = operation else {
+        return false;
+    };
+    let path = test.path.as_str();
+    let parent = path.rsplit_once('/').map(|(parent, _)| parent);
+    let holder = parent.and_then(|parent| object.pointer(parent));
+    test.value.is_null() && holder.is_some_and(Value::is_object) && object.pointer(path).is_none()
 }
 
 fn strategic(kind: &Kind, new: &mut Value, patch: &Value) -> Result<()> {
@@ -126,6 +149,20 @@ mod tests {
             r#"[{"op":"remove","path":"/data/a"},{"op":"test","path":"/data/b","value":1}]"#;
         assert_eq!(apply(JSON, failing).unwrap_err().code, 422);
         assert_eq!(apply(JSON, "{}").unwrap_err().code, 400);
+    }
+
+    #[test]
+    fn a_test_for_null_holds_where_there_is_nothing() {
+        let absent = r#"[{"op":"test","path":"/metadata/finalizers","value":null},
+            {"op":"add","path":"/metadata/finalizers","value":["x"]}]"#;
+        let patched = apply(JSON, absent).unwrap();
+        assert_eq!(patched["metadata"]["finalizers"], json!(["x"]));
+        let test = |path: &str| {
+            let test = json!([{"op": "test", "path": path, "value": null}]);
+            apply(JSON, &test.to_string())
+        };
+        assert_eq!(test("/metadata/name").unwrap_err().code, 422);
+        assert_eq!(test("/no/such").unwrap_err().code, 422);
     }
 
     #[test]

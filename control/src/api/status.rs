@@ -50,9 +50,7 @@ impl Status {
     }
 
     fn about(mut self, kind: &Kind, name: &str) -> Self {
-        self.details = Some(Box::new(
-            json!({"name": name, "group": kind.group, "kind": kind.plural}),
-        ));
+        self.details = Some(Box::new(details(kind, kind.plural, name)));
         self
     }
 
@@ -213,9 +211,7 @@ impl Status {
         };
         let message = format!("{what} {name:?} is invalid: {list}");
         let mut status = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", message);
-        status.details = Some(Box::new(
-            json!({"name": name, "group": kind.group, "kind": kind.kind}),
-        ));
+        status.details = Some(Box::new(details(kind, kind.kind, name)));
         status.with_causes(faults.iter().map(cause).collect())
     }
 
@@ -306,11 +302,22 @@ pub(super) fn qualified(kind: &Kind) -> String {
     }
 }
 
+/// Which object a Status is about; `what` is its kind or resource.
+fn details(kind: &Kind, what: &str, name: &str) -> Value {
+    let mut details = json!({"name": name, "kind": what});
+    if !kind.group.is_empty() {
+        details["group"] = kind.group.into();
+    }
+    details
+}
+
 /// The answer to a deletion that left nothing behind.
 pub(super) fn deleted(kind: &Kind, name: &str, uid: &str) -> Value {
+    let mut details = details(kind, kind.plural, name);
+    details["uid"] = uid.into();
     json!({
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
-        "details": {"name": name, "group": kind.group, "kind": kind.plural, "uid": uid},
+        "details": details,
     })
 }
 

@@ -34,6 +34,9 @@ pub struct Kind {
     pub inert: bool,
     /// What can be done with its objects, in the order of discovery.
     pub verbs: &'static [&'static str],
+    /// Whether the deletion of an object that goes at once is answered with the object instead of a
+    /// Status; typed clients rely on which it is.
+    pub returned: bool,
     /// Whether `/status` is a subresource with its own write path.
     pub status: bool,
     /// Where `/scale` finds its fields, for kinds that have it.
@@ -144,6 +147,7 @@ impl Kind {
             "update",
             "watch",
         ],
+        returned: false,
         status: false,
         scale: None,
         columns: &[column::NAME, column::AGE],

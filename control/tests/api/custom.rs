@@ -381,3 +381,31 @@ async fn rules_in_expressions_are_kept() {
         start.elapsed()
     );
 }
+
+#[tokio::test]
+async fn what_an_object_of_a_new_kind_owned_goes_however_soon_it_went() {
+    let control = with_boats().await;
+    let owned = |name: &str, uid: &str| {
+        json!({"metadata": {"name": name, "ownerReferences": [{"apiVersion": "naru.test/v1",
+            "kind": "Boat", "name": "a", "uid": uid}]}})
+    };
+    let boat = create(&control, BOATS, &boat("a", json!({"seats": 2}))).await;
+    let uid = boat["metadata"]["uid"].as_str().expect("a uid");
+    create(&control, MAPS, &owned("owned", uid)).await;
+    create(&control, MAPS, &owned("strange", "of nobody")).await;
+    let gone = |name: &'static str| {
+        let control = &control;
+        async move {
+            let path = format!("{MAPS}/{name}");
+            eventually("it is collected", || async {
+                (control.get(&path).await.code == 404).then_some(())
+            })
+            .await;
+        }
+    };
+    // Now both were judged, long before boats are watched.
+    gone("strange").await;
+    let path = format!("{BOATS}/a");
+    control.delete(&path, &Value::Null).await.expect(200);
+    gone("owned").await;
+}

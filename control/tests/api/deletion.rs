@@ -35,6 +35,24 @@ async fn a_collection_is_deleted_as_far_as_its_selectors_reach() {
 }
 
 #[tokio::test]
+async fn a_deletion_answers_with_the_object_where_typed_clients_expect_it() {
+    let control = Control::start(&[]).await;
+    create(&control, PODS, &super::pod("p")).await;
+    let path = format!("{PODS}/p");
+    let gone = control.delete(&path, &Value::Null).await.expect(200);
+    assert_eq!(gone["kind"], "Pod");
+    assert_eq!(gone["spec"]["containers"][0]["image"], "i");
+    control.get(&path).await.refused(404, "NotFound");
+    create(&control, MAPS, &map("a")).await;
+    let path = format!("{MAPS}/a");
+    let gone = control.delete(&path, &Value::Null).await.expect(200);
+    assert_eq!(
+        (&gone["kind"], &gone["status"]),
+        (&json!("Status"), &json!("Success"))
+    );
+}
+
+#[tokio::test]
 async fn what_a_cluster_cannot_be_without_stays_or_comes_back() {
     let control = Control::start(&[]).await;
     for name in [

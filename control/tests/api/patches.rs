@@ -87,6 +87,19 @@ async fn a_json_patch_is_all_or_nothing_and_a_failed_test_says_so() {
 }
 
 #[tokio::test]
+async fn a_first_finalizer_is_added_after_a_test_that_there_is_none() {
+    let control = Control::start(&[]).await;
+    create(&control, MAPS, &map("a")).await;
+    let path = format!("{MAPS}/a");
+    let first = json!([{"op": "test", "path": "/metadata/finalizers", "value": null},
+        {"op": "add", "path": "/metadata/finalizers", "value": ["naru.test/x"]}]);
+    let done = control.patch(&path, JSON_PATCH, &first).await.expect(200);
+    assert_eq!(done["metadata"]["finalizers"], json!(["naru.test/x"]));
+    let second = control.patch(&path, JSON_PATCH, &first).await;
+    second.refused(422, "Invalid");
+}
+
+#[tokio::test]
 async fn patches_that_make_no_sense_are_refused() {
     let control = Control::start(&[]).await;
     let before = create(&control, MAPS, &map("a")).await;

@@ -25,6 +25,6 @@ pub(super) async fn delete(call: &Call, body: Body) -> Result<Reply> {
     }
     let kind = call.target.kind;
     let done = value!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
-        "details": {"group": kind.group, "kind": kind.plural}});
+        "details": {"kind": kind.plural}});
     Ok(json(StatusCode::OK, &done))
 }

@@ -34,6 +34,9 @@ pub(super) async fn delete(call: &Call, body: Body) -> Result<Reply> {
     let request = call.request(options.dry_run);
     let outcome = delete_one(&call.server, target, &key, &options, &request).await?;
     let reply = match outcome {
+        Outcome::Gone(last) if target.kind.returned => {
+            call.answer(StatusCode::OK, last.to_string().into()).await?
+        }
         Outcome::Gone(last) => {
             let gone = deleted(target.kind, name(&last), text(&last, "/metadata/uid"));
             json(StatusCode::OK, &gone)

@@ -20,10 +20,14 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::task::JoinSet;
 
 /// Uids of owners that are known to be gone; a uid never comes back.
 const REMEMBERED: usize = 4096;
+
+/// When an owner that no watch has shown yet is looked up again.
+const UNSEEN: Duration = Duration::from_secs(5);
 
 /// The garbage collector.
 pub struct Collector {
@@ -33,6 +37,16 @@ pub struct Collector {
     kinds: Mutex<HashMap<(String, String), Offered>>,
     absent: Mutex<HashSet<String>>,
     listeners: Mutex<Vec<Listener>>,
+}
+
+/// How the owners of an object stand.
+#[derive(Default)]
+struct Owners {
+    /// By uid.
+    states: HashMap<String, Owner>,
+    /// Whether one of them lives of which the graph knows nothing yet, because its kind is new. It
+    /// may go before its kind is watched, and then nothing would tell.
+    unseen: bool,
 }
 
 /// Hears the namespace of an object that is gone.
@@ -128,24 +142,25 @@ impl Collector {
         Ok(answer.map(|object| object.metadata))
     }
 
-    /// How the owners of `object` stand, by uid.
-    async fn owners(&self, object: &Object) -> Result<HashMap<String, Owner>, ReconcileError> {
-        let mut states = HashMap::new();
+    /// How the owners of `object` stand.
+    async fn owners(&self, object: &Object) -> Result<Owners, ReconcileError> {
+        let mut owners = Owners::default();
         for reference in &object.owners {
             let known = self.graph.lock().owner(&reference.uid);
             let state = match known {
                 Some(state) => state,
-                None => self.look_up(reference, object).await?,
+                None => self.look_up(reference, object, &mut owners.unseen).await?,
             };
-            states.insert(reference.uid.clone(), state);
+            owners.states.insert(reference.uid.clone(), state);
         }
-        Ok(states)
+        Ok(owners)
     }
 
     async fn look_up(
         &self,
         reference: &OwnerReference,
         dependent: &Object,
+        unseen: &mut bool,
     ) -> Result<Owner, ReconcileError> {
         if self.absent.lock().contains(&reference.uid) {
             return Ok(Owner::Absent);
@@ -176,6 +191,7 @@ impl Collector {
             .live(&ident)
             .await?
             .filter(|live| meta::uid(live) == reference.uid)
+            .inspect(|_| *unseen = true)
         {
             Some(live) if Object::read("", "", &live).foreground && meta::is_deleting(&live) => {
                 Ok(Owner::Waiting)
@@ -353,11 +369,16 @@ impl Reconcile for Collector {
         let Some(cached) = self.graph.lock().get(uid).cloned() else {
             return Ok(After::Settled);
         };
-        let states = self.owners(&cached).await?;
-        let state = |owner: &str| states.get(owner).copied().unwrap_or(Owner::Solid);
+        let owners = self.owners(&cached).await?;
+        let state = |owner: &str| owners.states.get(owner).copied().unwrap_or(Owner::Solid);
+        let after = if owners.unseen {
+            After::Again(UNSEEN)
+        } else {
+            After::Settled
+        };
         let first = self.graph.lock().verdict(uid, &cached, state);
         if first == Verdict::Keep {
-            return Ok(After::Settled);
+            return Ok(after);
         }
         let Some(live) = self
             .live(&cached.ident)
@@ -370,6 +391,6 @@ impl Reconcile for Collector {
         let object = Object::read(&cached.ident.api_version, &cached.ident.kind, &live);
         let verdict = self.graph.lock().verdict(uid, &object, state);
         self.apply(uid, &object, &live, verdict).await?;
-        Ok(After::Settled)
+        Ok(after)
     }
 }

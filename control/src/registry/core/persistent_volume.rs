@@ -17,6 +17,7 @@ pub(in crate::registry) static KIND: Kind = Kind {
     singular: "persistentvolume",
     short_names: &["pv"],
     namespaced: false,
+    returned: true,
     status: true,
     inert: true,
     columns: &[

@@ -15,6 +15,7 @@ pub(in crate::registry) static KIND: Kind = Kind {
     plural: "persistentvolumeclaims",
     singular: "persistentvolumeclaim",
     short_names: &["pvc"],
+    returned: true,
     status: true,
     inert: true,
     columns: &[

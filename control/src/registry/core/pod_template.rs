@@ -16,6 +16,7 @@ pub(in crate::registry) static KIND: Kind = Kind {
     plural: "podtemplates",
     singular: "podtemplate",
     inert: true,
+    returned: true,
     columns: &[
         NAME,
         string("Containers"),

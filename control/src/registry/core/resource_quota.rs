@@ -15,6 +15,7 @@ pub(in crate::registry) static KIND: Kind = Kind {
     plural: "resourcequotas",
     singular: "resourcequota",
     short_names: &["quota"],
+    returned: true,
     status: true,
     columns: &[NAME, string("Request"), string("Limit"), AGE],
     cells: |quota, now| {

@@ -11,6 +11,7 @@ pub(in crate::registry) static KIND: Kind = Kind {
     plural: "serviceaccounts",
     singular: "serviceaccount",
     short_names: &["sa"],
+    returned: true,
     columns: &[NAME, integer("Secrets"), AGE],
     cells: |account, now| {
         vec![

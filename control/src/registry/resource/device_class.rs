@@ -20,5 +20,6 @@ pub(in crate::registry) static KIND: Kind = Kind {
         }
         faults.into_list()
     },
+    returned: true,
     ..Kind::PLAIN
 };

@@ -16,6 +16,7 @@ pub(in crate::registry) static KIND: Kind = Kind {
     kind: "ResourceClaim",
     plural: "resourceclaims",
     singular: "resourceclaim",
+    returned: true,
     status: true,
     inert: true,
     columns: &[NAME, string("State"), AGE],

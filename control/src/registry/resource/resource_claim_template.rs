@@ -28,5 +28,6 @@ pub(in crate::registry) static KIND: Kind = Kind {
         }
         faults.into_list()
     },
+    returned: true,
     ..Kind::PLAIN
 };

@@ -17,6 +17,7 @@ pub(in crate::registry) static KIND: Kind = Kind {
     singular: "resourceslice",
     namespaced: false,
     inert: true,
+    returned: true,
     columns: &[NAME, string("Node"), string("Driver"), string("Pool"), AGE],
     cells: |slice, now| {
         vec![

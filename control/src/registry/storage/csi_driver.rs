@@ -17,6 +17,7 @@ pub(in crate::registry) static KIND: Kind = Kind {
     singular: "csidriver",
     namespaced: false,
     inert: true,
+    returned: true,
     columns: &[
         NAME,
         boolean("AttachRequired"),

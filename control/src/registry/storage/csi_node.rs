@@ -16,6 +16,7 @@ pub(in crate::registry) static KIND: Kind = Kind {
     singular: "csinode",
     namespaced: false,
     inert: true,
+    returned: true,
     columns: &[NAME, integer("Drivers"), AGE],
     cells: |node, now| {
         let drivers = list(node, "/spec/drivers").len();

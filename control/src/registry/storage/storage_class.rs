@@ -17,6 +17,7 @@ pub(in crate::registry) static KIND: Kind = Kind {
     short_names: &["sc"],
     namespaced: false,
     inert: true,
+    returned: true,
     columns: &[
         NAME,
         string("Provisioner"),

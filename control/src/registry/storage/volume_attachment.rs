@@ -16,6 +16,7 @@ pub(in crate::registry) static KIND: Kind = Kind {
     plural: "volumeattachments",
     singular: "volumeattachment",
     namespaced: false,
+    returned: true,
     status: true,
     inert: true,
     columns: &[

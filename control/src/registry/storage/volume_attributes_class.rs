@@ -18,6 +18,7 @@ pub(in crate::registry) static KIND: Kind = Kind {
     short_names: &["vac"],
     namespaced: false,
     inert: true,
+    returned: true,
     columns: &[NAME, string("DriverName"), AGE],
     cells: |class, now| {
         vec![

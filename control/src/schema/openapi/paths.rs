@@ -6,6 +6,8 @@ use super::schemas::Dialect;
 use crate::registry::kind::Kind;
 use crate::schema::table::{PREFIX, Table};
 
+/// Where the definitions of all groups are.
+const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.";
 /// The parameters that every write takes.
 const WRITE: &[&str] = &["dryRun", "fieldManager", "fieldValidation"];
 /// The parameters of a list.
@@ -28,6 +30,23 @@ const DELETE: &[&str] = &[
     "orphanDependents",
     "propagationPolicy",
 ];
+/// The parameters of the deletion of everything that is selected.
+const DELETE_SELECTED: &[&str] = &[
+    "dryRun",
+    "fieldSelector",
+    "gracePeriodSeconds",
+    "labelSelector",
+    "orphanDependents",
+    "propagationPolicy",
+];
+/// The parameters of a patch.
+const PATCH: &[&str] = &["dryRun", "fieldManager", "fieldValidation", "force"];
+/// What a body that isn't a patch may be.
+const BODIES: [&str; 3] = [
+    "application/json",
+    "application/yaml",
+    "application/vnd.kubernetes.protobuf",
+];
 /// What a patch may be; a strategic one needs merge keys, which custom kinds have not.
 const PATCHES: [&str; 4] = [
     "application/apply-patch+yaml",
@@ -39,25 +58,36 @@ const PATCHES: [&str; 4] = [
 /// One operation, apart from its kind.
 struct Verb {
     method: &'static str,
+    /// What it is called in `x-kubernetes-action`.
     action: &'static str,
+    /// The words before and after the group and version in the operation's id.
+    id: [&'static str; 2],
     parameters: &'static [&'static str],
+    /// The codes of its success.
+    codes: &'static [&'static str],
 }
 
 const ON_COLLECTION: [Verb; 3] = [
     Verb {
         method: "get",
         action: "list",
+        id: ["list", ""],
         parameters: LIST,
+        codes: &["200"],
     },
     Verb {
         method: "post",
         action: "post",
+        id: ["create", ""],
         parameters: WRITE,
+        codes: &["200", "201", "202"],
     },
     Verb {
         method: "delete",
         action: "deletecollection",
-        parameters: DELETE,
+        id: ["delete", "Collection"],
+        parameters: DELETE_SELECTED,
+        codes: &["200"],
     },
 ];
 
@@ -65,22 +95,30 @@ const ON_OBJECT: [Verb; 4] = [
     Verb {
         method: "get",
         action: "get",
+        id: ["read", ""],
         parameters: &[],
+        codes: &["200"],
     },
     Verb {
         method: "put",
         action: "put",
+        id: ["replace", ""],
         parameters: WRITE,
+        codes: &["200", "201"],
     },
     Verb {
         method: "patch",
         action: "patch",
-        parameters: WRITE,
+        id: ["patch", ""],
+        parameters: PATCH,
+        codes: &["200", "201"],
     },
     Verb {
         method: "delete",
         action: "delete",
+        id: ["delete", ""],
         parameters: DELETE,
+        codes: &["200", "202"],
     },
 ];
 
@@ -109,7 +147,7 @@ pub(super) fn of_kind(kind: &Kind, dialect: Dialect) -> Vec<(String, Value)> {
         let everywhere = format!("{root}/{}", kind.plural);
         paths.push((
             everywhere,
-            writer.item(&ON_COLLECTION[..1], "AllNamespaces", false, false),
+            writer.item(&ON_COLLECTION[..1], "ForAllNamespaces", false, false),
         ));
     }
     if kind.status {
@@ -152,15 +190,30 @@ impl Writer<'_> {
             .map(|name| self.parameter(name, "query"))
             .collect();
         let mut operation = json!({
-            "operationId": operation_id(kind, verb.action, suffix),
+            "operationId": operation_id(kind, verb, suffix),
             "parameters": parameters,
-            "responses": {"200": self.response()},
+            "responses": self.responses(verb),
             "x-kubernetes-action": verb.action,
             "x-kubernetes-group-version-kind":
                 {"group": kind.group, "version": kind.version, "kind": kind.kind},
         });
-        if verb.method == "patch" {
-            self.accept_patches(&mut operation);
+        match verb.action {
+            "patch" => {
+                let strategic = self.kind.custom.is_none();
+                let patches = PATCHES.iter();
+                let patches = patches.filter(|it| strategic || !it.contains("strategic"));
+                let any = json!({"type": "object"});
+                self.accept(&mut operation, patches.copied(), &any, true);
+            }
+            "post" | "put" => {
+                let object = self.reference(&self.definition(""));
+                self.accept(&mut operation, BODIES.into_iter(), &object, true);
+            }
+            "delete" | "deletecollection" => {
+                let options = self.reference(&format!("{META}DeleteOptions"));
+                self.accept(&mut operation, BODIES.into_iter(), &options, false);
+            }
+            _ => {}
         }
         operation
     }
@@ -168,7 +221,11 @@ impl Writer<'_> {
     fn parameter(&self, name: &str, place: &str) -> Value {
         let r#type = match name {
             "limit" | "timeoutSeconds" | "gracePeriodSeconds" => "integer",
-            "watch" | "allowWatchBookmarks" | "sendInitialEvents" | "orphanDependents" => "boolean",
+            "allowWatchBookmarks"
+            | "force"
+            | "orphanDependents"
+            | "sendInitialEvents"
+            | "watch" => "boolean",
             _ => "string",
         };
         let mut parameter = json!({"name": name, "in": place});
@@ -182,50 +239,82 @@ impl Writer<'_> {
         parameter
     }
 
-    fn response(&self) -> Value {
+    /// The name of the kind's definition, or of its list's.
+    fn definition(&self, suffix: &str) -> String {
         let table = Table::get();
         let (group, version) = (self.kind.group, self.kind.version);
-        let id = table.kind(group, version, self.kind.kind);
+        let id = table.kind(group, version, &format!("{}{suffix}", self.kind.kind));
         let known = id.map(|id| format!("{PREFIX}{}", table.definition(id).name));
-        let name = known.unwrap_or_else(|| super::custom::name(self.kind));
-        let reference = json!({"$ref": format!("{}{name}", self.dialect.place())});
-        match self.dialect {
-            Dialect::V2 => json!({"description": "OK", "schema": reference}),
-            Dialect::V3 => json!({"description": "OK",
-                "content": {"application/json": {"schema": reference}}}),
-        }
+        known.unwrap_or_else(|| format!("{}{suffix}", super::custom::name(self.kind)))
     }
 
-    fn accept_patches(&self, operation: &mut Value) {
-        let strategic = self.kind.custom.is_none();
-        let patches = PATCHES.iter();
-        let patches = patches.filter(|media| strategic || !media.contains("strategic"));
+    fn reference(&self, name: &str) -> Value {
+        json!({"$ref": format!("{}{name}", self.dialect.place())})
+    }
+
+    /// What a success answers, by its code. What went wrong is a `Status` whatever the code.
+    fn responses(&self, verb: &Verb) -> Value {
+        let answered = match verb.action {
+            "list" => self.definition("List"),
+            "delete" if self.kind.returned => self.definition(""),
+            "delete" | "deletecollection" => format!("{META}Status"),
+            _ => self.definition(""),
+        };
+        let schema = self.reference(&answered);
+        let success = match self.dialect {
+            Dialect::V2 => json!({"description": "OK", "schema": schema}),
+            Dialect::V3 => json!({"description": "OK",
+                "content": {"application/json": {"schema": schema}}}),
+        };
+        let codes = verb.codes.iter();
+        let mut responses: Map<String, Value> = codes
+            .map(|code| ((*code).to_owned(), success.clone()))
+            .collect();
+        responses.insert("401".to_owned(), json!({"description": "Unauthorized"}));
+        Value::Object(responses)
+    }
+
+    /// Adds a body of one of the media types.
+    fn accept(
+        &self,
+        operation: &mut Value,
+        types: impl Iterator<Item = &'static str>,
+        schema: &Value,
+        required: bool,
+    ) {
         match self.dialect {
-            Dialect::V2 => operation["consumes"] = patches.copied().collect(),
+            Dialect::V2 => {
+                operation["consumes"] = types.collect();
+                let body = json!({"in": "body", "name": "body", "required": required,
+                    "schema": schema});
+                let parameters = operation["parameters"].as_array_mut();
+                parameters.expect("every operation has them").push(body);
+            }
             Dialect::V3 => {
-                let content: Map<String, Value> = patches
-                    .map(|media| ((*media).to_owned(), json!({"schema": {"type": "object"}})))
+                let content: Map<String, Value> = types
+                    .map(|media| (media.to_owned(), json!({"schema": schema})))
                     .collect();
-                operation["requestBody"] = json!({"content": content, "required": true});
+                operation["requestBody"] = json!({"content": content, "required": required});
             }
         }
     }
 }
 
 /// Unique per operation: `patchAppsV1NamespacedDeploymentStatus`.
-fn operation_id(kind: &Kind, action: &str, suffix: &str) -> String {
+fn operation_id(kind: &Kind, verb: &Verb, suffix: &str) -> String {
     let custom = kind.custom.is_some();
     let group = kind.group.split('.').next().unwrap_or_default();
     let whole = kind.group.split('.').map(capital).collect::<String>();
     let group = if custom { &whole } else { group };
     let group = if group.is_empty() { "core" } else { group };
-    let scope = if kind.namespaced && suffix != "AllNamespaces" {
+    let scope = if kind.namespaced && suffix != "ForAllNamespaces" {
         "Namespaced"
     } else {
         ""
     };
     let (group, version) = (capital(group), capital(kind.version));
-    format!("{action}{group}{version}{scope}{}{suffix}", kind.kind)
+    let [action, what] = verb.id;
+    format!("{action}{group}{version}{what}{scope}{}{suffix}", kind.kind)
 }
 
 fn capital(word: &str) -> String {

@@ -105,6 +105,8 @@ fn path_item(json: &Value) -> PathItem {
 
 fn operation(json: &Value) -> Operation {
     let parameters = json["parameters"].as_array().into_iter().flatten();
+    // Who reads this form looks for what may stand in a query.
+    let parameters = parameters.filter(|parameter| parameter["in"] == "query");
     Operation {
         operation_id: text(json, "operationId"),
         consumes: texts(json, "consumes"),

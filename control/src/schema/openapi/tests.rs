@@ -79,6 +79,40 @@ fn merge_keys_reach_the_clients() {
 }
 
 #[test]
+fn operations_say_what_they_take_and_answer() {
+    let core = v3_document("", "v1", &[]).expect("core");
+    let maps = &core["paths"]["/api/v1/namespaces/{namespace}/configmaps"];
+    let place = "#/components/schemas/io.k8s.api.core.v1.ConfigMap";
+    let reference = |suffix: &str| json!({"$ref": format!("{place}{suffix}")});
+    let answered = |operation: &Value, code: &str| {
+        operation["responses"][code]["content"]["application/json"]["schema"].clone()
+    };
+    assert_eq!(answered(&maps["get"], "200"), reference("List"));
+    assert_eq!(answered(&maps["post"], "201"), reference(""));
+    let taken = &maps["post"]["requestBody"];
+    assert_eq!(
+        taken["content"]["application/yaml"]["schema"],
+        reference("")
+    );
+    assert_eq!(taken["required"], true);
+    let deleted = |plural: &str| {
+        let path = format!("/api/v1/namespaces/{{namespace}}/{plural}/{{name}}");
+        let answered = answered(&core["paths"][path]["delete"], "200");
+        let name = answered["$ref"]
+            .as_str()
+            .and_then(|it| it.rsplit('.').next());
+        name.expect("a reference").to_owned()
+    };
+    assert_eq!(deleted("configmaps"), "Status");
+    assert_eq!(deleted("pods"), "Pod");
+    let old = v2(&[]);
+    let post = &old["paths"]["/api/v1/namespaces/{namespace}/configmaps"]["post"];
+    let body = post["parameters"].as_array().expect("parameters").last();
+    assert_eq!(body.expect("a body")["in"], "body");
+    assert_eq!(post["operationId"], "createCoreV1NamespacedConfigMap");
+}
+
+#[test]
 fn operations_have_unique_ids() {
     let document = v2(&[]);
     let mut seen = BTreeSet::new();

@@ -21,6 +21,7 @@ pub(in crate::registry) static KIND: Kind = Kind {
     singular: "pod",
     short_names: &["po"],
     categories: &["all"],
+    returned: true,
     status: true,
     columns: &[
         NAME,

@@ -21,6 +21,7 @@ pub(in crate::registry) static KIND: Kind = Kind {
     short_names: &["svc"],
     categories: &["all"],
     names: NameForm::ServiceLabel,
+    returned: true,
     status: true,
     columns: &[
         NAME,
