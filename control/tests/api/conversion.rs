@@ -395,12 +395,17 @@ async fn another_version_can_become_the_one_that_is_kept() {
     let turn = json!([{"op": "replace", "path": "/spec/versions/0/storage", "value": true},
         {"op": "replace", "path": "/spec/versions/1/storage", "value": false}]);
     control.patch(&path, JSON_PATCH, &turn).await.expect(200);
-    eventually("both versions are known to be stored", || async {
-        let status = control.get(&path).await.expect(200)["status"].clone();
-        (status["storedVersions"] == json!(["v2", "v1"])).then_some(())
+    let status = control.get(&path).await.expect(200)["status"].clone();
+    assert_eq!(status["storedVersions"], json!(["v2", "v1"]));
+    create(control, OLD, &tunnel("v1", "b", json!({"ends": "p-q"}))).await;
+    eventually("objects are kept in the other version", || async {
+        let path = format!("{OLD}/b");
+        let same = control.get(&path).await.expect(200);
+        control.put(&path, &same).await.expect(200);
+        control.get(OLD).await.expect(200);
+        (tunnels.asked().last() == Some(&1)).then_some(())
     })
     .await;
-    create(control, OLD, &tunnel("v1", "b", json!({"ends": "p-q"}))).await;
     let list = control.get(OLD).await.expect(200);
     let specs: Vec<_> = list["items"].as_array().unwrap().iter().collect();
     assert_eq!(specs[0]["spec"], json!({"ends": "x-y"}));

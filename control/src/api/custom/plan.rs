@@ -110,7 +110,6 @@ impl Verdict {
         if self.established {
             status.insert("acceptedNames".into(), definition["spec"]["names"].clone());
         }
-        status.insert("storedVersions".into(), stored_versions(definition));
         Value::Object(std::mem::take(status))
     }
 }
@@ -121,18 +120,6 @@ fn last_change<'a>(definition: &'a Value, condition: &Value) -> Option<&'a str> 
     let same = |key: &str, it: &Value| it[key] == condition[key];
     let before = conditions.find(|it| same("type", it) && same("status", it))?;
     Some(text(before, "/lastTransitionTime"))
-}
-
-/// Every version in which objects may be stored: those told before and the current one.
-fn stored_versions(definition: &Value) -> Value {
-    let mut stored = items(definition, "/status/storedVersions").to_vec();
-    let mut versions = items(definition, "/spec/versions").iter();
-    if let Some(now) = versions.find(|version| version["storage"] == true)
-        && !stored.contains(&now["name"])
-    {
-        stored.push(now["name"].clone());
-    }
-    stored.into()
 }
 
 #[cfg(test)]

@@ -32,6 +32,7 @@ pub(in crate::registry) static KIND: Kind = Kind {
         if old.is_none() {
             start(new);
         }
+        tell_stored(new);
     },
     validate,
     ..Kind::PLAIN
@@ -67,12 +68,8 @@ fn set_defaults(definition: &mut Value) {
 
 /// A new definition is nobody's yet, and does not go before its objects.
 fn start(definition: &mut Value) {
-    let versions = list(definition, "/spec/versions").iter();
-    let mut stored = versions.filter(|version| version["storage"] == true);
-    let stored = stored.next().map(|version| version["name"].clone());
-    let stored: Vec<Value> = stored.into_iter().collect();
-    let status = json!({"conditions": [], "acceptedNames": {"plural": "", "kind": ""},
-        "storedVersions": stored});
+    let names = json!({"plural": "", "kind": ""});
+    let status = json!({"conditions": [], "acceptedNames": names, "storedVersions": []});
     put(definition, "status", Some(status));
     if let Some(metadata) = child(definition, "metadata") {
         default(metadata, "finalizers", json!([]));
@@ -80,6 +77,23 @@ fn start(definition: &mut Value) {
         if let Some(finalizers) = metadata["finalizers"].as_array_mut().filter(|_| !there) {
             finalizers.push(CLEANUP.into());
         }
+    }
+}
+
+/// Tells in which version objects will be stored, before the first one is: whoever looks finds every
+/// version that they may have.
+fn tell_stored(definition: &mut Value) {
+    let mut versions = list(definition, "/spec/versions").iter();
+    let now = versions.find(|version| version["storage"] == true);
+    let now = now.map(|version| version["name"].clone());
+    let (Some(now), Some(status)) = (now, child(definition, "status")) else {
+        return;
+    };
+    default(status, "storedVersions", json!([]));
+    if let Some(told) = status["storedVersions"].as_array_mut()
+        && !told.contains(&now)
+    {
+        told.push(now);
     }
 }
 
@@ -217,8 +231,23 @@ mod tests {
             "versions": [{"name": "v1", "served": true, "storage": true,
                 "schema": {"openAPIV3Schema": {"type": "object"}}}]}});
         set_defaults(&mut definition);
-        start(&mut definition);
+        (KIND.prepare)(&mut definition, None);
         definition
+    }
+
+    #[test]
+    fn a_version_is_told_to_be_stored_with_the_write_that_makes_it_so() {
+        let old = definition();
+        let mut new = old.clone();
+        new["spec"]["versions"][0]["storage"] = false.into();
+        let mut next = new["spec"]["versions"][0].clone();
+        (next["name"], next["storage"]) = ("v2".into(), true.into());
+        new["spec"]["versions"].as_array_mut().unwrap().push(next);
+        (KIND.prepare)(&mut new, Some(&old));
+        assert_eq!(new["status"]["storedVersions"], json!(["v1", "v2"]));
+        let again = new.clone();
+        (KIND.prepare)(&mut new, Some(&again));
+        assert_eq!(new["status"]["storedVersions"], json!(["v1", "v2"]));
     }
 
     #[test]
