@@ -26,6 +26,9 @@ use super::dispatch::Api;
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Requests under way have this long after the signal to stop.
 const DRAIN: Duration = Duration::from_secs(5);
+/// A client of HTTP/1.1 has this long to send a request's head, counted from the end of the one before:
+/// as long as Kubernetes lets a connection idle.
+const IDLE: Duration = Duration::from_secs(90);
 /// Streams of one HTTP/2 connection, as in client-go's expectations.
 const STREAMS: u32 = 250;
 
@@ -179,7 +182,7 @@ fn builder() -> Builder<TokioExecutor> {
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_secs(30));
+        .header_read_timeout(IDLE);
     builder
         .http2()
         .timer(TokioTimer::new())
