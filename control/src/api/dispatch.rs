@@ -82,7 +82,7 @@ impl Api {
             if !allowed {
                 return Err(Status::unauthorized());
             }
-            return self.answer(nobody, info, query, request).await;
+            return self.answer(nobody, info, query, request, trail).await;
         };
         let may = |wish: Attributes<'_>| authz::authorize(&user, wish, server.as_ref());
         let acting = authn::impersonate(&user, &may, request.headers());
@@ -91,7 +91,7 @@ impl Api {
         let allowed = authz::authorize(&acting, Attributes::of(&info), server.as_ref());
         trail.decided(allowed.is_ok());
         allowed?;
-        self.answer(acting, info, query, request).await
+        self.answer(acting, info, query, request, trail).await
     }
 
     /// Who asks, none if he does not say.
@@ -116,6 +116,7 @@ impl Api {
         info: RequestInfo,
         query: Query,
         request: Request<Body>,
+        trail: &Trail,
     ) -> Result<Reply> {
         let server = &self.0;
         let beyond = |path: &str| server.extensions.load().of(path).cloned();
@@ -142,7 +143,8 @@ impl Api {
                 .load()
                 .answer(&info.path, request.method(), request.headers());
         };
-        self.resource(user, info.verb, path, query, request).await
+        self.resource(user, info.verb, path, query, request, trail)
+            .await
     }
 
     async fn resource(
@@ -152,6 +154,7 @@ impl Api {
         path: ResourcePath,
         query: Query,
         request: Request<Body>,
+        trail: &Trail,
     ) -> Result<Reply> {
         let server = self.0.clone();
         let headers = request.headers().clone();
@@ -168,6 +171,7 @@ impl Api {
                 path,
                 query,
                 headers,
+                trail: trail.clone(),
             };
             return subresources::bind_by_body(call, verb, request.into_body()).await;
         }
@@ -185,6 +189,7 @@ impl Api {
             path,
             query,
             headers,
+            trail: trail.clone(),
         };
         match call.path.subresource.clone() {
             None => call.run(verb, Part::Whole, request.into_body()).await,

@@ -318,3 +318,92 @@ fn a_policy_without_sense_and_a_log_without_a_place_are_one_error_each() {
     let said = refused(POLICY, "/nowhere/audit.log");
     assert!(said.contains("audit log /nowhere/audit.log"), "{said}");
 }
+
+/// The annotations of the events about `name`, once it has some beside those of authorization.
+async fn annotations(folder: &tempfile::TempDir, name: &str) -> Value {
+    eventually("the event with its annotations", || async {
+        let all = lines(folder, "audit.log").into_iter();
+        let mut about = all.filter(|event| event["objectRef"]["name"] == name);
+        let mut found = about.next()?["annotations"].clone();
+        let members = found.as_object_mut().unwrap();
+        members.retain(|key, _| !key.starts_with("authorization.k8s.io/"));
+        Some(found)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn admission_leaves_its_annotations() {
+    let folder = tempfile::tempdir().unwrap();
+    let control = control(&folder, "audit.log").await;
+    let admission = "/apis/admissionregistration.k8s.io/v1";
+    let maps = json!({"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"],
+        "resources": ["configmaps"]});
+    let hook = Hook::start(|_| {
+        Say::Response(json!({"allowed": true, "auditAnnotations": {"seen": "by the hook"}}))
+    })
+    .await;
+    let selector = json!({"matchLabels": {"kubernetes.io/metadata.name": "default"}});
+    let hook = json!({"metadata": {"name": "h"}, "webhooks": [{"name": "h.naru.test",
+        "clientConfig": hook.config(), "sideEffects": "None", "admissionReviewVersions": ["v1"],
+        "rules": [maps], "namespaceSelector": selector}]});
+    let path = format!("{admission}/validatingwebhookconfigurations");
+    control.post(&path, &hook).await.expect(201);
+    let policy = json!({"metadata": {"name": "p"}, "spec": {
+        "matchConstraints": {"resourceRules": [maps], "namespaceSelector": selector},
+        "validations": [{"expression": "true"},
+            {"expression": "object.data.colour != 'red'", "message": "no red"}],
+        "auditAnnotations": [
+            {"key": "colour", "valueExpression": "'it is ' + object.data.colour"},
+            {"key": "nothing", "valueExpression": "null"}]}});
+    let path = format!("{admission}/validatingadmissionpolicies");
+    let made = control.post(&path, &policy).await;
+    assert!(made.warnings().is_empty(), "{:?}", made.warnings());
+    made.expect(201);
+    let binding = json!({"metadata": {"name": "b"},
+        "spec": {"policyName": "p", "validationActions": ["Audit"]}});
+    let path = format!("{admission}/validatingadmissionpolicybindings");
+    control.post(&path, &binding).await.expect(201);
+    control.post(MAPS, &map("noted")).await.expect(201);
+    let violation = "[{\"binding\":\"b\",\"expressionIndex\":1,\"message\":\"no red\",\
+        \"policy\":\"p\",\"validationActions\":[\"Audit\"]}]";
+    assert_eq!(
+        annotations(&folder, "noted").await,
+        json!({"h.naru.test/seen": "by the hook", "p/colour": "it is red",
+            "validation.policy.admission.k8s.io/validation_failure": violation})
+    );
+}
+
+#[tokio::test]
+async fn pod_security_tells_the_log_what_it_enforces_and_what_it_only_notes() {
+    let folder = tempfile::tempdir().unwrap();
+    let policy = "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\n\
+        rules: [{level: Metadata, resources: [{resources: [pods]}]}]\n";
+    let path = folder.path().join("policy.yaml");
+    std::fs::write(&path, policy).unwrap();
+    let (path, log) = (path.display().to_string(), folder.path().join("audit.log"));
+    let log = log.display().to_string();
+    let flags = ["--audit-policy-file", &path, "--audit-log-path", &log];
+    let control = Control::start(&flags).await;
+    let labels = json!({"pod-security.kubernetes.io/enforce": "baseline",
+        "pod-security.kubernetes.io/audit": "restricted",
+        "pod-security.kubernetes.io/audit-version": "v1.25"});
+    let namespace = json!({"metadata": {"name": "judged", "labels": labels}});
+    control
+        .post("/api/v1/namespaces", &namespace)
+        .await
+        .expect(201);
+    let pod = json!({"metadata": {"name": "lax"},
+        "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    let pods = "/api/v1/namespaces/judged/pods";
+    control.post(pods, &pod).await.expect(201);
+    let found = annotations(&folder, "lax").await;
+    assert_eq!(
+        found["pod-security.kubernetes.io/enforce-policy"],
+        "baseline:latest"
+    );
+    let violations = &found["pod-security.kubernetes.io/audit-violations"];
+    let text = violations.as_str().unwrap();
+    let start = "would violate PodSecurity \"restricted:v1.25\": allowPrivilegeEscalation != false";
+    assert!(text.starts_with(start), "{text}");
+}

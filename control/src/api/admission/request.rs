@@ -2,6 +2,7 @@
 
 use parking_lot::Mutex;
 
+use crate::api::audit::Trail;
 use crate::api::authn::User;
 use crate::api::kinds::Target;
 
@@ -16,20 +17,23 @@ pub(in crate::api) struct Request<'a> {
     /// Whether everything is checked and nothing written.
     pub(in crate::api) dry: bool,
     told: Mutex<Vec<String>>,
+    trail: Option<&'a Trail>,
 }
 
 impl<'a> Request<'a> {
-    /// A write by `user`.
+    /// A write by `user`, of which `trail` remembers what is found out.
     pub(in crate::api) fn of(
         user: &'a User,
         target: Target,
         subresource: &'a str,
         dry: bool,
+        trail: &'a Trail,
     ) -> Self {
         Self {
             user: Some(user),
             subresource,
             dry,
+            trail: Some(trail),
             ..Self::own(target)
         }
     }
@@ -42,6 +46,7 @@ impl<'a> Request<'a> {
             subresource: "",
             dry: false,
             told: Mutex::default(),
+            trail: None,
         }
     }
 
@@ -50,6 +55,13 @@ impl<'a> Request<'a> {
         let mut told = self.told.lock();
         if !told.contains(&text) {
             told.push(text);
+        }
+    }
+
+    /// Leaves an annotation in the audit log.
+    pub(super) fn note(&self, key: &str, text: impl FnOnce() -> String) {
+        if let Some(trail) = self.trail {
+            trail.note(key, text);
         }
     }
 

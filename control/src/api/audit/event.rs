@@ -20,6 +20,9 @@ const MAX_SOURCES: usize = 16;
 /// Characters of a user agent that are kept, as in Kubernetes.
 const MAX_AGENT: usize = 1024;
 
+/// Characters of a note that are kept.
+const MAX_NOTE: usize = 10 << 10;
+
 /// What is known so far.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -51,7 +54,7 @@ pub(super) struct Event {
     request_received_timestamp: String,
     stage_timestamp: String,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    annotations: BTreeMap<&'static str, &'static str>,
+    annotations: BTreeMap<String, String>,
 }
 
 /// The object that a request is about; what is not known is empty.
@@ -161,9 +164,16 @@ impl Event {
     /// Whether it was permitted.
     pub(super) fn decided(&mut self, allowed: bool) {
         let decision = if allowed { "allow" } else { "forbid" };
-        self.annotations
-            .insert("authorization.k8s.io/decision", decision);
-        self.annotations.insert("authorization.k8s.io/reason", "");
+        self.noted("authorization.k8s.io/decision", decision);
+        self.noted("authorization.k8s.io/reason", "");
+    }
+
+    /// Something to remember; what was noted first under a key stays.
+    pub(super) fn noted(&mut self, key: &str, text: &str) {
+        if !self.annotations.contains_key(key) {
+            let text = text.chars().take(MAX_NOTE).collect();
+            self.annotations.insert(key.to_owned(), text);
+        }
     }
 
     /// The head of the answer is known.

@@ -178,6 +178,18 @@ impl Trail {
         }
     }
 
+    /// Something that was found out on the way, under its key; said only if somebody records it.
+    pub(super) fn note(&self, key: &str, text: impl FnOnce() -> String) {
+        let Some(record) = &self.0 else {
+            return;
+        };
+        let recorded = record.state.lock().verdict.level != Level::None;
+        if recorded {
+            let text = text();
+            record.state.lock().event.noted(key, &text);
+        }
+    }
+
     /// The answer is there, but perhaps not all of it.
     fn answered(self, mut reply: Reply) -> Reply {
         let Some(record) = self.0.clone() else {

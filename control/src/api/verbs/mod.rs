@@ -18,6 +18,7 @@ use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 
 use super::admission::Request;
+use super::audit::Trail;
 use super::authn::User;
 use super::body::{Body, Reply, json, json_bytes};
 use super::kinds::Target;
@@ -39,6 +40,8 @@ pub(super) struct Call {
     pub(super) path: ResourcePath,
     pub(super) query: Query,
     pub(super) headers: HeaderMap,
+    /// What is remembered of the request.
+    pub(super) trail: Trail,
 }
 
 impl Call {
@@ -63,7 +66,7 @@ impl Call {
     /// The request as admission sees it.
     pub(super) fn request(&self, dry: bool) -> Request<'_> {
         let subresource = self.path.subresource.as_deref().unwrap_or_default();
-        Request::of(&self.user, self.target, subresource, dry)
+        Request::of(&self.user, self.target, subresource, dry, &self.trail)
     }
 
     /// Who writes a part of the object.

@@ -7,7 +7,7 @@ use crate::registry::age::age;
 use crate::registry::column::{AGE, NAME, integer, name, string, unset};
 use crate::registry::kind::Kind;
 use crate::registry::prepare;
-use crate::registry::rules::{At, Faults, one_of, required, selector};
+use crate::registry::rules::{At, Faults, one_of, required, selector, unique};
 use crate::registry::value::{child, default, default_text, list, list_mut, put, text};
 
 /// ValidatingAdmissionPolicy of admissionregistration.k8s.io/v1.
@@ -59,17 +59,19 @@ pub(in crate::registry) static KIND: Kind = Kind {
             ];
             one_of(&check.get("reason"), reasons, &mut faults);
         }
+        for note in notes.each() {
+            let value = note.get("valueExpression");
+            required(&note.get("key"), &mut faults);
+            required(&value, &mut faults);
+            compiles(&value, POLICY_VARIABLES, &mut faults);
+        }
+        unique(notes.each().map(|note| note.get("key")), &mut faults);
         for variable in spec.get("variables").each() {
             compiles(&variable.get("expression"), POLICY_VARIABLES, &mut faults);
         }
         conditions(&spec, &mut faults);
         policy(&spec, &mut faults);
         faults.into_list()
-    },
-    warnings: |policy| {
-        let notes = list(policy, "/spec/auditAnnotations");
-        let told = "spec.auditAnnotations: kept, but nothing records them yet".to_owned();
-        (!notes.is_empty()).then_some(told).into_iter().collect()
     },
     ..Kind::PLAIN
 };

@@ -41,6 +41,8 @@ pub(super) struct Standard {
 pub(super) struct Policy {
     /// What its pods must keep to.
     pub(super) enforce: Standard,
+    /// What the audit log tells of.
+    pub(super) audit: Standard,
     /// What their writers hear about.
     pub(super) warn: Standard,
 }
@@ -56,6 +58,7 @@ impl Policy {
     /// What nobody has to keep to.
     pub(super) const NONE: Policy = Policy {
         enforce: Standard::NONE,
+        audit: Standard::NONE,
         warn: Standard::NONE,
     };
 
@@ -86,10 +89,14 @@ impl Policy {
             standard
         };
         let enforce = read("enforce", Level::Restricted);
-        // Nothing is audited yet; its labels are checked all the same.
-        read("audit", Level::Privileged);
+        let audit = read("audit", Level::Privileged);
         let warn = read("warn", Level::Privileged);
-        (Policy { enforce, warn }, faults)
+        let policy = Policy {
+            enforce,
+            audit,
+            warn,
+        };
+        (policy, faults)
     }
 }
 

@@ -85,10 +85,17 @@ fn policy(server: &Server, request: &Request<'_>, place: &str, pod: &Value) -> P
     let exempt = &server.config.exempt;
     let user = request.user.map_or("", |user| user.name.as_str());
     let class = crate::api::value::text(pod, "/spec/runtimeClassName");
-    if exempt.namespaces.contains(place)
-        || exempt.users.contains(user)
-        || exempt.runtime_classes.contains(class)
-    {
+    let exempt = if exempt.namespaces.contains(place) {
+        Some("namespace")
+    } else if exempt.users.contains(user) {
+        Some("user")
+    } else if exempt.runtime_classes.contains(class) {
+        Some("runtimeClass")
+    } else {
+        None
+    };
+    if let Some(what) = exempt {
+        request.note("pod-security.kubernetes.io/exempt", || what.to_owned());
         return Policy::NONE;
     }
     let stored = server.stored("namespaces", None, place);
@@ -110,6 +117,9 @@ pub(super) fn check_pod(
         return Ok(());
     }
     let policy = policy(server, request, namespace(pod), pod);
+    let enforced = || policy.enforce.to_string();
+    request.note("pod-security.kubernetes.io/enforce-policy", enforced);
+    note_violations(request, policy.audit, pod);
     if let Some(found) = complaint(policy.enforce, pod) {
         let why = format!("violates PodSecurity \"{}\": {found}", policy.enforce);
         return Err(Status::forbidden_object(target.kind, called(pod), &why));
@@ -137,6 +147,13 @@ fn matters(pod: &Value, old: &Value) -> bool {
     rest(pod) != rest(old)
 }
 
+fn note_violations(request: &Request<'_>, standard: Standard, pod: &Value) {
+    if let Some(found) = complaint(standard, pod) {
+        let text = || format!("would violate PodSecurity \"{standard}\": {found}");
+        request.note("pod-security.kubernetes.io/audit-violations", text);
+    }
+}
+
 fn warn(request: &Request<'_>, standard: Standard, pod: &Value) {
     if let Some(found) = complaint(standard, pod) {
         request.warn(format!("would violate PodSecurity \"{standard}\": {found}"));
@@ -155,7 +172,7 @@ pub(super) fn template(group: &str, plural: &str) -> Option<&'static str> {
     }
 }
 
-/// Tells the writer of a workload what its pods would be refused for.
+/// Tells the writer of a workload, and the audit log, what its pods would be refused for.
 pub(super) fn warn_of_template(
     server: &Server,
     request: &Request<'_>,
@@ -164,6 +181,7 @@ pub(super) fn warn_of_template(
 ) {
     if let Some(template) = object.pointer(pointer) {
         let policy = policy(server, request, namespace(object), template);
+        note_violations(request, policy.audit, template);
         warn(request, policy.warn, template);
     }
 }

@@ -16,6 +16,7 @@ pub(super) struct Binding {
     pub(super) matching: Match,
     pub(super) denies: bool,
     pub(super) warns: bool,
+    pub(super) audits: bool,
     reference: Option<Reference>,
 }
 
@@ -43,8 +44,20 @@ impl Binding {
             matching: Match::of_policy(&spec["matchResources"]),
             denies: does("Deny"),
             warns: does("Warn"),
+            audits: does("Audit"),
             reference: reference.map(Reference::read),
         }
+    }
+
+    /// What is done about violations, in Kubernetes' words.
+    pub(super) fn actions(&self) -> Vec<&'static str> {
+        let all = [
+            ("Audit", self.audits),
+            ("Deny", self.denies),
+            ("Warn", self.warns),
+        ];
+        let done = all.into_iter().filter(|(_, does)| *does);
+        done.map(|(name, _)| name).collect()
     }
 
     /// The parameters with which an object is checked, each by itself; one that is none for a policy

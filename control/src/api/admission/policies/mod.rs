@@ -7,8 +7,7 @@
 //! `validating` and `mutating` are what policies do then. All that expressions of one policy cost for
 //! one write comes from one budget.
 //!
-//! What it will not do: evaluate `authorizer`, which is refused where a policy is written, and audit
-//! annotations, which nothing would record.
+//! What it will not do: evaluate `authorizer`, which is refused where a policy is written.
 
 mod binding;
 mod index;

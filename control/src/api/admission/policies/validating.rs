@@ -1,7 +1,9 @@
 //! What objects have to fulfil.
 
+use std::collections::BTreeMap;
+
 use http::StatusCode;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::super::webhooks::Write;
 use super::Policies;
@@ -9,14 +11,34 @@ use super::index::Bound;
 use super::policy::{Policy, Rules};
 use crate::api::status::{Result, Status};
 use crate::api::value::{called, items, text};
-use crate::cel::{Budget, Program, Variables};
+use crate::cel::{Budget, Program, Variables, to_json};
 use crate::registry::POLICY_VARIABLES;
 
 /// A code and its reason.
 type Reason = (StatusCode, &'static str);
 
-/// All that a policy wants to be true.
-pub(super) struct Validations(Vec<Validation>);
+/// Where the audit log tells of violations that a binding only wants to be told there.
+const VIOLATIONS: &str = "validation.policy.admission.k8s.io/validation_failure";
+
+/// All that a policy wants to be true, and what it tells the audit log.
+pub(super) struct Validations {
+    all: Vec<Validation>,
+    notes: Vec<Note>,
+}
+
+/// A line for the audit log.
+struct Note {
+    key: String,
+    program: std::result::Result<Program, String>,
+}
+
+/// What the policies have told the audit log of one write.
+#[derive(Default)]
+struct Notes {
+    /// By `policy/key`, once each.
+    lines: BTreeMap<String, Vec<String>>,
+    violations: Vec<Value>,
+}
 
 struct Validation {
     text: String,
@@ -29,6 +51,8 @@ struct Validation {
 /// What a policy has against an object.
 #[derive(Debug, PartialEq)]
 struct Failure {
+    /// Which expression; the first for what cannot even be asked.
+    index: usize,
     message: String,
     reason: Reason,
 }
@@ -36,7 +60,11 @@ struct Failure {
 impl Rules for Validations {
     fn read(spec: &Value) -> Self {
         let all = items(spec, "/validations").iter();
-        Self(all.map(Validation::read).collect())
+        let notes = items(spec, "/auditAnnotations").iter();
+        Self {
+            all: all.map(Validation::read).collect(),
+            notes: notes.map(Note::read).collect(),
+        }
     }
 }
 
@@ -51,11 +79,44 @@ impl Policies {
         new: Option<&Value>,
         old: Option<&Value>,
     ) -> Result<()> {
+        let mut notes = Notes::default();
+        let result = self.ask(write, new, old, &mut notes).await;
+        notes.leave(write);
+        result
+    }
+
+    async fn ask(
+        &self,
+        write: Write<'_>,
+        new: Option<&Value>,
+        old: Option<&Value>,
+        notes: &mut Notes,
+    ) -> Result<()> {
         for bound in self.validating.bound(write.server).iter() {
-            let failures = bound.failures(write, new, old).await?;
-            bound.act(write, new.or(old).unwrap_or(&Value::Null), failures)?;
+            let failures = bound.failures(write, new, old, notes).await?;
+            let object = new.or(old).unwrap_or(&Value::Null);
+            bound.act(write, object, failures, notes)?;
         }
         Ok(())
+    }
+}
+
+impl Notes {
+    fn add(&mut self, policy: &str, key: &str, line: String) {
+        let lines = self.lines.entry(format!("{policy}/{key}")).or_default();
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    }
+
+    fn leave(self, write: Write<'_>) {
+        for (key, lines) in self.lines {
+            write.request.note(&key, || lines.join(", "));
+        }
+        if !self.violations.is_empty() {
+            let all = Value::Array(self.violations);
+            write.request.note(VIOLATIONS, || all.to_string());
+        }
     }
 }
 
@@ -69,25 +130,32 @@ impl Bound<Validations> {
         write: Write<'_>,
         new: Option<&Value>,
         old: Option<&Value>,
+        notes: &mut Notes,
     ) -> Result<Vec<Failure>> {
         let Some(scene) = self.scene(write, new, old).await else {
             return Ok(Vec::new());
         };
         let parameters = match &scene.parameters {
             Ok(parameters) => parameters,
-            Err(why) => return Ok(self.policy.failed(why.clone()).into_iter().collect()),
+            Err(why) => return Ok(self.policy.failed(0, why.clone()).into_iter().collect()),
         };
         let mut budget = Budget::default();
         let mut failures = Vec::new();
         for parameter in parameters {
             let seen = scene.seen(new, old, parameter.as_ref()).await?;
-            failures.extend(self.policy.check(seen, &mut budget));
+            failures.extend(self.policy.check(seen, &mut budget, notes));
         }
         Ok(failures)
     }
 
     /// Does what the binding wants done about failures.
-    fn act(&self, write: Write<'_>, object: &Value, failures: Vec<Failure>) -> Result<()> {
+    fn act(
+        &self,
+        write: Write<'_>,
+        object: &Value,
+        failures: Vec<Failure>,
+        notes: &mut Notes,
+    ) -> Result<()> {
         let (policy, binding) = (&self.policy.name, &self.binding.name);
         let what = format!("ValidatingAdmissionPolicy '{policy}' with binding '{binding}'");
         for failure in failures {
@@ -95,6 +163,12 @@ impl Bound<Validations> {
             if self.binding.warns {
                 let warning = format!("Validation failed for {what}: {message}");
                 write.request.warn(warning);
+            }
+            if self.binding.audits {
+                notes.violations.push(json!({
+                    "message": message, "policy": policy, "binding": binding,
+                    "expressionIndex": failure.index, "validationActions": self.binding.actions()
+                }));
             }
             if self.binding.denies {
                 let why = format!("{what} denied request: {message}");
@@ -109,25 +183,71 @@ impl Bound<Validations> {
 
 impl Policy<Validations> {
     /// What comes of something that cannot be evaluated.
-    fn failed(&self, message: String) -> Option<Failure> {
+    fn failed(&self, index: usize, message: String) -> Option<Failure> {
         let reason = reason("");
-        (!self.overlooks(&message)).then_some(Failure { message, reason })
+        (!self.overlooks(&message)).then_some(Failure {
+            index,
+            message,
+            reason,
+        })
     }
 
     /// What the policy has against what is `seen`.
-    fn check(&self, seen: Variables, budget: &mut Budget) -> Vec<Failure> {
+    fn check(&self, seen: Variables, budget: &mut Budget, notes: &mut Notes) -> Vec<Failure> {
         match self.holds(&seen, budget) {
             Ok(true) => {}
             Ok(false) => return Vec::new(),
-            Err(why) => return self.failed(why).into_iter().collect(),
+            Err(why) => return self.failed(0, why).into_iter().collect(),
         }
         let seen = self.with_variables(seen, budget);
-        let all = self.rules.0.iter();
-        let failures = all.filter_map(|it| match it.check(&seen, budget) {
-            Ok(failure) => failure,
-            Err(why) => self.failed(why),
-        });
-        failures.collect()
+        let mut failures = Vec::new();
+        for (index, validation) in self.rules.all.iter().enumerate() {
+            match validation.check(&seen, budget) {
+                Ok(None) => {}
+                Ok(Some((message, reason))) => failures.push(Failure {
+                    index,
+                    message,
+                    reason,
+                }),
+                Err(why) => failures.extend(self.failed(index, why)),
+            }
+        }
+        for note in &self.rules.notes {
+            match note.line(&seen, budget) {
+                Ok(line) => line
+                    .into_iter()
+                    .for_each(|line| notes.add(&self.name, &note.key, line)),
+                Err(why) => failures.extend(self.failed(0, why)),
+            }
+        }
+        failures
+    }
+}
+
+impl Note {
+    fn read(note: &Value) -> Note {
+        let text = |path: &str| text(note, path);
+        Note {
+            key: text("/key").to_owned(),
+            program: Program::compile(text("/valueExpression"), POLICY_VARIABLES),
+        }
+    }
+
+    /// What it says; none if it is null.
+    fn line(
+        &self,
+        seen: &Variables,
+        budget: &mut Budget,
+    ) -> std::result::Result<Option<String>, String> {
+        let program = self.program.as_ref().map_err(Clone::clone)?;
+        match to_json(&program.run(seen, budget)?)? {
+            Value::Null => Ok(None),
+            Value::String(line) => Ok(Some(line)),
+            _ => Err(format!(
+                "valueExpression of audit annotation {:?} is neither a string nor null",
+                self.key
+            )),
+        }
     }
 }
 
@@ -143,11 +263,12 @@ impl Validation {
         }
     }
 
+    /// What is said if it is not fulfilled.
     fn check(
         &self,
         seen: &Variables,
         budget: &mut Budget,
-    ) -> std::result::Result<Option<Failure>, String> {
+    ) -> std::result::Result<Option<(String, Reason)>, String> {
         let result = match &self.program {
             Ok(program) => program.holds(seen, budget),
             Err(why) => Err(why.clone()),
@@ -155,10 +276,7 @@ impl Validation {
         let text = &self.text;
         match result {
             Ok(true) => Ok(None),
-            Ok(false) => Ok(Some(Failure {
-                message: self.message(seen, budget),
-                reason: self.reason,
-            })),
+            Ok(false) => Ok(Some((self.message(seen, budget), self.reason))),
             Err(why) => Err(format!("expression '{text}' resulted in error: {why}")),
         }
     }
@@ -196,7 +314,7 @@ mod tests {
             ("object".to_owned(), of_json(&object)),
             ("params".to_owned(), of_json(&json!({"most": 5}))),
         ];
-        let failures = policy.check(seen, &mut Budget::default());
+        let failures = policy.check(seen, &mut Budget::default(), &mut Notes::default());
         failures
             .into_iter()
             .map(|failure| failure.message)

@@ -252,6 +252,10 @@ async fn ask(
             for warning in &answer.warnings {
                 write.request.warn(warning.clone());
             }
+            for (key, text) in &answer.notes {
+                let key = format!("{}/{key}", hook.name);
+                write.request.note(&key, || text.clone());
+            }
             if let Some(refusal) = answer.refusal(&hook.name) {
                 tracing::debug!(
                     hook = hook.name,

@@ -90,6 +90,7 @@ impl Question {
             warnings: warnings
                 .map(|warning| warning.chars().take(MAX_WARNING).collect())
                 .collect(),
+            notes: notes(response),
         })
     }
 }
@@ -138,6 +139,13 @@ fn options(operation: Operation, dry: bool) -> Value {
     options
 }
 
+fn notes(response: &Value) -> Vec<(String, String)> {
+    let notes = response.get("auditAnnotations").and_then(Value::as_object);
+    let notes = notes.into_iter().flatten();
+    let texts = notes.filter_map(|(key, text)| Some((key.clone(), text.as_str()?.to_owned())));
+    texts.collect()
+}
+
 fn patch(response: &Value) -> Result<Option<json_patch::Patch>, String> {
     let (encoded, kind) = (text(response, "/patch"), text(response, "/patchType"));
     if encoded.is_empty() {
@@ -161,6 +169,8 @@ pub(super) struct Answer {
     status: Value,
     pub(super) patch: Option<json_patch::Patch>,
     pub(super) warnings: Vec<String>,
+    /// What it wants in the audit log, by its own keys.
+    pub(super) notes: Vec<(String, String)>,
 }
 
 impl Answer {
