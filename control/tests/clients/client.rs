@@ -13,7 +13,7 @@ use crate::process::Control;
 use crate::report::Report;
 
 /// How long one script may take; those of today take a fraction of it.
-const PATIENCE: Duration = Duration::from_secs(240);
+const PATIENCE: Duration = Duration::from_secs(600);
 /// Lines of a log that stand beside a failure.
 const WORDS: usize = 40;
 

@@ -19,11 +19,14 @@ pub(crate) enum Ready {
 
 /// The oldest node that the client runs on.
 const NODE: u32 = 20;
-/// What pip, npm and cargo say when they didn't get through to the registry.
+/// What pip, npm and cargo say when a registry was not reached, or gave no package.
 const UNREACHED: &[&str] = &[
-    "Could not resolve host",
+    "Cannot connect to proxy",
+    "Connection refused",
+    "Connection reset",
     "Could not connect to server",
-    "Timeout was reached",
+    "Could not fetch URL",
+    "Could not resolve host",
     "EAI_AGAIN",
     "ECONNREFUSED",
     "ECONNRESET",
@@ -31,13 +34,22 @@ const UNREACHED: &[&str] = &[
     "ENOTFOUND",
     "ETIMEDOUT",
     "Failed to establish a new connection",
-    "Temporary failure in name resolution",
+    "HTTP error",
+    "HTTP response code",
     "Name or service not known",
-    "Read timed out",
-    "Connection refused",
-    "Connection reset",
-    "Cannot connect to proxy",
     "Network is unreachable",
+    "No matching distribution found",
+    "ProxyError",
+    "Read timed out",
+    "ReadTimeoutError",
+    "SSLError",
+    "Temporary failure in name resolution",
+    "Timeout was reached",
+    "failed to download",
+    "npm error code E4",
+    "npm error code E5",
+    "npm error network",
+    "spurious network error",
 ];
 
 /// Makes ready what the script needs.
