@@ -73,7 +73,7 @@ impl Patch {
     pub(super) fn apply_as_merge(&self, old: &Value) -> Result<Value> {
         let mut new = old.clone();
         match self {
-            Self::Json(patch) => operate(&mut new, patch)?,
+            Self::Json(patch) => operate_on(&mut new, patch)?,
             Self::Merge(patch) | Self::Strategic(patch) => json_patch::merge(&mut new, patch),
         }
         Ok(new)
@@ -86,7 +86,7 @@ impl Patch {
     pub(super) fn apply(&self, kind: &Kind, old: &Value) -> Result<Value> {
         let mut new = old.clone();
         match self {
-            Self::Json(patch) => operate(&mut new, patch)?,
+            Self::Json(patch) => operate_on(&mut new, patch)?,
             Self::Merge(patch) => json_patch::merge(&mut new, patch),
             Self::Strategic(patch) => strategic(kind, &mut new, patch)?,
         }
@@ -98,14 +98,25 @@ impl Patch {
     }
 }
 
-/// Carries out the operations one after the other. Unlike RFC 6902, and like Kubernetes, a test for
-/// null holds where there is no member: clients make sure so that they are the first to add one.
-fn operate(new: &mut Value, patch: &json_patch::Patch) -> Result<()> {
+fn operate_on(new: &mut Value, patch: &json_patch::Patch) -> Result<()> {
+    operate(new, patch).map_err(|error| Status::invalid_parameter("patch", &error.to_string()))
+}
+
+/// Carries out the operations one after the other, whoever wrote them: clients, webhooks, policies.
+/// Unlike RFC 6902, and like Kubernetes, a test for null holds where there is no member: whoever
+/// patches makes sure so that it is the first to add one.
+///
+/// # Errors
+/// Which operation cannot be carried out, and why; those before it have been.
+pub(super) fn operate(
+    new: &mut Value,
+    patch: &json_patch::Patch,
+) -> std::result::Result<(), json_patch::PatchError> {
     for (number, operation) in patch.iter().enumerate() {
         if !finds_nothing(new, operation) {
             json_patch::patch(new, std::slice::from_ref(operation)).map_err(|mut error| {
                 error.operation = number;
-                Status::invalid_parameter("patch", &error.to_string())
+                error
             })?;
         }
     }

@@ -375,6 +375,50 @@ async fn admission_leaves_its_annotations() {
 }
 
 #[tokio::test]
+async fn what_hooks_change_and_leave_undone_is_noted() {
+    let folder = tempfile::tempdir().unwrap();
+    let control = control(&folder, "audit.log").await;
+    let admission = "/apis/admissionregistration.k8s.io/v1";
+    let patch = json!([{"op": "test", "path": "/data/shape", "value": null},
+        {"op": "add", "path": "/data/shape", "value": "round"}]);
+    let first = patch.clone();
+    let changes = Hook::start(move |_| Say::patch(&first)).await;
+    let confused = Hook::start(|_| Say::Text("what?".into())).await;
+    let hook = |name: &str, hook: &Hook| {
+        json!({"name": format!("{name}.naru.test"), "clientConfig": hook.config(),
+            "sideEffects": "None", "admissionReviewVersions": ["v1"], "failurePolicy": "Ignore",
+            "rules": [{"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"],
+                "resources": ["configmaps"]}],
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "default"}}})
+    };
+    let [changes, confused] = [hook("changes", &changes), hook("confused", &confused)];
+    let mutating = json!({"metadata": {"name": "m"}, "webhooks": [changes, confused]});
+    let path = format!("{admission}/mutatingwebhookconfigurations");
+    control.post(&path, &mutating).await.expect(201);
+    let validating = json!({"metadata": {"name": "v"}, "webhooks": [confused]});
+    let path = format!("{admission}/validatingwebhookconfigurations");
+    control.post(&path, &validating).await.expect(201);
+    control.post(MAPS, &map("hooked")).await.expect(201);
+    let about = |name: &str, key: &str, value: Value| {
+        let hook = format!("{name}.naru.test");
+        json!({"configuration": "m", "webhook": hook, key: value})
+    };
+    let mut patched = about("changes", "patch", patch);
+    patched["patchType"] = "JSONPatch".into();
+    let key = |what: &str, place| format!("{what}.webhook.admission.k8s.io/round_0_index_{place}");
+    assert_eq!(
+        annotations(&folder, "hooked").await,
+        json!({
+            key("mutation", 0): about("changes", "mutated", true.into()).to_string(),
+            key("patch", 0): patched.to_string(),
+            key("mutation", 1): about("confused", "mutated", false.into()).to_string(),
+            key("failed-open.mutation", 1): "confused.naru.test",
+            key("failed-open.validating", 0): "confused.naru.test"
+        })
+    );
+}
+
+#[tokio::test]
 async fn pod_security_tells_the_log_what_it_enforces_and_what_it_only_notes() {
     let folder = tempfile::tempdir().unwrap();
     let policy = "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\n\

@@ -6,6 +6,7 @@
 //! shown to them; those of a status are shown to webhooks that ask for it. A plugin that has nothing
 //! to do costs a comparison of the kind, or a look at an empty list.
 
+mod asked;
 mod certificates;
 mod conditions;
 mod default_class;
@@ -63,8 +64,8 @@ pub(super) async fn mutate(
         let policies = server.policies.mutate(write, new, old).await?;
         let hooks = server.hooks.mutate(write, new, old).await?;
         complete(server, request, target, new, old)?;
-        policies.again(write, new, old).await?;
-        hooks.again(write, new, old).await?;
+        server.policies.again(write, policies, new, old).await?;
+        server.hooks.again(write, hooks, new, old).await?;
     }
     if old.is_none() {
         certificates::stamp(user, target, new);

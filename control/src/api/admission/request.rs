@@ -65,6 +65,13 @@ impl<'a> Request<'a> {
         }
     }
 
+    /// Leaves an annotation that tells what was written, where the audit log keeps that.
+    pub(super) fn note_content(&self, key: &str, text: impl FnOnce() -> String) {
+        if let Some(trail) = self.trail {
+            trail.note_content(key, text);
+        }
+    }
+
     /// `warnings` and what the writer was told beside.
     pub(in crate::api) fn warnings(&self, mut warnings: Vec<String>) -> Vec<String> {
         warnings.append(&mut self.told.lock());

@@ -180,13 +180,21 @@ impl Trail {
 
     /// Something that was found out on the way, under its key; said only if somebody records it.
     pub(super) fn note(&self, key: &str, text: impl FnOnce() -> String) {
+        self.note_from(Level::Metadata, key, text);
+    }
+
+    /// The same, said only if somebody records what is written.
+    pub(super) fn note_content(&self, key: &str, text: impl FnOnce() -> String) {
+        self.note_from(Level::Request, key, text);
+    }
+
+    fn note_from(&self, least: Level, key: &str, text: impl FnOnce() -> String) {
         let Some(record) = &self.0 else {
             return;
         };
-        let recorded = record.state.lock().verdict.level != Level::None;
-        if recorded {
-            let text = text();
-            record.state.lock().event.noted(key, &text);
+        let mut state = record.state.lock();
+        if state.verdict.level >= least {
+            state.event.noted(key, &text());
         }
     }
 

@@ -23,7 +23,7 @@ pub(super) struct Index<R> {
 type Made<R> = (Objects, Objects, Arc<[Arc<Bound<R>>]>);
 
 /// A policy where it holds.
-pub(super) struct Bound<R> {
+pub(in super::super) struct Bound<R> {
     pub(super) policy: Arc<Policy<R>>,
     pub(super) binding: Binding,
 }

@@ -4,7 +4,7 @@
 //! `index` keeps the policies of either kind where they hold, compiled by the first write after one
 //! of them or of their bindings has changed. `policy` is what both kinds have in common, `binding`
 //! where one holds and with which parameters, `scene` what the expressions see of a write;
-//! `validating` and `mutating` are what policies do then. All that expressions of one policy cost for
+//! `validating` and `mutating` are what policies do then, `notes` what they tell the audit log. All that expressions of one policy cost for
 //! one write comes from one budget.
 //!
 //! What it will not do: evaluate `authorizer`, which is refused where a policy is written.
@@ -12,6 +12,7 @@
 mod binding;
 mod index;
 mod mutating;
+mod notes;
 mod policy;
 mod scene;
 mod validating;

@@ -3,17 +3,17 @@
 //! A mutation says either what it wants to be there, which is laid over the object as an apply would
 //! be, but belongs to nobody; or it is a JSON patch.
 
-use std::sync::Arc;
-
 use json_patch::{Patch, PatchErrorKind};
 use serde_json::Value;
 
+use super::super::asked::Asked;
 use super::super::webhooks::{Write, keep_identity};
 use super::Policies;
 use super::index::Bound;
 use super::policy::Rules;
 use crate::api::kinds::Target;
 use crate::api::managed;
+use crate::api::patch::operate;
 use crate::api::status::{Result, Status};
 use crate::api::value::{called, items, text};
 use crate::cel::{Budget, Program, Variables, to_json};
@@ -22,7 +22,7 @@ use crate::schema;
 use crate::schema::ownership::{atomics, merge};
 
 /// All that a policy changes, in this order.
-pub(super) struct Mutations {
+pub(in super::super) struct Mutations {
     all: Vec<Mutation>,
     /// Whether the policy wants to be asked again when the object has changed since.
     again: bool,
@@ -32,10 +32,6 @@ struct Mutation {
     patches: bool,
     program: std::result::Result<Program, String>,
 }
-
-/// The policies that have been asked and want to be again, and what each of them left behind.
-#[derive(Default)]
-pub(in super::super) struct Asked(Vec<(Arc<Bound<Mutations>>, Value)>);
 
 impl Rules for Mutations {
     fn read(spec: &Value) -> Self {
@@ -59,32 +55,29 @@ impl Policies {
         write: Write<'_>,
         new: &mut Value,
         old: Option<&Value>,
-    ) -> Result<Asked> {
+    ) -> Result<Asked<Bound<Mutations>>> {
         let mut asked = Asked::default();
         for bound in self.mutating.bound(write.server).iter() {
             if bound.change(write, new, old).await? && bound.policy.rules.again {
-                asked.0.push((bound.clone(), new.clone()));
+                asked.left(bound, new);
             }
         }
         Ok(asked)
     }
-}
 
-impl Asked {
     /// Asks those again that would find another object than they left.
     ///
     /// # Errors
-    /// As in [`Policies::mutate`].
+    /// As in [`Self::mutate`].
     pub(in super::super) async fn again(
-        self,
+        &self,
         write: Write<'_>,
+        mut asked: Asked<Bound<Mutations>>,
         new: &mut Value,
         old: Option<&Value>,
     ) -> Result<()> {
-        for (bound, left) in self.0 {
-            if left != *new {
-                bound.change(write, new, old).await?;
-            }
+        while let Some(bound) = asked.surprised(new) {
+            bound.change(write, new, old).await?;
         }
         Ok(())
     }
@@ -100,9 +93,13 @@ impl Bound<Mutations> {
             Ok(parameters) => parameters,
             Err(why) => return self.failed(write, new, why).map(|()| true),
         };
+        let server = write.server;
         let mut budget = Budget::default();
+        let old = scene.shown(old).await?;
+        let mut shown = server.shown_one(scene.version, new.clone()).await?;
         for parameter in parameters {
-            let seen = scene.seen(Some(new), old, parameter.as_ref()).await?;
+            let see = |shown: &Value| scene.seen(Some(shown), old.as_deref(), parameter.as_ref());
+            let mut seen = see(&shown);
             match self.policy.holds(&seen, &mut budget) {
                 Ok(true) => {}
                 Ok(false) => continue,
@@ -112,11 +109,8 @@ impl Bound<Mutations> {
                 }
             }
             for mutation in &self.policy.rules.all {
-                let seen = scene.seen(Some(new), old, parameter.as_ref()).await?;
-                let seen = self.policy.with_variables(seen, &mut budget);
-                let server = write.server;
-                let shown = server.shown_one(scene.version, new.clone()).await?;
-                match mutation.apply(scene.version, &shown, &seen, &mut budget) {
+                let variables = self.policy.with_variables(seen.clone(), &mut budget);
+                match mutation.apply(scene.version, &shown, &variables, &mut budget) {
                     Err(why) => self.failed(write, new, &why)?,
                     Ok(changed) if changed == shown => {}
                     Ok(changed) => {
@@ -124,6 +118,8 @@ impl Bound<Mutations> {
                         keep_identity(&mut changed, new);
                         write.target.kind.complete(&mut changed);
                         *new = changed;
+                        shown = server.shown_one(scene.version, new.clone()).await?;
+                        seen = see(&shown);
                     }
                 }
             }
@@ -187,7 +183,7 @@ fn patched(object: &Value, patch: Value) -> std::result::Result<Value, String> {
         )
     })?;
     let mut patched = object.clone();
-    match json_patch::patch(&mut patched, &patch) {
+    match operate(&mut patched, &patch) {
         Ok(()) => Ok(patched),
         Err(error) if matches!(error.kind, PatchErrorKind::TestFailed) => Ok(object.clone()),
         Err(error) => Err(format!("JSONPath: {error}")),

@@ -1,5 +1,7 @@
 //! What a policy's expressions see of a write.
 
+use std::borrow::Cow;
+
 use kube_cel::cel::Value as Seen;
 use serde_json::Value;
 
@@ -52,22 +54,28 @@ impl<R> Bound<R> {
 }
 
 impl Scene<'_> {
-    /// The scene with these objects, as they are stored, and one of the parameters.
+    /// A stored object in the version in which the policy wants to see it.
     ///
     /// # Errors
-    /// 500 if a webhook does not convert an object into the version that is wanted.
-    pub(super) async fn seen(
+    /// 500 if a webhook does not convert it.
+    pub(super) async fn shown<'o>(
+        &self,
+        object: Option<&'o Value>,
+    ) -> Result<Option<Cow<'o, Value>>> {
+        shown(self.write, self.version, object).await
+    }
+
+    /// The scene with these objects, as they are shown, and one of the parameters.
+    pub(super) fn seen(
         &self,
         new: Option<&Value>,
         old: Option<&Value>,
         parameter: Option<&Value>,
-    ) -> Result<Variables> {
-        let new = shown(self.write, self.version, new).await?;
-        let old = shown(self.write, self.version, old).await?;
-        let mut seen = variables(self.write, self.version, new.as_deref(), old.as_deref());
+    ) -> Variables {
+        let mut seen = variables(self.write, self.version, new, old);
         seen.push(("namespaceObject".to_owned(), self.place.clone()));
         let parameter = of_json(parameter.unwrap_or(&Value::Null));
         seen.push(("params".to_owned(), parameter));
-        Ok(seen)
+        seen
     }
 }

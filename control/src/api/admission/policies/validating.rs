@@ -1,43 +1,25 @@
 //! What objects have to fulfil.
 
-use std::collections::BTreeMap;
-
 use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::super::webhooks::Write;
 use super::Policies;
 use super::index::Bound;
+use super::notes::{Note, Notes};
 use super::policy::{Policy, Rules};
 use crate::api::status::{Result, Status};
 use crate::api::value::{called, items, text};
-use crate::cel::{Budget, Program, Variables, to_json};
+use crate::cel::{Budget, Program, Variables};
 use crate::registry::POLICY_VARIABLES;
 
 /// A code and its reason.
 type Reason = (StatusCode, &'static str);
 
-/// Where the audit log tells of violations that a binding only wants to be told there.
-const VIOLATIONS: &str = "validation.policy.admission.k8s.io/validation_failure";
-
 /// All that a policy wants to be true, and what it tells the audit log.
 pub(super) struct Validations {
     all: Vec<Validation>,
     notes: Vec<Note>,
-}
-
-/// A line for the audit log.
-struct Note {
-    key: String,
-    program: std::result::Result<Program, String>,
-}
-
-/// What the policies have told the audit log of one write.
-#[derive(Default)]
-struct Notes {
-    /// By `policy/key`, once each.
-    lines: BTreeMap<String, Vec<String>>,
-    violations: Vec<Value>,
 }
 
 struct Validation {
@@ -101,25 +83,6 @@ impl Policies {
     }
 }
 
-impl Notes {
-    fn add(&mut self, policy: &str, key: &str, line: String) {
-        let lines = self.lines.entry(format!("{policy}/{key}")).or_default();
-        if !lines.contains(&line) {
-            lines.push(line);
-        }
-    }
-
-    fn leave(self, write: Write<'_>) {
-        for (key, lines) in self.lines {
-            write.request.note(&key, || lines.join(", "));
-        }
-        if !self.violations.is_empty() {
-            let all = Value::Array(self.violations);
-            write.request.note(VIOLATIONS, || all.to_string());
-        }
-    }
-}
-
 impl Bound<Validations> {
     /// What the policy has against a write; nothing if it is not its business.
     ///
@@ -139,10 +102,11 @@ impl Bound<Validations> {
             Ok(parameters) => parameters,
             Err(why) => return Ok(self.policy.failed(0, why.clone()).into_iter().collect()),
         };
+        let (new, old) = (scene.shown(new).await?, scene.shown(old).await?);
         let mut budget = Budget::default();
         let mut failures = Vec::new();
         for parameter in parameters {
-            let seen = scene.seen(new, old, parameter.as_ref()).await?;
+            let seen = scene.seen(new.as_deref(), old.as_deref(), parameter.as_ref());
             failures.extend(self.policy.check(seen, &mut budget, notes));
         }
         Ok(failures)
@@ -165,7 +129,7 @@ impl Bound<Validations> {
                 write.request.warn(warning);
             }
             if self.binding.audits {
-                notes.violations.push(json!({
+                notes.violated(json!({
                     "message": message, "policy": policy, "binding": binding,
                     "expressionIndex": failure.index, "validationActions": self.binding.actions()
                 }));
@@ -221,33 +185,6 @@ impl Policy<Validations> {
             }
         }
         failures
-    }
-}
-
-impl Note {
-    fn read(note: &Value) -> Note {
-        let text = |path: &str| text(note, path);
-        Note {
-            key: text("/key").to_owned(),
-            program: Program::compile(text("/valueExpression"), POLICY_VARIABLES),
-        }
-    }
-
-    /// What it says; none if it is null.
-    fn line(
-        &self,
-        seen: &Variables,
-        budget: &mut Budget,
-    ) -> std::result::Result<Option<String>, String> {
-        let program = self.program.as_ref().map_err(Clone::clone)?;
-        match to_json(&program.run(seen, budget)?)? {
-            Value::Null => Ok(None),
-            Value::String(line) => Ok(Some(line)),
-            _ => Err(format!(
-                "valueExpression of audit annotation {:?} is neither a string nor null",
-                self.key
-            )),
-        }
     }
 }
 

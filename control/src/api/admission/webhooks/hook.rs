@@ -17,8 +17,12 @@ use crate::store::{Objects, Resource};
 const MAX_ANSWER: usize = 3 << 20;
 
 /// One registered hook.
-pub(super) struct Hook {
+pub(in super::super) struct Hook {
     pub(super) name: String,
+    /// The name of the configuration that registers it.
+    pub(super) configuration: String,
+    /// How many hooks come before it.
+    pub(super) place: usize,
     pub(super) matching: Match,
     pub(super) conditions: Conditions,
     /// Whether the write happens without it.
@@ -33,9 +37,11 @@ pub(super) struct Hook {
 }
 
 impl Hook {
-    fn read(hook: &Value) -> Hook {
+    fn read(place: usize, configuration: &str, hook: &Value) -> Hook {
         Hook {
             name: text(hook, "/name").to_owned(),
+            configuration: configuration.to_owned(),
+            place,
             matching: Match::of_hook(hook),
             conditions: Conditions::read(hook),
             ignore: text(hook, "/failurePolicy") == "Ignore",
@@ -85,8 +91,11 @@ impl Index {
             configurations.sort_by(|one, other| name(one).cmp(name(other)));
             let hooks = configurations
                 .iter()
-                .flat_map(|it| items(it, "/webhooks"))
-                .map(|hook| Arc::new(Hook::read(hook)));
+                .flat_map(|it| items(it, "/webhooks").iter().map(|hook| (name(it), hook)))
+                .enumerate()
+                .map(|(place, (configuration, hook))| {
+                    Arc::new(Hook::read(place, configuration, hook))
+                });
             *made = (now, hooks.collect());
         }
         made.1.clone()
@@ -97,6 +106,6 @@ impl Index {
 impl Hook {
     /// A hook that a test has written down.
     pub(super) fn of(hook: &Value) -> Hook {
-        Hook::read(hook)
+        Hook::read(0, "", hook)
     }
 }

@@ -2,7 +2,7 @@
 //! asked about writes before they happen.
 //!
 //! `hook` holds what a configuration says, compiled once for each of its versions; `review` writes
-//! the question and reads the answer; `api::remote` asks. Mutating hooks are asked one after the other in
+//! the question and reads the answer, `turn` is what comes of it; `api::remote` asks. Mutating hooks are asked one after the other in
 //! the order of their names, and those that want it again when the object has changed since;
 //! validating ones all at the same time.
 //!
@@ -13,8 +13,7 @@ mod hook;
 mod review;
 #[cfg(test)]
 mod tests;
-
-use std::sync::Arc;
+mod turn;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -23,12 +22,15 @@ use serde_json::Value;
 use self::hook::{Hook, Index};
 use self::review::{Answer, Question};
 pub(super) use self::review::{Operation, facts};
+use self::turn::Turn;
+use super::asked::Asked;
 use super::conditions::{shown, variables};
 use super::request::Request;
 use crate::api::kinds::{Kinds, Target};
+use crate::api::patch::operate;
 use crate::api::server::Server;
 use crate::api::status::{Result, Status};
-use crate::api::value::{metadata, name, namespace};
+use crate::api::value::metadata;
 use crate::cel::Budget;
 use crate::store::Resource;
 
@@ -37,10 +39,6 @@ pub(in crate::api) struct Hooks {
     mutating: Index,
     validating: Index,
 }
-
-/// The hooks that have been asked and want to be again, and what each of them left behind.
-#[derive(Default)]
-pub(super) struct Asked(Vec<(Arc<Hook>, Value)>);
 
 /// One write, as hooks are asked about it.
 #[derive(Clone, Copy)]
@@ -100,18 +98,32 @@ impl Hooks {
         write: Write<'_>,
         new: &mut Value,
         old: Option<&Value>,
-    ) -> Result<Asked> {
+    ) -> Result<Asked<Hook>> {
         let mut asked = Asked::default();
         for hook in self.mutating.hooks(write.server).iter() {
-            let before = new.clone();
-            if change(write, hook, new, old).await? && hook.reinvoke {
-                asked.0.push((hook.clone(), new.clone()));
-            }
-            if *new != before {
-                write.target.kind.complete(new);
+            let turn = Turn::to_change(write, hook, 0);
+            if change(turn, new, old).await? && hook.reinvoke {
+                asked.left(hook, new);
             }
         }
         Ok(asked)
+    }
+
+    /// Asks those again that would find another object than they left.
+    ///
+    /// # Errors
+    /// As in [`Self::mutate`].
+    pub(super) async fn again(
+        &self,
+        write: Write<'_>,
+        mut asked: Asked<Hook>,
+        new: &mut Value,
+        old: Option<&Value>,
+    ) -> Result<()> {
+        while let Some(hook) = asked.surprised(new) {
+            change(Turn::to_change(write, &hook, 1), new, old).await?;
+        }
+        Ok(())
     }
 
     /// Asks all hooks whether an object may be stored, or with `new` absent deleted.
@@ -126,8 +138,8 @@ impl Hooks {
         old: Option<&Value>,
     ) -> Result<()> {
         let hooks = self.validating.hooks(write.server);
-        let answers = hooks.iter().map(|hook| ask(write, hook, new, old));
-        for answer in join_all(answers).await {
+        let turns = hooks.iter().map(|hook| Turn::to_check(write, hook));
+        for answer in join_all(turns.map(|turn| ask(turn, new, old))).await {
             answer?;
         }
         Ok(())
@@ -139,52 +151,41 @@ impl Hooks {
     /// As in [`Self::validate`].
     pub(super) async fn before_deletion(&self, write: Write<'_>, old: &Value) -> Result<()> {
         for hook in self.mutating.hooks(write.server).iter() {
-            ask(write, hook, None, Some(old)).await?;
-        }
-        Ok(())
-    }
-}
-
-impl Asked {
-    /// Asks those again that would find another object than they left.
-    ///
-    /// # Errors
-    /// As in [`Hooks::mutate`].
-    pub(super) async fn again(
-        self,
-        write: Write<'_>,
-        new: &mut Value,
-        old: Option<&Value>,
-    ) -> Result<()> {
-        for (hook, left) in self.0 {
-            if left != *new && change(write, &hook, new, old).await? {
-                write.target.kind.complete(new);
-            }
+            ask(Turn::to_change(write, hook, 0), None, Some(old)).await?;
         }
         Ok(())
     }
 }
 
 /// Asks one hook and does what it says; whether it was asked.
-async fn change(
-    write: Write<'_>,
-    hook: &Hook,
-    new: &mut Value,
-    old: Option<&Value>,
-) -> Result<bool> {
-    let Some((version, answer)) = ask(write, hook, Some(new), old).await? else {
+async fn change(turn: Turn<'_>, new: &mut Value, old: Option<&Value>) -> Result<bool> {
+    let before = new.clone();
+    let asked = obey(turn, new, old).await;
+    let changed = *new != before;
+    if changed {
+        turn.write.target.kind.complete(new);
+    }
+    if !matches!(asked, Ok(false)) {
+        turn.note_mutation(changed);
+    }
+    asked
+}
+
+async fn obey(turn: Turn<'_>, new: &mut Value, old: Option<&Value>) -> Result<bool> {
+    let Some((version, answer)) = ask(turn, Some(new), old).await? else {
         return Ok(false);
     };
     let Some(patch) = answer.patch else {
         return Ok(true);
     };
-    let server = write.server;
+    let server = turn.write.server;
     let mut shown = server.shown_one(version, new.clone()).await?;
-    if let Err(error) = json_patch::patch(&mut shown, &patch) {
+    if let Err(error) = operate(&mut shown, &patch) {
         let why = format!("the patch cannot be applied: {error}");
-        failed(hook, &why)?;
+        turn.failed(&why)?;
         return Ok(true);
     }
+    turn.note_patch(&patch);
     let mut shown = server.to_stored(version, shown).await?;
     keep_identity(&mut shown, new);
     *new = shown;
@@ -214,11 +215,11 @@ pub(super) fn keep_identity(new: &mut Value, old: &Value) {
 /// Asks one hook, if the write is its business; the version in which it was shown the object comes
 /// with the answer. None where it could not be asked and may be ignored.
 async fn ask(
-    write: Write<'_>,
-    hook: &Hook,
+    turn: Turn<'_>,
     new: Option<&Value>,
     old: Option<&Value>,
 ) -> Result<Option<(Target, Answer)>> {
+    let Turn { write, hook, .. } = turn;
     let Some(version) = hook.matching.version(write, new, old) else {
         return Ok(None);
     };
@@ -233,7 +234,7 @@ async fn ask(
         match hook.conditions.hold(&seen, &mut Budget::default()) {
             Ok(true) => {}
             Ok(false) => return Ok(None),
-            Err(why) => return failed(hook, &why).map(|()| None),
+            Err(why) => return turn.failed(&why).map(|()| None),
         }
     }
     if write.request.dry && !hook.dry {
@@ -247,27 +248,10 @@ async fn ask(
         Err(why) => Err(why),
     };
     match answer {
-        Err(why) => failed(hook, &why).map(|()| None),
-        Ok(answer) => {
-            for warning in &answer.warnings {
-                write.request.warn(warning.clone());
-            }
-            for (key, text) in &answer.notes {
-                let key = format!("{}/{key}", hook.name);
-                write.request.note(&key, || text.clone());
-            }
-            if let Some(refusal) = answer.refusal(&hook.name) {
-                tracing::debug!(
-                    hook = hook.name,
-                    name = name(asked),
-                    namespace = namespace(asked),
-                    why = refusal.message,
-                    "refused"
-                );
-                return Err(refusal);
-            }
-            Ok(Some((version, answer)))
-        }
+        Err(why) => turn.failed(&why).map(|()| None),
+        Ok(answer) => turn
+            .heard(answer, asked)
+            .map(|answer| Some((version, answer))),
     }
 }
 
@@ -282,15 +266,4 @@ async fn put(
     }
     let answer = hook.remote.post(server, question.body.to_string()).await;
     answer.map_err(|why| format!("failed to call webhook: {why}"))
-}
-
-/// A hook that cannot be asked stops the write, unless it may be ignored.
-fn failed(hook: &Hook, why: &str) -> Result<()> {
-    let name = &hook.name;
-    if hook.ignore {
-        tracing::warn!(hook = name, why, "a webhook that may be ignored failed");
-        return Ok(());
-    }
-    let why = format!("failed calling webhook {name:?}: {why}");
-    Err(Status::internal(why))
 }
