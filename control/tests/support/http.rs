@@ -125,19 +125,30 @@ pub(crate) async fn send(
     headers: &[(&str, &str)],
     body: impl Into<Vec<u8>>,
 ) -> Answer {
+    let answer = try_send(client, method, path, headers, body).await;
+    answer.unwrap()
+}
+
+/// The same to a server that may die; none if no whole answer came.
+pub(crate) async fn try_send(
+    client: &kube::Client,
+    method: Method,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: impl Into<Vec<u8>>,
+) -> Result<Answer, kube::Error> {
     let mut request = Request::builder().method(method).uri(path);
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
     let request = request.body(Body::from(body.into())).unwrap();
-    let reply = client.send(request).await.unwrap();
-    let (head, body) = reply.into_parts();
-    let bytes = body.collect().await.unwrap().to_bytes();
-    Answer {
+    let (head, body) = client.send(request).await?.into_parts();
+    let bytes = body.collect().await?.to_bytes();
+    Ok(Answer {
         code: head.status.as_u16(),
         headers: head.headers,
         body: serde_json::from_slice(&bytes).unwrap_or_default(),
-    }
+    })
 }
 
 /// The events of a watch, one JSON value a line.
@@ -149,15 +160,38 @@ pub(crate) struct Watch {
 impl Watch {
     /// The next event; none when the server has ended the stream in order.
     pub(crate) async fn next(&mut self) -> Option<Value> {
+        let next = tokio::time::timeout(super::PATIENCE, self.next_of_all());
+        next.await.expect("an event in time")
+    }
+
+    /// Every event that arrives whole, until the server dies.
+    pub(crate) async fn until_death(mut self) -> Vec<Value> {
+        let mut events = Vec::new();
         loop {
-            if let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = self.rest.drain(..=end).collect();
-                return Some(serde_json::from_slice(&line).unwrap());
+            match self.take_line() {
+                Some(event) => events.push(event),
+                None => match self.pieces.next().await {
+                    Some(Ok(piece)) => self.rest.extend_from_slice(&piece),
+                    Some(Err(_)) | None => return events,
+                },
             }
-            let piece = tokio::time::timeout(super::PATIENCE, self.pieces.next()).await;
-            self.rest
-                .extend_from_slice(&piece.expect("an event in time")?.unwrap());
         }
+    }
+
+    async fn next_of_all(&mut self) -> Option<Value> {
+        loop {
+            if let Some(event) = self.take_line() {
+                return Some(event);
+            }
+            let piece = self.pieces.next().await?;
+            self.rest.extend_from_slice(&piece.unwrap());
+        }
+    }
+
+    fn take_line(&mut self) -> Option<Value> {
+        let end = self.rest.iter().position(|byte| *byte == b'\n')?;
+        let line: Vec<u8> = self.rest.drain(..=end).collect();
+        Some(serde_json::from_slice(&line).unwrap())
     }
 
     /// Type and name of the next event.

@@ -99,8 +99,18 @@ impl Control {
 
     /// Ends it with SIGKILL and starts it again on the same directory and port.
     pub(crate) async fn restart(&mut self) {
+        self.kill();
+        self.start_again().await;
+    }
+
+    /// Ends it with SIGKILL.
+    pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// Starts it on the same directory and port, once it is dead.
+    pub(crate) async fn start_again(&mut self) {
         self.child = spawn(&self.data, self.port, &self.advertised, &self.args);
         self.client = connect(self.data.path(), self.port).await;
     }
