@@ -21,6 +21,7 @@ pub mod protection;
 pub mod quota;
 pub mod range;
 pub mod replicaset;
+pub mod roles;
 
 pub use context::{Caches, Config, Context};
 pub use range::Range;
@@ -53,6 +54,7 @@ pub async fn run(client: Client, scheduler: Client, config: Config, shutdown: Ca
     let certificates = certificates::Controller::new(context.clone());
     let cleaner = bootstrap::Cleaner::new(context.clone());
     let signer = bootstrap::Signer::new(context.clone());
+    let gatherer = roles::Gatherer::new(context.clone());
     let (scheduler, background) = Scheduler::new(scheduler, &context.caches);
     start.watches().spawn(background);
 
@@ -76,6 +78,7 @@ pub async fn run(client: Client, scheduler: Client, config: Config, shutdown: Ca
     running.spawn(certificates);
     running.spawn(cleaner);
     running.spawn(signer);
+    running.spawn(gatherer);
     running.spawn(scheduler);
     tracing::info!("controllers and scheduler running");
     running.finish().await;

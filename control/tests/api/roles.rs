@@ -4,7 +4,8 @@ use super::rights::{ask, get, sign};
 use super::*;
 use http::Method;
 use kube::Client;
-use support::http::send;
+use support::eventually;
+use support::http::{MERGE_PATCH, send};
 
 const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 const PODS: &str = "/api/v1/namespaces/default/pods";
@@ -24,6 +25,20 @@ fn user(name: &str) -> Value {
 
 fn in_default(plural: &str) -> String {
     format!("{RBAC}/namespaces/default/{plural}")
+}
+
+/// The rules of a ClusterRole, as text.
+async fn rules(control: &Control, name: &str) -> String {
+    let role = control.get(&format!("{RBAC}/clusterroles/{name}")).await;
+    role.expect(200)["rules"].to_string()
+}
+
+/// Waits until a ClusterRole has gathered its rules.
+async fn gathered(control: &Control, name: &str) {
+    eventually("the role has gathered its rules", || async {
+        (rules(control, name).await.len() > "null".len()).then_some(())
+    })
+    .await;
 }
 
 async fn post(client: &Client, path: &str, object: &Value) -> support::http::Answer {
@@ -64,6 +79,7 @@ async fn default_roles_gather_what_is_labelled_for_them() {
     let eve = sign(&control, "eve", "people").await;
     let edits = binding("eve", "ClusterRole", "edit", user("eve"));
     create(&control, &in_default("rolebindings"), &edits).await;
+    gathered(&control, "edit").await;
     post(&eve, PODS, &pod("a")).await.expect(201);
     get(&eve, "/api/v1/namespaces/default/secrets")
         .await
@@ -80,8 +96,26 @@ async fn default_roles_gather_what_is_labelled_for_them() {
     );
     more["metadata"]["labels"] = json!({"rbac.authorization.k8s.io/aggregate-to-edit": "true"});
     create(&control, &format!("{RBAC}/clusterroles"), &more).await;
-    // Permitted now; there is no such kind.
-    assert_eq!(get(&eve, things).await.code, 404);
+    // Permitted before long; there is no such kind.
+    eventually("the role has gathered the new one", || async {
+        (get(&eve, things).await.code == 404).then_some(())
+    })
+    .await;
+    let path = format!("{RBAC}/clusterroles/edit");
+    assert!(rules(&control, "edit").await.contains("naru.test"));
+    let other = json!({"rules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}]});
+    control.patch(&path, MERGE_PATCH, &other).await.expect(200);
+    eventually("what is not gathered is replaced", || async {
+        let rules = rules(&control, "edit").await;
+        (rules.contains("naru.test") && !rules.contains("\"*\"")).then_some(())
+    })
+    .await;
+    let path = format!("{RBAC}/clusterroles/things");
+    control.delete(&path, &Value::Null).await.expect(200);
+    eventually("what is gone is not granted any more", || async {
+        (get(&eve, things).await.code == 403).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -90,6 +124,8 @@ async fn nobody_grants_more_than_he_has() {
     let ann = sign(&control, "ann", "people").await;
     let admin = binding("ann", "ClusterRole", "admin", user("ann"));
     create(&control, &in_default("rolebindings"), &admin).await;
+    gathered(&control, "admin").await;
+    gathered(&control, "edit").await;
     let own = json!([{"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]}]);
     post(&ann, &in_default("roles"), &role("own", own))
         .await

@@ -11,10 +11,9 @@ use serde_json::Value;
 
 use super::rbac::{Grant, binds};
 use crate::api::authn::User;
-use crate::api::selectors::LabelSelector;
 use crate::api::server::Server;
-use crate::api::value::{items, key, name, namespace, text};
-use crate::store::{Objects, Selectable};
+use crate::api::value::{key, name, namespace, text};
+use crate::store::Objects;
 
 const GROUP: &str = "rbac.authorization.k8s.io";
 const KINDS: [&str; 4] = [
@@ -70,10 +69,9 @@ impl Index {
             objects.iter().map(|(_, object)| object.value()).collect()
         };
         let mut index = Index::default();
-        let all = values(cluster_roles);
-        for role in &all {
-            let rules = aggregated(role, cluster_roles, &all);
-            index.roles.insert(name(role).to_owned(), rules.into());
+        for role in values(cluster_roles) {
+            let rules = Grant::of_role(&role);
+            index.roles.insert(name(&role).to_owned(), rules.into());
         }
         for role in values(roles) {
             let key = key(Some(namespace(&role)), name(&role));
@@ -111,22 +109,4 @@ impl Index {
             .flat_map(|bound| bound.rules.iter().cloned())
             .collect()
     }
-}
-
-/// The rules of a ClusterRole, and those of the roles that it gathers.
-fn aggregated(role: &Value, objects: &Objects, all: &[Value]) -> Vec<Grant> {
-    let mut rules = Grant::of_role(role);
-    for selector in items(role, "/aggregationRule/clusterRoleSelectors") {
-        for (other, (_, object)) in all.iter().zip(objects.iter()) {
-            if name(other) != name(role) && selects(selector, &object.selectable) {
-                rules.extend(Grant::of_role(other));
-            }
-        }
-    }
-    rules
-}
-
-fn selects(selector: &Value, labels: &Selectable) -> bool {
-    let text = crate::registry::selector_text(Some(selector));
-    LabelSelector::parse(&text).is_ok_and(|selector| selector.matches(labels))
 }

@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::{
     ResourceQuota, Secret, Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::rbac::v1::ClusterRole;
 use kube::{Api, Client, Resource};
 use serde::{Serialize, de::DeserializeOwned};
 use std::fmt::Debug;
@@ -62,4 +63,10 @@ namespaced!(
     ServiceAccount,
     lean::Pod
 );
-cluster!(CertificateSigningRequest, Namespace, Node, PersistentVolume);
+cluster!(
+    CertificateSigningRequest,
+    ClusterRole,
+    Namespace,
+    Node,
+    PersistentVolume
+);
