@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use super::webhooks::{Write, facts};
+use super::webhooks::facts;
+use super::write::Write;
 use crate::api::kinds::Target;
 use crate::api::value::{items, text};
 use crate::cel::{Budget, Program, Variables, of_json};
@@ -70,9 +71,11 @@ pub(super) async fn shown<'a>(
 ) -> crate::api::status::Result<Option<Cow<'a, Value>>> {
     match object {
         None => Ok(None),
-        Some(object) if version.kind.stored_as.is_none() => Ok(Some(Cow::Borrowed(object))),
+        Some(object) if write.part.is_some() || version.kind.stored_as.is_none() => {
+            Ok(Some(Cow::Borrowed(object)))
+        }
         Some(object) => {
-            let shown = write.server.shown_one(version, object.clone()).await?;
+            let shown = write.shown(version, object.clone()).await?;
             Ok(Some(Cow::Owned(shown)))
         }
     }

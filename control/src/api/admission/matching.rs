@@ -2,10 +2,11 @@
 
 use serde_json::Value;
 
-use super::webhooks::{Operation, Write};
+use super::webhooks::Operation;
+use super::write::Write;
 use crate::api::kinds::Target;
 use crate::api::selectors::LabelSelector;
-use crate::api::value::{items, name, namespace, text};
+use crate::api::value::{items, text};
 use crate::registry::kind::Kind;
 use crate::store::Selectable;
 
@@ -80,7 +81,7 @@ impl Match {
         let part = write.request.subresource;
         let about = |rules: &[Rule], kind: &Kind| {
             let mut rules = rules.iter();
-            rules.any(|rule| rule.matches(write.operation, kind, part, name(object)))
+            rules.any(|rule| rule.matches(write.operation, kind, part, write.name(object)))
         };
         let requested = write.request.target;
         if about(&self.excluded, requested.kind) {
@@ -188,7 +189,9 @@ impl Selector {
 fn place(write: Write<'_>, object: &Value) -> Option<Value> {
     let kind = write.target.kind;
     if kind.namespaced {
-        let stored = write.server.stored("namespaces", None, namespace(object));
+        let stored = write
+            .server
+            .stored("namespaces", None, write.namespace(object));
         return Some(stored.unwrap_or_default());
     }
     let is_namespace = kind.group.is_empty() && kind.plural == "namespaces";

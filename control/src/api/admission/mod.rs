@@ -3,7 +3,8 @@
 //! One file or folder per plugin, named as in Kubernetes and asked in its order. A write is shown to
 //! all of them twice: [`mutate`] completes the object before it is prepared and validated,
 //! [`validate`] sees what would be stored. Writes of the server itself ([`Request::own`]) are not
-//! shown to them; those of a status are shown to webhooks that ask for it. A plugin that has nothing
+//! shown to them; those of a status are shown to webhooks that ask for it, and so is what has an
+//! object of its own beside the one that it belongs to ([`part`]). A plugin that has nothing
 //! to do costs a comparison of the kind, or a look at an empty list.
 
 mod asked;
@@ -15,6 +16,7 @@ mod limit_ranger;
 mod matching;
 mod namespace;
 pub(super) mod node;
+pub(super) mod part;
 mod pod_security;
 mod policies;
 mod priority;
@@ -24,17 +26,18 @@ mod runtime_class;
 mod service_account;
 mod tolerations;
 mod webhooks;
+mod write;
 
 pub use pod_security::Exemptions;
 pub(super) use policies::Policies;
 pub(super) use priority::PRIORITIES;
 pub(super) use quota::Desks;
 pub(super) use request::Request;
-pub(super) use webhooks::Hooks;
+pub(super) use webhooks::{Hooks, Operation};
 
 use serde_json::Value;
 
-use self::webhooks::{Operation, Write};
+use self::write::Write;
 use super::kinds::Target;
 use super::server::Server;
 use super::status::Result;
@@ -201,6 +204,7 @@ pub(super) async fn before_deletion(
         request,
         target: target.stored(),
         operation: Operation::Delete,
+        part: None,
     };
     if !server.hooks.never_mutate(server) {
         server.hooks.before_deletion(write, old).await?;

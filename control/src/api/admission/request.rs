@@ -50,6 +50,14 @@ impl<'a> Request<'a> {
         }
     }
 
+    /// The same for a part of the object that the path does not name.
+    pub(in crate::api) fn of_part(self, subresource: &'a str) -> Self {
+        Self {
+            subresource,
+            ..self
+        }
+    }
+
     /// Tells the writer something, once.
     pub(super) fn warn(&self, text: String) {
         let mut told = self.told.lock();

@@ -3,19 +3,31 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use crate::api::admission::Operation;
+use crate::api::admission::part::Part;
 use crate::api::body::{Body, Reply, json as json_reply};
 use crate::api::managed::Trace;
 use crate::api::options::WriteOptions;
 use crate::api::status::{Result, Status};
 use crate::api::value::{self, is_deleting, items, metadata, name, text};
 use crate::api::verbs::Call;
-use crate::api::write::Part;
-use crate::api::{decode, negotiate};
+use crate::api::{decode, negotiate, write};
 
 pub(super) async fn bind(call: &Call, body: Body) -> Result<Reply> {
     let options = WriteOptions::parse(&call.query)?;
     let bytes = decode::read(body).await?;
-    let binding = decode::object(&bytes, &negotiate::content_type(&call.headers))?;
+    let mut binding = decode::object(&bytes, &negotiate::content_type(&call.headers))?;
+    let pod = match call.path.name.as_deref() {
+        Some(pod) => pod.to_owned(),
+        None => name(&binding).to_owned(),
+    };
+    let request = call.request(options.dry_run).of_part("binding");
+    let part = Part {
+        name: &pod,
+        ..call.part(Operation::Create, ("", "v1", "Binding"))
+    };
+    part.admit(&call.server, &request, &mut binding, None)
+        .await?;
     let node = text(&binding, "/target/name").to_owned();
     let kind = text(&binding, "/target/kind");
     if node.is_empty() || !matches!(kind, "" | "Node") {
@@ -24,19 +36,15 @@ pub(super) async fn bind(call: &Call, body: Body) -> Result<Reply> {
             "Required value: must name a Node",
         ));
     }
-    let pod = match call.path.name.as_deref() {
-        Some(pod) => pod,
-        None => name(&binding),
-    };
-    let key = value::key(call.path.namespace.as_deref(), pod);
-    let writer = call.writer(options.manager.as_deref(), Part::Raw);
+    let key = value::key(call.path.namespace.as_deref(), &pod);
+    let writer = call.writer(options.manager.as_deref(), write::Part::Raw);
     let candidate = |old: &Value| bound(call, old, &binding, &node);
     call.server
         .modify(
             call.target,
             &key,
-            Part::Raw,
-            &call.request(options.dry_run),
+            write::Part::Raw,
+            &request,
             Trace::Update(&writer),
             &candidate,
         )

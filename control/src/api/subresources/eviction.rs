@@ -3,7 +3,7 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::api::admission::Request;
+use crate::api::admission::{Operation, Request};
 use crate::api::body::{Body, Reply, json as json_reply};
 use crate::api::options::DeleteOptions;
 use crate::api::status::{Result, Status};
@@ -13,7 +13,7 @@ use crate::api::{decode, negotiate};
 
 pub(super) async fn evict(call: &Call, body: Body) -> Result<Reply> {
     let bytes = decode::read(body).await?;
-    let eviction = decode::object(&bytes, &negotiate::content_type(&call.headers))?;
+    let mut eviction = decode::object(&bytes, &negotiate::content_type(&call.headers))?;
     let pod = call.path.name.as_deref().unwrap_or_default();
     let named = name(&eviction);
     if !named.is_empty() && named != pod {
@@ -21,6 +21,10 @@ pub(super) async fn evict(call: &Call, body: Body) -> Result<Reply> {
             "name in URL does not match name in Eviction object",
         ));
     }
+    let part = call.part(Operation::Create, ("policy", "v1", "Eviction"));
+    let request = call.request(DeleteOptions::parse(&call.query, None)?.dry_run);
+    part.admit(&call.server, &request, &mut eviction, None)
+        .await?;
     let options = eviction
         .get("deleteOptions")
         .filter(|options| !options.is_null());

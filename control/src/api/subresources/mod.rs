@@ -1,6 +1,7 @@
 //! The subresources that are not a part of the object: one file each.
 
 mod binding;
+mod connection;
 mod eviction;
 mod node;
 mod proxy;

@@ -7,6 +7,7 @@ use http::Request;
 use http_body_util::BodyExt;
 use serde_json::Value;
 
+use super::connection;
 use crate::api::authz::{self, Attributes};
 use crate::api::body::{Body, Reply};
 use crate::api::proxy::node_address;
@@ -39,6 +40,9 @@ pub(super) async fn pod(call: &Call, subresource: &str, request: Request<Body>) 
     let path = kubelet_path(&pod, subresource, call.query.get("container"))?;
     let query = request.uri().query().unwrap_or_default();
     let purpose = purpose(subresource, &call.query, query)?;
+    if let Some(options) = connection::of_pod(subresource, &call.query, query, purpose.as_ref()) {
+        connection::admit(call, options).await?;
+    }
     let path = match &purpose {
         Some(Purpose::Process(wanted)) => format!("{path}?{}", kubelet_query(query, *wanted)),
         _ if query.is_empty() => path,
@@ -98,6 +102,15 @@ fn purpose(subresource: &str, query: &Query, text: &str) -> Result<Option<Purpos
         "portforward" => Some(Purpose::Ports(ports(text)?)),
         _ => None,
     })
+}
+
+/// Every value of `key` in a query, in order.
+pub(super) fn values(query: &str, key: &str) -> Vec<String> {
+    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    let pairs = pairs.filter(|(name, _)| *name == key);
+    pairs
+        .map(|(_, value)| percent_decode(&value.replace('+', " ")))
+        .collect()
 }
 
 /// The ports of a query: `ports=80,81&ports=82`.

@@ -1,10 +1,13 @@
 //! Scale: the number of replicas, whatever the kind.
 
+use bytes::Bytes;
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use crate::api::admission::part::is_unwatched;
+use crate::api::admission::{Operation, Request};
 use crate::api::body::{Body, Reply, json as json_reply};
-use crate::api::managed::Trace;
+use crate::api::managed::{Trace, Writer};
 use crate::api::options::WriteOptions;
 use crate::api::patch::Patch;
 use crate::api::status::{Result, Status};
@@ -13,6 +16,9 @@ use crate::api::verbs::Call;
 use crate::api::write::Part;
 use crate::api::{decode, negotiate};
 use crate::registry::kind::{Kind, ScalePaths};
+
+/// How often a Scale is shown again because somebody else was faster.
+const ATTEMPTS: usize = 10;
 
 pub(super) async fn run(call: &Call, verb: &str, body: Body) -> Result<Reply> {
     let kind = call.target.kind;
@@ -35,22 +41,72 @@ pub(super) async fn run(call: &Call, verb: &str, body: Body) -> Result<Reply> {
     };
     let writer = call.writer(options.manager.as_deref(), Part::Whole);
     let writer = writer.through("scale");
-    let candidate = |old: &Value| change.apply(kind, paths, old);
-    let done = call
-        .server
-        .modify(
-            call.target,
-            &key,
-            Part::Whole,
-            &call.request(options.dry_run),
-            Trace::Update(&writer),
-            &candidate,
-        )
-        .await?;
+    let work = Work {
+        call,
+        paths,
+        key: &key,
+        request: &call.request(options.dry_run),
+        writer: &writer,
+    };
+    let done = if is_unwatched(&call.server) {
+        work.scaled(&change).await?
+    } else {
+        work.admitted(&change).await?
+    };
     let done: Value =
         serde_json::from_slice(&done).map_err(|error| Status::internal(error.to_string()))?;
     let done = call.server.shown_one(call.target, done).await?;
     Ok(json_reply(StatusCode::OK, &scale_of(paths, &done)))
+}
+
+/// What is to be done to which object, for whom.
+struct Work<'a> {
+    call: &'a Call,
+    paths: &'a ScalePaths,
+    key: &'a str,
+    request: &'a Request<'a>,
+    writer: &'a Writer,
+}
+
+impl Work<'_> {
+    /// Makes of the object what the Scale asks for.
+    async fn scaled(&self, change: &Scaling) -> Result<Bytes> {
+        let target = self.call.target;
+        let candidate = |old: &Value| change.apply(target.kind, self.paths, old);
+        let trace = Trace::Update(self.writer);
+        let (server, request) = (&self.call.server, self.request);
+        let done = server.modify(target, self.key, Part::Whole, request, trace, &candidate);
+        done.await
+    }
+
+    /// Lets webhooks and policies see the Scale first, and does what they leave of it. They see one
+    /// version of the object; if somebody else is faster, and the client did not say which version it
+    /// means, they see the next one.
+    async fn admitted(&self, change: &Scaling) -> Result<Bytes> {
+        let (target, server) = (self.call.target, &self.call.server);
+        let part = self
+            .call
+            .part(Operation::Update, ("autoscaling", "v1", "Scale"));
+        for _ in 0..ATTEMPTS {
+            let stored = server.store.get(target.resource, self.key);
+            let stored = stored.ok_or_else(|| Status::not_found(target.kind, part.name))?;
+            let shown = server.shown_one(target, stored.value()).await?;
+            let old = scale_of(self.paths, &shown);
+            let mut new = change.scale(&old)?;
+            let named = matches!(change, Scaling::Whole(_))
+                && !text(&new, "/metadata/resourceVersion").is_empty();
+            part.admit(server, self.request, &mut new, Some(&old))
+                .await?;
+            if !named {
+                new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"].clone();
+            }
+            match self.scaled(&Scaling::Whole(new)).await {
+                Err(status) if status.code == StatusCode::CONFLICT && !named => {}
+                done => return done,
+            }
+        }
+        Err(Status::stale(target.kind, part.name))
+    }
 }
 
 enum Scaling {
@@ -59,13 +115,17 @@ enum Scaling {
 }
 
 impl Scaling {
+    /// What the Scale becomes.
+    fn scale(&self, current: &Value) -> Result<Value> {
+        match self {
+            Self::Whole(scale) => Ok(scale.clone()),
+            Self::Patch(patch) => patch.apply_as_merge(current),
+        }
+    }
+
     /// The object with the replicas that the changed Scale asks for.
     fn apply(&self, kind: &Kind, paths: &ScalePaths, old: &Value) -> Result<Value> {
-        let current = scale_of(paths, old);
-        let scale = match self {
-            Self::Whole(scale) => scale.clone(),
-            Self::Patch(patch) => patch.apply_as_merge(&current)?,
-        };
+        let scale = self.scale(&scale_of(paths, old))?;
         let replicas = match scale.pointer("/spec/replicas") {
             None | Some(Value::Null) => Some(0),
             Some(number) => number

@@ -4,6 +4,7 @@ use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
+use crate::api::admission::Operation;
 use crate::api::body::{Body, Reply, json as json_reply};
 use crate::api::status::{Result, Status};
 use crate::api::tokens::{Account, Bound, ISSUER};
@@ -25,6 +26,12 @@ pub(super) async fn request(call: &Call, body: Body) -> Result<Reply> {
     let namespace = call.path.namespace.as_deref().unwrap_or_default();
     let stored = call.server.stored("serviceaccounts", Some(namespace), name);
     let stored = stored.ok_or_else(|| Status::not_found(call.target.kind, name))?;
+    let part = call.part(
+        Operation::Create,
+        ("authentication.k8s.io", "v1", "TokenRequest"),
+    );
+    let asked = call.request(false);
+    part.admit(&call.server, &asked, &mut request, None).await?;
     let seconds = integer(&request, "/spec/expirationSeconds").unwrap_or(DEFAULT);
     if !(SHORTEST..=LONGEST).contains(&seconds) {
         let why =

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 
-use super::admission::Request;
+use super::admission::{self, Operation, Request};
 use super::audit::Trail;
 use super::authn::User;
 use super::body::{Body, Reply, json, json_bytes};
@@ -67,6 +67,20 @@ impl Call {
     pub(super) fn request(&self, dry: bool) -> Request<'_> {
         let subresource = self.path.subresource.as_deref().unwrap_or_default();
         Request::of(&self.user, self.target, subresource, dry, &self.trail)
+    }
+
+    /// The part that this call makes beside its object, or instead of it.
+    pub(super) fn part(
+        &self,
+        operation: Operation,
+        kind: (&'static str, &'static str, &'static str),
+    ) -> admission::part::Part<'_> {
+        admission::part::Part {
+            kind,
+            operation,
+            name: self.name(),
+            namespace: self.path.namespace.as_deref().unwrap_or_default(),
+        }
     }
 
     /// Who writes a part of the object.

@@ -2,6 +2,7 @@
 
 mod limits;
 mod mutating_policies;
+mod parts;
 mod pod_security;
 mod policies;
 mod priority;

@@ -6,7 +6,7 @@ use super::super::matching::{Match, Selector};
 use super::policy::ParameterKind;
 use crate::api::kinds::{Target, api_version};
 use crate::api::server::Server;
-use crate::api::value::{items, key, name, namespace, text};
+use crate::api::value::{items, key, name, text};
 
 /// A binding of a policy.
 pub(super) struct Binding {
@@ -60,8 +60,8 @@ impl Binding {
         done.map(|(name, _)| name).collect()
     }
 
-    /// The parameters with which an object is checked, each by itself; one that is none for a policy
-    /// without.
+    /// The parameters with which an object of a namespace, or of the cluster where `place` is empty,
+    /// is checked, each by itself; one that is none for a policy without.
     ///
     /// # Errors
     /// Why there are none although there should be.
@@ -69,7 +69,7 @@ impl Binding {
         &self,
         server: &Server,
         wanted: Option<&ParameterKind>,
-        object: &Value,
+        place: &str,
     ) -> Result<Vec<Option<Value>>, String> {
         let (Some(wanted), Some(reference)) = (wanted, &self.reference) else {
             return Ok(vec![None]);
@@ -78,7 +78,7 @@ impl Binding {
         let failed = |why: &str| format!("failed to configure binding: {why}");
         let target = find(server, version, kind)
             .ok_or_else(|| failed(&format!("paramKind {version}, Kind={kind} not found")))?;
-        let found = reference.objects(server, target, object).await;
+        let found = reference.objects(server, target, place).await;
         let found = found.map_err(|why| failed(&why))?;
         if found.is_empty() && !reference.may_be_missing {
             let why = "no params found for policy binding with `Deny` parameterNotFoundAction";
@@ -110,13 +110,13 @@ impl Reference {
         &self,
         server: &Server,
         target: Target,
-        object: &Value,
+        place: &str,
     ) -> Result<Vec<Value>, String> {
-        let place = match (target.kind.namespaced, self.namespace.as_str()) {
-            (false, _) => None,
-            (true, "") => Some(namespace(object)),
-            (true, place) => Some(place),
+        let place = match self.namespace.as_str() {
+            "" => place,
+            own => own,
         };
+        let place = target.kind.namespaced.then_some(place);
         if place == Some("") {
             return Err("namespaced paramKind without a namespace".to_owned());
         }

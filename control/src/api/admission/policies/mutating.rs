@@ -7,7 +7,7 @@ use json_patch::{Patch, PatchErrorKind};
 use serde_json::Value;
 
 use super::super::asked::Asked;
-use super::super::webhooks::{Write, keep_identity};
+use super::super::write::Write;
 use super::Policies;
 use super::index::Bound;
 use super::policy::Rules;
@@ -15,7 +15,7 @@ use crate::api::kinds::Target;
 use crate::api::managed;
 use crate::api::patch::operate;
 use crate::api::status::{Result, Status};
-use crate::api::value::{called, items, text};
+use crate::api::value::{items, text};
 use crate::cel::{Budget, Program, Variables, to_json};
 use crate::registry::POLICY_VARIABLES;
 use crate::schema;
@@ -93,10 +93,9 @@ impl Bound<Mutations> {
             Ok(parameters) => parameters,
             Err(why) => return self.failed(write, new, why).map(|()| true),
         };
-        let server = write.server;
         let mut budget = Budget::default();
         let old = scene.shown(old).await?;
-        let mut shown = server.shown_one(scene.version, new.clone()).await?;
+        let mut shown = write.shown(scene.version, new.clone()).await?;
         for parameter in parameters {
             let see = |shown: &Value| scene.seen(Some(shown), old.as_deref(), parameter.as_ref());
             let mut seen = see(&shown);
@@ -114,11 +113,8 @@ impl Bound<Mutations> {
                     Err(why) => self.failed(write, new, &why)?,
                     Ok(changed) if changed == shown => {}
                     Ok(changed) => {
-                        let mut changed = server.to_stored(scene.version, changed).await?;
-                        keep_identity(&mut changed, new);
-                        write.target.kind.complete(&mut changed);
-                        *new = changed;
-                        shown = server.shown_one(scene.version, new.clone()).await?;
+                        *new = write.changed(scene.version, changed, new).await?;
+                        shown = write.shown(scene.version, new.clone()).await?;
                         seen = see(&shown);
                     }
                 }
@@ -134,7 +130,7 @@ impl Bound<Mutations> {
         }
         let (policy, binding) = (&self.policy.name, &self.binding.name);
         let why = format!("policy '{policy}' with binding '{binding}' denied request: {why}");
-        let mut status = Status::forbidden_object(write.target.kind, called(object), &why);
+        let mut status = Status::forbidden_object(write.target.kind, write.called(object), &why);
         (status.code, status.reason) = (http::StatusCode::UNPROCESSABLE_ENTITY, "Invalid");
         Err(status)
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::super::webhooks::Write;
+use super::super::write::Write;
 use crate::api::value::text;
 use crate::cel::{Budget, Program, Variables, to_json};
 use crate::registry::POLICY_VARIABLES;

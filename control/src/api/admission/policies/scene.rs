@@ -6,11 +6,10 @@ use kube_cel::cel::Value as Seen;
 use serde_json::Value;
 
 use super::super::conditions::{shown, variables};
-use super::super::webhooks::Write;
+use super::super::write::Write;
 use super::index::Bound;
 use crate::api::kinds::Target;
 use crate::api::status::Result;
-use crate::api::value::namespace;
 use crate::cel::{Variables, of_json};
 
 /// A write that is a policy's business, where the policy holds.
@@ -41,8 +40,9 @@ impl<R> Bound<R> {
         }
         let object = new.or(old).unwrap_or(&Value::Null);
         let wanted = policy.parameters.as_ref();
-        let parameters = binding.parameters(write.server, wanted, object).await;
-        let place = write.target.kind.namespaced.then(|| namespace(object));
+        let place = write.namespace(object);
+        let parameters = binding.parameters(write.server, wanted, place).await;
+        let place = write.target.kind.namespaced.then_some(place);
         let place = place.and_then(|place| write.server.stored("namespaces", None, place));
         Some(Scene {
             write,

@@ -3,13 +3,13 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::super::webhooks::Write;
+use super::super::write::Write;
 use super::Policies;
 use super::index::Bound;
 use super::notes::{Note, Notes};
 use super::policy::{Policy, Rules};
 use crate::api::status::{Result, Status};
-use crate::api::value::{called, items, text};
+use crate::api::value::{items, text};
 use crate::cel::{Budget, Program, Variables};
 use crate::registry::POLICY_VARIABLES;
 
@@ -136,7 +136,8 @@ impl Bound<Validations> {
             }
             if self.binding.denies {
                 let why = format!("{what} denied request: {message}");
-                let mut status = Status::forbidden_object(write.target.kind, called(object), &why);
+                let name = write.called(object);
+                let mut status = Status::forbidden_object(write.target.kind, name, &why);
                 (status.code, status.reason) = failure.reason;
                 return Err(status);
             }

@@ -2,12 +2,11 @@
 //! asked about writes before they happen.
 //!
 //! `hook` holds what a configuration says, compiled once for each of its versions; `review` writes
-//! the question and reads the answer, `turn` is what comes of it; `api::remote` asks. Mutating hooks are asked one after the other in
-//! the order of their names, and those that want it again when the object has changed since;
-//! validating ones all at the same time.
+//! the question and reads the answer, `turn` is what comes of it; `api::remote` asks. Mutating hooks
+//! are asked one after the other in the order of their names, and those that want it again when the
+//! object has changed since; validating ones all at the same time.
 //!
 //! What it will not do: show the configurations themselves to hooks, which could lock each other out.
-//! The subresources `scale` and `binding`, evictions and connections are not shown yet.
 
 mod hook;
 mod review;
@@ -20,17 +19,17 @@ use futures_util::future::join_all;
 use serde_json::Value;
 
 use self::hook::{Hook, Index};
+pub(in crate::api) use self::review::Operation;
+pub(super) use self::review::facts;
 use self::review::{Answer, Question};
-pub(super) use self::review::{Operation, facts};
 use self::turn::Turn;
 use super::asked::Asked;
 use super::conditions::{shown, variables};
-use super::request::Request;
+use super::write::Write;
 use crate::api::kinds::{Kinds, Target};
 use crate::api::patch::operate;
 use crate::api::server::Server;
 use crate::api::status::{Result, Status};
-use crate::api::value::metadata;
 use crate::cel::Budget;
 use crate::store::Resource;
 
@@ -38,34 +37,6 @@ use crate::store::Resource;
 pub(in crate::api) struct Hooks {
     mutating: Index,
     validating: Index,
-}
-
-/// One write, as hooks are asked about it.
-#[derive(Clone, Copy)]
-pub(super) struct Write<'a> {
-    pub(super) server: &'a Server,
-    pub(super) request: &'a Request<'a>,
-    /// The kind under which the object is kept.
-    pub(super) target: Target,
-    pub(super) operation: Operation,
-}
-
-impl<'a> Write<'a> {
-    /// A creation, or with `old` an update.
-    pub(super) fn of(
-        server: &'a Server,
-        request: &'a Request<'a>,
-        target: Target,
-        old: Option<&Value>,
-    ) -> Self {
-        let operation = old.map_or(Operation::Create, |_| Operation::Update);
-        Self {
-            server,
-            request,
-            target,
-            operation,
-        }
-    }
 }
 
 impl Hooks {
@@ -161,12 +132,8 @@ impl Hooks {
 async fn change(turn: Turn<'_>, new: &mut Value, old: Option<&Value>) -> Result<bool> {
     let before = new.clone();
     let asked = obey(turn, new, old).await;
-    let changed = *new != before;
-    if changed {
-        turn.write.target.kind.complete(new);
-    }
     if !matches!(asked, Ok(false)) {
-        turn.note_mutation(changed);
+        turn.note_mutation(*new != before);
     }
     asked
 }
@@ -178,38 +145,15 @@ async fn obey(turn: Turn<'_>, new: &mut Value, old: Option<&Value>) -> Result<bo
     let Some(patch) = answer.patch else {
         return Ok(true);
     };
-    let server = turn.write.server;
-    let mut shown = server.shown_one(version, new.clone()).await?;
+    let mut shown = turn.write.shown(version, new.clone()).await?;
     if let Err(error) = operate(&mut shown, &patch) {
         let why = format!("the patch cannot be applied: {error}");
         turn.failed(&why)?;
         return Ok(true);
     }
     turn.note_patch(&patch);
-    let mut shown = server.to_stored(version, shown).await?;
-    keep_identity(&mut shown, new);
-    *new = shown;
+    *new = turn.write.changed(version, shown, new).await?;
     Ok(true)
-}
-
-/// What makes the object this one is not a hook's or a policy's to change.
-pub(super) fn keep_identity(new: &mut Value, old: &Value) {
-    new["apiVersion"] = old["apiVersion"].clone();
-    new["kind"] = old["kind"].clone();
-    for key in [
-        "name",
-        "namespace",
-        "uid",
-        "creationTimestamp",
-        "managedFields",
-    ] {
-        let kept = old.pointer(&format!("/metadata/{key}")).cloned();
-        let metadata = metadata(new);
-        match kept {
-            Some(kept) => metadata.insert(key.into(), kept),
-            None => metadata.remove(key),
-        };
-    }
 }
 
 /// Asks one hook, if the write is its business; the version in which it was shown the object comes

@@ -4,23 +4,25 @@ use base64::Engine;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::Write;
+use super::super::write::Write;
 use crate::api::kinds::Target;
 use crate::api::status::Status;
-use crate::api::value::{integer, items, name, namespace, text};
+use crate::api::value::{integer, items, text};
 
 /// Characters of a warning that are passed on.
 const MAX_WARNING: usize = 256;
 
 /// What happens to the object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::api::admission) enum Operation {
+pub(in crate::api) enum Operation {
     /// It is made.
     Create,
     /// It changes.
     Update,
     /// It goes.
     Delete,
+    /// Somebody connects to it.
+    Connect,
 }
 
 impl Operation {
@@ -29,6 +31,7 @@ impl Operation {
             Self::Create => "CREATE",
             Self::Update => "UPDATE",
             Self::Delete => "DELETE",
+            Self::Connect => "CONNECT",
         }
     }
 }
@@ -101,7 +104,9 @@ pub(in crate::api::admission) fn facts(write: Write<'_>, version: Target, object
     let request = write.request;
     let kind = |target: Target| {
         let kind = target.kind;
-        json!({"group": kind.group, "version": kind.version, "kind": kind.kind})
+        let own = (kind.group, kind.version, kind.kind);
+        let (group, version, kind) = write.part.map_or(own, |part| part.kind);
+        json!({"group": group, "version": version, "kind": kind})
     };
     let resource = |target: Target| {
         let kind = target.kind;
@@ -110,14 +115,14 @@ pub(in crate::api::admission) fn facts(write: Write<'_>, version: Target, object
     let mut facts = json!({
         "kind": kind(version), "resource": resource(version),
         "requestKind": kind(request.target), "requestResource": resource(request.target),
-        "name": name(object), "operation": write.operation.text(),
+        "name": write.name(object), "operation": write.operation.text(),
         "userInfo": request.user, "dryRun": request.dry,
         "options": options(write.operation, request.dry),
     });
     if write.target.kind.namespaced {
-        facts["namespace"] = namespace(object).into();
+        facts["namespace"] = write.namespace(object).into();
     } else if write.target.kind.kind == "Namespace" {
-        facts["namespace"] = name(object).into();
+        facts["namespace"] = write.name(object).into();
     }
     if !request.subresource.is_empty() {
         facts["subResource"] = request.subresource.into();
@@ -131,6 +136,7 @@ fn options(operation: Operation, dry: bool) -> Value {
         Operation::Create => "CreateOptions",
         Operation::Update => "UpdateOptions",
         Operation::Delete => "DeleteOptions",
+        Operation::Connect => return Value::Null,
     };
     let mut options = json!({"apiVersion": "meta.k8s.io/v1", "kind": kind});
     if dry {

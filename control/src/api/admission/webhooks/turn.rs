@@ -3,11 +3,10 @@
 
 use serde_json::{Value, json};
 
-use super::Write;
+use super::super::write::Write;
 use super::hook::Hook;
 use super::review::Answer;
 use crate::api::status::{Result, Status};
-use crate::api::value::{name, namespace};
 
 /// What hooks are asked for that may change objects, as keys of annotations name it.
 const MUTATION: &str = "mutation";
@@ -81,8 +80,8 @@ impl<'a> Turn<'a> {
         };
         tracing::debug!(
             hook = hook.name,
-            name = name(object),
-            namespace = namespace(object),
+            name = self.write.name(object),
+            namespace = self.write.namespace(object),
             why = refusal.message,
             "refused"
         );
