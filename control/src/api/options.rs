@@ -34,6 +34,17 @@ pub(super) struct WriteOptions {
 }
 
 impl WriteOptions {
+    /// Who applies, which an apply has to say.
+    ///
+    /// # Errors
+    /// 422 if it doesn't.
+    pub(super) fn named_manager(&self) -> Result<&str> {
+        self.manager.as_deref().ok_or_else(|| {
+            let why = "Required value: is required for apply patch";
+            Status::invalid_parameter("fieldManager", why)
+        })
+    }
+
     /// Reads `dryRun`, `fieldValidation`, `fieldManager` and `force`.
     ///
     /// # Errors

@@ -168,6 +168,55 @@ async fn lists_merge_by_their_keys_and_subresources_have_their_own_entries() {
 }
 
 #[tokio::test]
+async fn a_scale_is_applied_and_its_applier_owns_the_replicas() {
+    let control = Control::start(&[]).await;
+    let path = "/apis/apps/v1/namespaces/default/deployments/web";
+    let deployment = support::deployment("web", 1, "web:1");
+    let made = "/apis/apps/v1/namespaces/default/deployments?fieldManager=maker";
+    control.post(made, &deployment).await.expect(201);
+    let scale = |replicas: Value| {
+        json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "web"},
+            "spec": {"replicas": replicas}})
+    };
+    let applied = format!("{path}/scale?fieldManager=scaler");
+    let why = control.patch(&applied, APPLY_PATCH, &scale(3.into())).await;
+    let why = why.refused(409, "Conflict");
+    assert!(
+        why.starts_with("Apply failed with 1 conflict: conflict with \"maker\"")
+            && why.ends_with(": .spec.replicas"),
+        "{why}"
+    );
+    let forced = format!("{applied}&force=true");
+    let done = control.patch(&forced, APPLY_PATCH, &scale(3.into())).await;
+    assert_eq!(done.expect(200)["spec"]["replicas"], 3);
+    let now = control.get(path).await.expect(200);
+    assert_eq!(now["spec"]["replicas"], 3);
+    assert_eq!(
+        *fields(&now, "scaler"),
+        json!({"f:spec": {"f:replicas": {}}})
+    );
+    let entry = ("scaler".to_owned(), "Apply".to_owned(), "scale".to_owned());
+    assert!(managers(&now).contains(&entry), "{:?}", managers(&now));
+    assert!(fields(&now, "maker")["f:spec"].get("f:replicas").is_none());
+    for (said, code) in [
+        (scale((-1).into()), 422),
+        (json!({"kind": "Scale", "spec": {"replicas": 1}}), 400),
+        (
+            json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "other"}}),
+            400,
+        ),
+    ] {
+        let refused = control.patch(&applied, APPLY_PATCH, &said).await;
+        assert_eq!(refused.code, code, "{said}: {:#}", refused.body);
+    }
+    let anonymous = format!("{path}/scale");
+    let nobody = control
+        .patch(&anonymous, APPLY_PATCH, &scale(2.into()))
+        .await;
+    nobody.refused(422, "Invalid");
+}
+
+#[tokio::test]
 async fn an_apply_says_who_it_is_and_nothing_that_is_not_its_to_say() {
     let control = Control::start(&[]).await;
     let path = format!("{MAPS}/a?fieldManager=me");

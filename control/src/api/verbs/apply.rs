@@ -26,11 +26,7 @@ pub(super) async fn apply(
     body: Body,
     options: &WriteOptions,
 ) -> Result<Reply> {
-    let manager = options.manager.as_deref().ok_or_else(|| {
-        let why = "Required value: is required for apply patch";
-        Status::invalid_parameter("fieldManager", why)
-    })?;
-    let writer = call.writer(Some(manager), part);
+    let writer = call.writer(Some(options.named_manager()?), part);
     let decoded = decode::decode(&decode::read(body).await?, YAML)?;
     let mut config = decoded.object;
     complete_head(call, &mut config)?;
