@@ -74,6 +74,14 @@ impl RequestInfo {
             resource,
         }
     }
+
+    /// Whether the answer goes on until somebody ends it.
+    pub(super) fn goes_on(&self) -> bool {
+        let streams = ["exec", "attach", "portforward", "proxy", "log"];
+        let path = self.resource.as_ref();
+        let subresource = path.and_then(|path| path.subresource.as_deref());
+        self.verb == "watch" || subresource.is_some_and(|name| streams.contains(&name))
+    }
 }
 
 /// The name that a field selector requires, as `list` and `watch` understand it.

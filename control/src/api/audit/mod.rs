@@ -150,7 +150,7 @@ impl Trail {
         }
         state.event.about(level, user, info);
         let switches = super::proxy::upgrade_of(request.headers()).is_some();
-        state.long = switches || is_long(info);
+        state.long = switches || info.goes_on();
         record.write(&mut state, Stage::RequestReceived);
         if switches {
             // Whoever takes the connection over keeps it until the end.
@@ -278,14 +278,6 @@ impl Drop for Record {
 fn given_id(headers: &HeaderMap) -> Option<String> {
     let id = headers.get(AUDIT_ID)?.to_str().ok()?;
     (!id.is_empty() && id.len() <= MAX_ID).then(|| id.to_owned())
-}
-
-/// Whether the answer goes on until somebody ends it.
-fn is_long(info: &RequestInfo) -> bool {
-    let streams = ["exec", "attach", "portforward", "proxy", "log"];
-    let path = info.resource.as_ref();
-    let subresource = path.and_then(|path| path.subresource.as_deref());
-    info.verb == "watch" || subresource.is_some_and(|name| streams.contains(&name))
 }
 
 #[cfg(test)]
