@@ -18,7 +18,7 @@ mod core;
 pub(crate) mod custom;
 mod discovery;
 mod events;
-mod flowcontrol;
+pub(crate) mod flowcontrol;
 pub mod kind;
 mod naru;
 mod networking;
