@@ -2,6 +2,7 @@
 
 mod audit;
 mod etcd;
+mod fairness;
 mod oidc;
 
 pub(crate) use etcd::EtcdArgs;
@@ -15,8 +16,8 @@ use anyhow::Context;
 use clap::Args;
 use naru_control::api::{
     AddressPlan, Api, Exemptions, FRONT_PROXY, FrontProxy, Internal, Kinds, Listener, NodeClient,
-    Server, ServerConfig, StaticTokens, Tokens, bootstrap, follow_definitions, follow_services,
-    keep,
+    Server, ServerConfig, StaticTokens, Tokens, bootstrap, follow_definitions, follow_priorities,
+    follow_services, keep,
 };
 use naru_control::controllers;
 use naru_control::pki::{
@@ -76,6 +77,8 @@ pub(crate) struct ServeArgs {
     #[command(flatten)]
     audit: audit::AuditArgs,
     #[command(flatten)]
+    fairness: fairness::FairnessArgs,
+    #[command(flatten)]
     oidc: oidc::OidcArgs,
     /// Seconds that the server's own certificates are valid, at most as long as their authority; at
     /// two thirds they are replaced.
@@ -123,6 +126,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let plan = AddressPlan::parse(&args.service_cidr, &args.node_port_range)?;
     controllers::range::of_cluster(&args.pod_cidr).map_err(anyhow::Error::msg)?;
     let audit = args.audit.open()?;
+    let fairness = args.fairness.open()?;
     let oidc = args.oidc.open()?.map(Arc::new);
     let pki = args.data_dir.join("pki");
     std::fs::create_dir_all(&args.data_dir)
@@ -137,7 +141,8 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let stopping = CancellationToken::new();
     let store = open_store(&args).await?;
     let server = server(&args, store, plan, &authority, nodes, &stopping)?;
-    let server = Arc::new(server.audited(audit).believing(oidc.clone()).fronted(front));
+    let server = server.audited(audit).believing(oidc.clone());
+    let server = Arc::new(server.divided(fairness).fronted(front));
     let api = Api::new(server.clone());
     bootstrap(&api, &server)
         .await
@@ -153,6 +158,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     clients.spawn(keep(api.clone(), server.clone(), stopping.clone()));
     clients.spawn(follow_definitions(server.clone(), stopping.clone()));
     clients.spawn(follow_services(server.clone(), stopping.clone()));
+    clients.spawn(follow_priorities(server.clone(), stopping.clone()));
     if let Some(oidc) = oidc {
         clients.spawn(oidc.follow(stopping.clone()));
     }

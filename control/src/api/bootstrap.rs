@@ -29,14 +29,15 @@ pub struct BootstrapError {
     message: String,
 }
 
-/// Creates the namespaces, the `kubernetes` and DNS Services with their endpoints, the two
-/// PriorityClasses of the cluster and the default IngressClass.
+/// Creates the FlowSchemas and priority levels, the namespaces, the `kubernetes` and DNS Services with
+/// their endpoints, the two PriorityClasses of the cluster and the default IngressClass.
 ///
 /// # Errors
 /// The first request that the API refuses.
 pub async fn bootstrap(api: &Api, server: &Server) -> Result<(), BootstrapError> {
     let client = Internal::new(api.clone(), "system:apiserver", &[super::authz::MASTERS]);
     super::custom::sync(server).await;
+    super::fairness::ensure(&client, server).await?;
     for name in namespaces::ALL {
         let namespace = json!({"metadata": {"name": name}});
         ensure(&client, "/api/v1/namespaces", name, namespace).await?;
@@ -184,6 +185,23 @@ async fn ensure(
             created.map_err(|(_, message)| error(Method::POST, collection, message))
         }
         Err((_, message)) => Err(error(Method::GET, &path, message)),
+    }
+}
+
+/// A change of the cluster's own objects. Another server on the same store may be faster, and the
+/// object be taken, changed or gone: then the next round looks again.
+///
+/// # Errors
+/// What the API refuses otherwise.
+pub(super) async fn change(
+    client: &Internal,
+    method: Method,
+    path: &str,
+    body: Option<&Value>,
+) -> Result<(), BootstrapError> {
+    match call(client, method.clone(), path, body).await {
+        Ok(()) | Err((StatusCode::CONFLICT | StatusCode::NOT_FOUND, _)) => Ok(()),
+        Err((_, message)) => Err(error(method, path, message)),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -16,6 +16,7 @@ use super::audit::Trail;
 use super::authn::{self, Claim, Proven, User};
 use super::authz::{self, Attributes};
 use super::body::{Body, BoxError, Reply, json, text};
+use super::fairness::Verdict;
 use super::freshness;
 use super::kinds::Target;
 use super::openapi;
@@ -74,24 +75,49 @@ impl Api {
         let request = trail.asked(&user, &info, request);
         trail.settled().await;
         let Some(user) = user? else {
-            // Who says nothing may do what is granted to nobody in particular, and is asked who he
-            // is for everything else.
             let nobody = User::anonymous();
-            let allowed = authz::allows(&nobody, Attributes::of(&info), server.as_ref());
-            trail.decided(allowed);
-            if !allowed {
-                return Err(Status::unauthorized());
-            }
-            return self.answer(nobody, info, query, request, trail).await;
+            return self
+                .in_turn(nobody, false, info, query, request, trail)
+                .await;
         };
         let may = |wish: Attributes<'_>| authz::authorize(&user, wish, server.as_ref());
         let acting = authn::impersonate(&user, &may, request.headers());
         let acting = acting.inspect_err(|_| trail.decided(false))?;
         trail.acts(&user, &acting);
-        let allowed = authz::authorize(&acting, Attributes::of(&info), server.as_ref());
-        trail.decided(allowed.is_ok());
-        allowed?;
-        self.answer(acting, info, query, request, trail).await
+        self.in_turn(acting, true, info, query, request, trail)
+            .await
+    }
+
+    /// Answers a request when it is its turn, if it is allowed. Somebody `known` hears why it is not;
+    /// who says nothing may do what is granted to nobody in particular, and is asked who he is for
+    /// everything else.
+    async fn in_turn(
+        &self,
+        user: User,
+        known: bool,
+        info: RequestInfo,
+        query: Query,
+        request: Request<Body>,
+        trail: &Trail,
+    ) -> Result<Reply> {
+        let server = self.0.as_ref();
+        let pass = match server.fairness.admit(server, &user, &info, &query).await? {
+            Verdict::Pass(pass) => pass,
+            Verdict::Refused(reply) => return Ok(reply),
+        };
+        let answer = pin!(async {
+            let allowed = authz::authorize(&user, Attributes::of(&info), server);
+            trail.decided(allowed.is_ok());
+            allowed.map_err(|status| {
+                if known {
+                    status
+                } else {
+                    Status::unauthorized()
+                }
+            })?;
+            self.answer(user, info, query, request, trail).await
+        });
+        Ok(pass.carry(answer).await)
     }
 
     /// Who asks, none if he does not say.
@@ -135,7 +161,8 @@ impl Api {
             if info.path == snapshot::PATH {
                 return snapshot::answer(server, request.method()).await;
             }
-            if let Some(reply) = tokens(server, &info) {
+            let debug = || server.fairness.dump(&info.path);
+            if let Some(reply) = tokens(server, &info).or_else(debug) {
                 return Ok(reply);
             }
             return server

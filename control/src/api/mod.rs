@@ -1,6 +1,7 @@
 //! HTTP verbs, discovery, negotiation, patch, watch streams, authentication, authorization.
 //!
-//! The path of a request: `listener` (TLS) → `dispatch` (who, may they, what) → a verb of `verbs`,
+//! The path of a request: `listener` (TLS) → `dispatch` (who, may
+//! they, what; `fairness`: is it their turn) → a verb of `verbs`,
 //! which is generic over the kinds of `registry` → `write` (default, admit, prepare, validate,
 //! store). Reads never leave memory. Callers inside the process use [`Internal`], the same path
 //! without sockets.
@@ -18,6 +19,7 @@ mod custom;
 mod decode;
 mod discovery;
 mod dispatch;
+mod fairness;
 mod fields;
 mod freshness;
 mod json;
@@ -63,6 +65,7 @@ pub use body::{Body, BoxError, Reply};
 pub use bootstrap::{bootstrap, keep};
 pub use custom::run as follow_definitions;
 pub use dispatch::{Api, Internal};
+pub use fairness::{Fairness, duration, run as follow_priorities};
 /// How a token may be signed (RFC 7518).
 pub use jsonwebtoken::Algorithm as OidcAlgorithm;
 pub use kinds::Kinds;

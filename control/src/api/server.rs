@@ -18,6 +18,7 @@ use super::authn::{Oidc, StaticTokens, User, bootstrap};
 use super::authz::{Facts, Grant, Grants};
 use super::custom::{CustomKinds, Made};
 use super::discovery::Discovery;
+use super::fairness::Fairness;
 use super::kinds::{Kinds, Target};
 use super::pages::Pages;
 use super::proxy::NodeClient;
@@ -71,6 +72,7 @@ pub struct Server {
     pub(super) nodes: NodeClient,
     pub(super) config: ServerConfig,
     pub(super) audit: Option<Arc<Audit>>,
+    pub(super) fairness: Fairness,
     /// Cancelled when the process stops: watches end.
     pub(super) stopping: CancellationToken,
 }
@@ -118,6 +120,7 @@ impl Server {
             nodes,
             config,
             audit: None,
+            fairness: Fairness::default(),
             stopping,
         }
     }
@@ -126,6 +129,13 @@ impl Server {
     #[must_use]
     pub fn audited(mut self, audit: Option<Audit>) -> Self {
         self.audit = audit.map(Arc::new);
+        self
+    }
+
+    /// The same server, which divides itself like that.
+    #[must_use]
+    pub fn divided(mut self, fairness: Fairness) -> Self {
+        self.fairness = fairness;
         self
     }
 

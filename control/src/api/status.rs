@@ -223,6 +223,22 @@ impl Status {
         ])
     }
 
+    /// 429: others are served first; another attempt makes sense after so many seconds.
+    pub(super) fn too_many_requests(seconds: u64) -> Self {
+        let message = "Too many requests, please try again later.";
+        let mut status = Self::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", message);
+        status.details = Some(Box::new(json!({"retryAfterSeconds": seconds})));
+        status
+    }
+
+    /// 504: the request has used up its time.
+    pub(super) fn late() -> Self {
+        let message = "Timeout: request did not complete within the allotted timeout";
+        let mut status = Self::new(StatusCode::GATEWAY_TIMEOUT, "Timeout", message);
+        status.details = Some(Box::new(json!({})));
+        status
+    }
+
     /// 500.
     pub(super) fn internal(message: impl Into<String>) -> Self {
         let message = format!("Internal error occurred: {}", message.into());

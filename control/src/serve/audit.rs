@@ -46,28 +46,9 @@ pub(super) struct AuditArgs {
     audit_webhook_initial_backoff: Duration,
 }
 
-/// A time as Kubernetes writes it: numbers with units.
 fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is no time such as 30s or 1m30s");
-    let (mut rest, mut total) = (text, Duration::ZERO);
-    while !rest.is_empty() {
-        let digits = rest.find(|letter: char| !letter.is_ascii_digit());
-        let (number, after) = rest.split_at(digits.ok_or_else(wrong)?);
-        let unit = after.find(|letter: char| letter.is_ascii_digit());
-        let (unit, after) = after.split_at(unit.unwrap_or(after.len()));
-        let milliseconds: u64 = match unit {
-            "ms" => 1,
-            "s" => 1000,
-            "m" => 60_000,
-            "h" => 3_600_000,
-            _ => return Err(wrong()),
-        };
-        let number: u64 = number.parse().map_err(|_| wrong())?;
-        let part = number.checked_mul(milliseconds).ok_or_else(wrong)?;
-        total += Duration::from_millis(part);
-        rest = after;
-    }
-    (!text.is_empty()).then_some(total).ok_or_else(wrong)
+    let time = naru_control::api::duration(text);
+    time.ok_or_else(|| format!("{text:?} is no time such as 30s or 1m30s"))
 }
 
 impl AuditArgs {

@@ -13,6 +13,7 @@ mod conversion;
 mod custom;
 mod deletion;
 mod encryption;
+mod fairness;
 mod identity;
 mod lists;
 mod oidc;

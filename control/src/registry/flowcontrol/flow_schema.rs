@@ -20,7 +20,6 @@ pub(in crate::registry) static KIND: Kind = Kind {
     singular: "flowschema",
     namespaced: false,
     status: true,
-    inert: true,
     columns: &[
         NAME,
         string("PriorityLevel"),

@@ -24,7 +24,6 @@ pub(in crate::registry) static KIND: Kind = Kind {
     singular: "prioritylevelconfiguration",
     namespaced: false,
     status: true,
-    inert: true,
     columns: &[
         NAME,
         string("Type"),
