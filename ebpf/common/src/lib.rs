@@ -20,6 +20,7 @@ pub mod event;
 pub mod flow;
 pub mod fragment;
 pub mod ipcache;
+pub mod maglev;
 pub mod names;
 pub mod nat;
 pub mod overlay;
@@ -39,6 +40,7 @@ pub use event::{DropCount, DropKey, Event};
 pub use flow::{Conn, Pace, Tuple};
 pub use fragment::{FragmentKey, Fragmented};
 pub use ipcache::IpInfo;
+pub use maglev::{MaglevBlock, MaglevKey, TableSize};
 pub use nat::{NatEntry, NatKey};
 pub use policy::{PolicyEntry, PolicyKey};
 pub use reason::Reason;
@@ -46,6 +48,8 @@ pub use service::{
     Affinity, AffinityKey, Backend, BackendKey, MemberKey, RangeKey, Service, ServiceKey,
 };
 pub use socket::{ConnectedPeer, SocketKey, SocketPeer};
+#[cfg(feature = "user")]
+pub use user::NoTableSize;
 
 /// Attributes that every type of the contract carries, and the assertion of its size in bytes.
 macro_rules! abi {

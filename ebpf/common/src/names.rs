@@ -17,6 +17,9 @@ pub const BACKENDS: &str = "BACKENDS";
 pub const AFFINITY: &str = "AFFINITY";
 /// Hash, [`crate::MemberKey`] → slot (`u32`).
 pub const MEMBERS: &str = "MEMBERS";
+/// Hash, [`crate::MaglevKey`] → [`crate::MaglevBlock`]. Its version grows with a change of the way in
+/// which tables are filled, too.
+pub const MAGLEV: &str = "MAGLEV";
 /// Hash, cookie of a network namespace (`u64`) → [`crate::PodAddrs`] of the pod of
 /// this node in it.
 pub const NAMESPACES: &str = "NAMESPACES";
@@ -45,7 +48,7 @@ pub const EVENTS: &str = "EVENTS";
 
 /// Every map with the version of its layout, which grows with each change of the map's key, value,
 /// kind or size. The pin carries it, so that an upgrade keeps every map that it can read.
-pub const MAPS: [(&str, u32); 19] = [
+pub const MAPS: [(&str, u32); 20] = [
     (ENDPOINTS, 1),
     (IPCACHE, 1),
     (POLICY, 1),
@@ -53,6 +56,7 @@ pub const MAPS: [(&str, u32); 19] = [
     (BACKENDS, 1),
     (AFFINITY, 1),
     (MEMBERS, 1),
+    (MAGLEV, 1),
     (NAMESPACES, 2),
     (RANGES, 1),
     (CONNTRACK, 1),
@@ -81,6 +85,8 @@ pub const BACKENDS_SIZE: u32 = 262_144;
 pub const AFFINITY_SIZE: u32 = 32_768;
 /// Entries of [`MEMBERS`].
 pub const MEMBERS_SIZE: u32 = 131_072;
+/// Entries of [`MAGLEV`]: twice what the daemon uses, so that every table may change at once.
+pub const MAGLEV_SIZE: u32 = 262_144;
 /// Entries of [`NAMESPACES`].
 pub const NAMESPACES_SIZE: u32 = 4096;
 /// Entries of [`RANGES`].

@@ -3,11 +3,11 @@
 //! A changed service gets a new revision: its slots are written first, then the service entry is
 //! swapped, then the slots of the old revision are deleted. A reader that falls between the last
 //! two steps finds no slot and reads the service once more.
-
 //!
 //! A service with session affinity remembers per client which backend it chose
 //! ([`crate::names::AFFINITY`]); whether that one still belongs to the service says the table of
 //! members ([`crate::names::MEMBERS`]), which is written and deleted together with the slots.
+//! So is the lookup table ([`crate::maglev`]) of a service whose flags name one.
 
 use crate::{Addr, Port, abi};
 
@@ -27,8 +27,14 @@ pub const RANGED: u32 = 1 << 4;
 pub const OWN_SOCKETS: u32 = 1 << 5;
 /// The entry is a port of the host that leads to a pod.
 pub const HOST_PORT: u32 = 1 << 6;
-/// Place of the seconds of session affinity in [`Service::flags`]: the upper three bytes.
+/// Place of the seconds of session affinity in [`Service::flags`]: 17 bits, enough for a day, which
+/// is the most that the API allows.
 pub const AFFINITY_SHIFT: u32 = 8;
+/// The bits of session affinity.
+pub const AFFINITY: u32 = 0x1_ffff << AFFINITY_SHIFT;
+/// The bits that say how large the lookup table is ([`crate::TableSize`]). Only services of
+/// [`SCOPE_OUTSIDE`] have one.
+pub const TABLE: u32 = u32::MAX << crate::maglev::TABLE_SHIFT;
 
 /// [`ServiceKey::scope`]: for everybody, or for everybody but [`SCOPE_OUTSIDE`] where that exists.
 pub const SCOPE_ANY: u8 = 0;
@@ -62,7 +68,8 @@ abi! {
         /// Number of backends; slots are 0 to `backends - 1`. With 0 a connection is refused.
         pub backends: u32,
         /// [`NODE_PORT`], [`EXTERNAL`], [`LOCAL_ONLY`], [`ELSEWHERE`], [`RANGED`],
-        /// [`OWN_SOCKETS`], [`HOST_PORT`]; seconds of session affinity from [`AFFINITY_SHIFT`] on, 0 for none.
+        /// [`OWN_SOCKETS`], [`HOST_PORT`]; seconds of session affinity from [`AFFINITY_SHIFT`] on, 0
+        /// for none; [`TABLE`].
         pub flags: u32,
         /// Number that the daemon gave to the service port, stable across revisions; for events.
         pub id: u32,
@@ -73,7 +80,7 @@ impl Service {
     /// How long a client keeps its backend, in nanoseconds; 0 when it does not.
     #[inline(always)]
     pub const fn affinity_ns(&self) -> u64 {
-        (self.flags >> AFFINITY_SHIFT) as u64 * 1_000_000_000
+        ((self.flags & AFFINITY) >> AFFINITY_SHIFT) as u64 * 1_000_000_000
     }
 }
 

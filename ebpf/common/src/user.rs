@@ -3,12 +3,13 @@
 
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::str::FromStr;
 
 use crate::{
     Addr, Affinity, AffinityKey, Backend, BackendKey, Conn, ConnectedPeer, Counter, DropCount,
-    DropKey, Endpoint, Event, Family, FragmentKey, Fragmented, IpInfo, MemberKey, NatEntry, NatKey,
-    NodeConfig, Pace, PodAddrs, PolicyEntry, PolicyKey, Port, RangeKey, Reason, Service,
-    ServiceKey, SocketKey, SocketPeer, Tuple,
+    DropKey, Endpoint, Event, Family, FragmentKey, Fragmented, IpInfo, MaglevBlock, MaglevKey,
+    MemberKey, NatEntry, NatKey, NodeConfig, Pace, PodAddrs, PolicyEntry, PolicyKey, Port,
+    RangeKey, Reason, Service, ServiceKey, SocketKey, SocketPeer, TableSize, Tuple,
 };
 
 /// Compiles only for types without padding whose every bit pattern is valid.
@@ -26,7 +27,7 @@ macro_rules! pods {
 
 pods! {
     Addr Affinity AffinityKey Backend BackendKey Conn ConnectedPeer Counter DropCount DropKey Endpoint Event IpInfo
-    Family FragmentKey Fragmented MemberKey NatEntry NatKey NodeConfig Pace PodAddrs PolicyEntry PolicyKey RangeKey Service ServiceKey
+    Family FragmentKey Fragmented MaglevBlock MaglevKey MemberKey NatEntry NatKey NodeConfig Pace PodAddrs PolicyEntry PolicyKey RangeKey Service ServiceKey
     SocketKey SocketPeer Tuple
 }
 
@@ -83,9 +84,51 @@ impl fmt::Display for Reason {
     }
 }
 
+/// The number of slots.
+impl fmt::Display for TableSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.slots().fmt(f)
+    }
+}
+
+/// A number of slots that no table has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoTableSize;
+
+impl core::error::Error for NoTableSize {}
+
+impl fmt::Display for NoTableSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("supported values: ")?;
+        for (n, size) in TableSize::all().enumerate() {
+            let comma = if n == 0 { "" } else { ", " };
+            write!(f, "{comma}\"{size}\"")?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for TableSize {
+    type Err = NoTableSize;
+
+    fn from_str(text: &str) -> Result<Self, NoTableSize> {
+        let slots: u32 = text.parse().map_err(|_| NoTableSize)?;
+        let mut all = Self::all();
+        all.find(|size| size.slots() == slots).ok_or(NoTableSize)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_table_size_is_a_number_of_slots_that_there_is() {
+        assert_eq!("16381".parse(), Ok(TableSize::DEFAULT));
+        assert_eq!(TableSize::DEFAULT.to_string(), "16381");
+        let error = "16384".parse::<TableSize>().unwrap_err().to_string();
+        assert!(error.ends_with("\"65521\", \"131071\""), "{error}");
+    }
 
     #[test]
     fn addresses_survive_the_round_trip() {

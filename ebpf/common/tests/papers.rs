@@ -7,9 +7,9 @@ use std::fs;
 use naru_ebpf_common::names::{self, *};
 use naru_ebpf_common::{
     Addr, Affinity, AffinityKey, Backend, BackendKey, Conn, ConnectedPeer, Counter, DropCount,
-    DropKey, Endpoint, FragmentKey, Fragmented, IpInfo, MemberKey, NatEntry, NatKey, NodeConfig,
-    Pace, PodAddrs, PolicyEntry, PolicyKey, RangeKey, Reason, Service, ServiceKey, SocketKey,
-    SocketPeer, Tuple, counter,
+    DropKey, Endpoint, FragmentKey, Fragmented, IpInfo, MaglevBlock, MaglevKey, MemberKey,
+    NatEntry, NatKey, NodeConfig, Pace, PodAddrs, PolicyEntry, PolicyKey, RangeKey, Reason,
+    Service, ServiceKey, SocketKey, SocketPeer, Tuple, counter,
 };
 
 const PAPER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/datapath.md");
@@ -47,6 +47,7 @@ fn maps() -> Vec<Map> {
         map!(BACKENDS, "revision and slot → backend", "hash", BACKENDS_SIZE, BackendKey => Backend),
         map!(AFFINITY, "client and Service → backend", "LRU hash, in advance", AFFINITY_SIZE, AffinityKey => Affinity),
         map!(MEMBERS, "revision and backend → slot", "hash", MEMBERS_SIZE, MemberKey => u32),
+        map!(MAGLEV, "revision and block → slots of a lookup table", "hash", MAGLEV_SIZE, MaglevKey => MaglevBlock),
         map!(NAMESPACES, "network namespace → pod", "hash", NAMESPACES_SIZE, u64 => PodAddrs),
         map!(RANGES, "sources that may use a load balancer", "LPM trie", RANGES_SIZE, [u8; PREFIX + size_of::<RangeKey>()] => u32),
         map!(CONNTRACK, "flows", "LRU hash, in advance", CONNTRACK_SIZE, Tuple => Conn),

@@ -8,8 +8,9 @@ use std::collections::HashMap;
 
 use naru_ebpf_common::{
     Addr, Affinity, AffinityKey, Backend, BackendKey, Conn, DropCount, DropKey, Endpoint, Event,
-    FragmentKey, Fragmented, IpInfo, MemberKey, NatEntry, NatKey, NodeConfig, PodAddrs,
-    PolicyEntry, PolicyKey, RangeKey, Service, ServiceKey, SocketKey, SocketPeer, Tuple,
+    FragmentKey, Fragmented, IpInfo, MaglevBlock, MaglevKey, MemberKey, NatEntry, NatKey,
+    NodeConfig, PodAddrs, PolicyEntry, PolicyKey, RangeKey, Service, ServiceKey, SocketKey,
+    SocketPeer, Tuple,
 };
 
 use crate::{Maps, Step, Trace};
@@ -33,6 +34,8 @@ pub struct Snapshot {
     pub affinity: RefCell<HashMap<AffinityKey, Affinity>>,
     /// Slots of the backends of services with affinity.
     pub members: HashMap<MemberKey, u32>,
+    /// Lookup tables.
+    pub tables: HashMap<MaglevKey, MaglevBlock>,
     /// Pods by the cookie of their network namespace.
     pub namespaces: HashMap<u64, PodAddrs>,
     /// Source ranges: service, network, prefix length (0 to 128).
@@ -117,6 +120,11 @@ impl Maps for Snapshot {
 
     fn member(&self, key: &MemberKey) -> Option<u32> {
         self.members.get(key).copied()
+    }
+
+    fn table(&self, key: &MaglevKey, place: usize) -> Option<u16> {
+        let block = self.tables.get(key)?;
+        block.backends.get(place).copied()
     }
 
     fn pod_in(&self, netns: u64) -> Option<&PodAddrs> {

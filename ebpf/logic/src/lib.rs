@@ -24,6 +24,7 @@ mod hop;
 #[cfg(feature = "host")]
 pub mod host;
 mod leave;
+pub mod maglev;
 mod maps;
 pub mod nat;
 mod packet;

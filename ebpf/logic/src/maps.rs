@@ -2,7 +2,7 @@
 
 use naru_ebpf_common::{
     Addr, Affinity, AffinityKey, Backend, BackendKey, Conn, DropCount, DropKey, Endpoint, Event,
-    FragmentKey, Fragmented, IpInfo, MemberKey, NatEntry, NatKey, NodeConfig, PodAddrs,
+    FragmentKey, Fragmented, IpInfo, MaglevKey, MemberKey, NatEntry, NatKey, NodeConfig, PodAddrs,
     PolicyEntry, PolicyKey, RangeKey, Service, ServiceKey, SocketKey, SocketPeer, Tuple,
 };
 
@@ -37,6 +37,8 @@ pub trait Maps: Trace {
     fn insert_affinity(&self, key: &AffinityKey, affinity: &Affinity);
     /// The slot of a backend of a service with affinity.
     fn member(&self, key: &MemberKey) -> Option<u32>;
+    /// The backend slot at `place` (below `maglev::BLOCK_SLOTS`) of a block of a lookup table.
+    fn table(&self, key: &MaglevKey, place: usize) -> Option<u16>;
     /// The pod of this node in the network namespace with this cookie.
     fn pod_in(&self, netns: u64) -> Option<&PodAddrs>;
     /// Whether one of the service's source ranges holds the client.

@@ -1,20 +1,20 @@
 //! Services: finding one, choosing a backend.
 
 use naru_ebpf_common::service::{
-    AFFINITY_SHIFT, ELSEWHERE, OWN_SOCKETS, RANGED, SCOPE_ANY, SCOPE_OUTSIDE,
+    AFFINITY, ELSEWHERE, OWN_SOCKETS, RANGED, SCOPE_ANY, SCOPE_OUTSIDE, TABLE,
 };
 use naru_ebpf_common::{
     Addr, Affinity, AffinityKey, Backend, BackendKey, MemberKey, NodeConfig, Port, RangeKey,
-    Reason, Service, ServiceKey, config, protocol,
+    Reason, Service, ServiceKey, TableSize, config, protocol,
 };
 
-use crate::{Maps, Packet, Step, Verdict, nat};
+use crate::{Maps, Packet, Step, Verdict, maglev, nat};
 
 /// A service may change between the lookup of the service and that of its slot.
 const TRIES: usize = 2;
 
 /// Flags of services whose choice depends on who asks.
-const DEPENDS_ON_CLIENT: u32 = RANGED | OWN_SOCKETS | u32::MAX << AFFINITY_SHIFT;
+const DEPENDS_ON_CLIENT: u32 = RANGED | OWN_SOCKETS | AFFINITY | TABLE;
 
 /// The key of the service at an address; a node port has one entry for all addresses of a node.
 #[inline(always)]
@@ -156,8 +156,7 @@ fn pick<M: Maps>(m: &M, p: &mut Packet, addr: &Addr, kind: u8, scope: u8) -> Out
         protocol: p.protocol,
         scope,
     };
-    let client = p.src;
-    match choose(m, &key, m.random(), || client) {
+    match choose(m, &key, |service| number_for(m, p, &key, service), || p.src) {
         Choice::NoService => Outcome::NONE,
         Choice::Refused(reason) => Outcome::drop(reason),
         Choice::Chosen(_, backend) => {
@@ -167,14 +166,27 @@ fn pick<M: Maps>(m: &M, p: &mut Packet, addr: &Addr, kind: u8, scope: u8) -> Out
     }
 }
 
-/// Looks a service up and chooses a backend by `number`, any 32 bits: the same number chooses the
-/// same backend as long as the service does not change. Only services that look at their clients
-/// ask who it is.
+/// The number by which a packet chooses: by its flow or its client where a table decides, else any.
+/// Out of line: the stack that hashing takes is free again for what follows.
+#[inline(never)]
+fn number_for<M: Maps>(m: &M, p: &Packet, key: &ServiceKey, service: &Service) -> u32 {
+    if key.scope != SCOPE_OUTSIDE || service.flags & TABLE == 0 {
+        m.random()
+    } else if service.flags & AFFINITY == 0 {
+        maglev::of_flow(&p.src, p.src_port, key)
+    } else {
+        maglev::of_client(&p.src)
+    }
+}
+
+/// Looks a service up and chooses a backend by its `number`, any 32 bits: the same number chooses
+/// the same backend as long as the service does not change. Only services that look at their
+/// clients ask who it is.
 #[inline(always)]
 pub(crate) fn choose<'a, M: Maps>(
     m: &'a M,
     key: &ServiceKey,
-    number: u32,
+    number: impl Fn(&Service) -> u32,
     client: impl Fn() -> Addr,
 ) -> Choice<'a> {
     for _ in 0..TRIES {
@@ -186,9 +198,9 @@ pub(crate) fn choose<'a, M: Maps>(
             return Choice::Refused(absence(service));
         }
         let slot = if service.flags & DEPENDS_ON_CLIENT == 0 {
-            Slot::number(scale(number, service.backends))
+            Slot::number(scale(number(service), service.backends))
         } else {
-            slot_for(m, service, &client(), number)
+            slot_for(m, service, &client(), number(service))
         };
         if slot.is_none() {
             return Choice::NoService;
@@ -269,10 +281,20 @@ fn slot_for<M: Maps>(m: &M, service: &Service, client: &Addr, number: u32) -> Sl
             return Slot::refuse(Reason::SOURCE_RANGE);
         }
     }
-    if flags >> AFFINITY_SHIFT == 0 {
-        Slot::number(scale(number, service.backends))
+    if flags & AFFINITY == 0 {
+        Slot::number(drawn(m, service, number))
     } else {
         kept(m, service, client, number)
+    }
+}
+
+/// The slot that a number draws: by the service's table, if it has one. While that is not there yet,
+/// or not there any more, the slot is one that no service has.
+#[inline(always)]
+fn drawn<M: Maps>(m: &M, service: &Service, number: u32) -> u32 {
+    match TableSize::of(service.flags) {
+        None => scale(number, service.backends),
+        Some(size) => maglev::backend(m, service, size, number).unwrap_or(u32::MAX),
     }
 }
 
@@ -304,7 +326,7 @@ fn kept<M: Maps>(m: &M, service: &Service, client: &Addr, number: u32) -> Slot {
     }
     let slot = BackendKey {
         revision: service.revision,
-        slot: scale(number, service.backends),
+        slot: drawn(m, service, number),
     };
     if let Some(backend) = m.backend(&slot) {
         let affinity = Affinity {

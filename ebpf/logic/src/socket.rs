@@ -81,7 +81,7 @@ fn translate<M: Maps>(
     client: impl Fn() -> Addr,
 ) -> Outcome {
     let exact = service::key(target.addr, target.port, target.protocol);
-    let choice = match service::choose(m, &exact, number, &client) {
+    let choice = match service::choose(m, &exact, |_| number, &client) {
         Choice::NoService => node_port(m, target, number, &client),
         choice => choice,
     };
@@ -113,7 +113,7 @@ fn node_port<'a, M: Maps>(
     match m.config() {
         Some(config) if is_node_port_of_a_node(m, config, target) => {
             let key = service::key(target.addr.any(), target.port, target.protocol);
-            service::choose(m, &key, number, client)
+            service::choose(m, &key, |_| number, client)
         }
         _ => Choice::NoService,
     }

@@ -2,6 +2,7 @@
 
 use naru_ebpf_common::{
     Addr, Backend, Endpoint, IpInfo, NatEntry, PolicyEntry, PolicyKey, Service, ServiceKey,
+    TableSize,
 };
 
 use crate::Verdict;
@@ -33,6 +34,8 @@ pub enum Step {
     Service(ServiceKey, Service),
     /// The client with this address keeps the backend that it had.
     Kept(Addr),
+    /// A slot of the service's lookup table, which has this size, decides.
+    Table(u32, TableSize),
     /// A backend was chosen.
     Backend(Backend),
     /// Addresses or ports change.

@@ -5,8 +5,8 @@ use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_ktime_get_coarse_ns};
 use aya_ebpf::maps::lpm_trie::Key;
 use naru_ebpf_common::{
     Addr, Affinity, AffinityKey, Backend, BackendKey, Conn, DropCount, DropKey, Endpoint, Event,
-    FragmentKey, Fragmented, IpInfo, MemberKey, NatEntry, NatKey, NodeConfig, Pace, PodAddrs,
-    PolicyEntry, PolicyKey, RangeKey, Service, ServiceKey, SocketKey, SocketPeer, Tuple,
+    FragmentKey, Fragmented, IpInfo, MaglevKey, MemberKey, NatEntry, NatKey, NodeConfig, Pace,
+    PodAddrs, PolicyEntry, PolicyKey, RangeKey, Service, ServiceKey, SocketKey, SocketPeer, Tuple,
 };
 use naru_ebpf_logic::{Maps, Trace};
 
@@ -81,6 +81,13 @@ impl Maps for Kernel {
     fn member(&self, key: &MemberKey) -> Option<u32> {
         // SAFETY: see `Kernel`.
         unsafe { maps::MEMBERS.get(key).copied() }
+    }
+
+    #[inline(always)]
+    fn table(&self, key: &MaglevKey, place: usize) -> Option<u16> {
+        // SAFETY: see `Kernel`.
+        let block = unsafe { maps::MAGLEV.get(key) }?;
+        block.backends.get(place).copied()
     }
 
     #[inline(always)]

@@ -5,9 +5,9 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
 use naru_ebpf_common::{
     Addr, Affinity, AffinityKey, Backend, BackendKey, Conn, ConnectedPeer, Counter, DropCount,
-    DropKey, Endpoint, FragmentKey, Fragmented, IpInfo, MemberKey, NatEntry, NatKey, NodeConfig,
-    Pace, PodAddrs, PolicyEntry, PolicyKey, RangeKey, Service, ServiceKey, SocketKey, SocketPeer,
-    Tuple, counter, names,
+    DropKey, Endpoint, FragmentKey, Fragmented, IpInfo, MaglevBlock, MaglevKey, MemberKey,
+    NatEntry, NatKey, NodeConfig, Pace, PodAddrs, PolicyEntry, PolicyKey, RangeKey, Service,
+    ServiceKey, SocketKey, SocketPeer, Tuple, counter, names,
 };
 use naru_ebpf_logic::Packet;
 
@@ -36,6 +36,10 @@ pub static AFFINITY: LruHashMap<AffinityKey, Affinity> =
 #[map]
 pub static MEMBERS: HashMap<MemberKey, u32> =
     HashMap::pinned(names::MEMBERS_SIZE, BPF_F_NO_PREALLOC);
+
+#[map]
+pub static MAGLEV: HashMap<MaglevKey, MaglevBlock> =
+    HashMap::pinned(names::MAGLEV_SIZE, BPF_F_NO_PREALLOC);
 
 #[map]
 pub static NAMESPACES: HashMap<u64, PodAddrs> =

@@ -25,8 +25,8 @@ use std::path::Path;
 
 use naru_ebpf_common::{
     Addr, Affinity, AffinityKey, Backend, BackendKey, Conn, ConnectedPeer, Counter, DropCount,
-    DropKey, Endpoint, IpInfo, MemberKey, NatEntry, NatKey, NodeConfig, PodAddrs, PolicyEntry,
-    PolicyKey, Service, ServiceKey, SocketKey, SocketPeer, Tuple, names,
+    DropKey, Endpoint, IpInfo, MaglevBlock, MaglevKey, MemberKey, NatEntry, NatKey, NodeConfig,
+    PodAddrs, PolicyEntry, PolicyKey, Service, ServiceKey, SocketKey, SocketPeer, Tuple, names,
 };
 use parking_lot::Mutex;
 
@@ -62,6 +62,8 @@ pub struct Datapath {
     pub affinity: Table<AffinityKey, Affinity>,
     /// Slots of backends that clients may keep.
     pub members: Table<MemberKey, u32>,
+    /// Lookup tables.
+    pub tables: Table<MaglevKey, MaglevBlock>,
     /// Source ranges of load balancers.
     pub ranges: RangeTable,
     /// Cookies of network namespaces → their pods.
@@ -107,6 +109,7 @@ impl Datapath {
             backends: Table::open(&pins, names::BACKENDS)?,
             affinity: Table::open(&pins, names::AFFINITY)?,
             members: Table::open(&pins, names::MEMBERS)?,
+            tables: Table::open(&pins, names::MAGLEV)?,
             ranges: RangeTable::open(&pins)?,
             namespaces: Table::open(&pins, names::NAMESPACES)?,
             conntrack: Table::open(&pins, names::CONNTRACK)?,
@@ -190,6 +193,7 @@ impl Datapath {
             self.backends.fill(names::BACKENDS_SIZE)?,
             self.affinity.fill(names::AFFINITY_SIZE)?,
             self.members.fill(names::MEMBERS_SIZE)?,
+            self.tables.fill(names::MAGLEV_SIZE)?,
             self.ranges.fill()?,
             self.namespaces.fill(names::NAMESPACES_SIZE)?,
             self.conntrack.fill(names::CONNTRACK_SIZE)?,

@@ -95,6 +95,16 @@ impl<K: Pod + Eq + Hash, V: Pod + PartialEq> Table<K, V> {
         collect(self.name, self.map.lock().iter())
     }
 
+    /// Every key, in no order.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn keys(&self) -> Result<Vec<K>, DatapathError> {
+        let map = self.map.lock();
+        let keys = map.keys().collect::<Result<_, _>>();
+        keys.map_err(DatapathError::map(self.name, "read"))
+    }
+
     /// Name, number of entries and capacity.
     ///
     /// # Errors

@@ -24,8 +24,8 @@ const SOURCE_PORT: u16 = 40_000;
 /// `InvalidArgument` for what cannot be read, `NotFound` for an unknown pod.
 pub(super) fn explain(network: &Network, request: &WhyRequest) -> Result<WhyResponse, Status> {
     let question = Question::read(network, request)?;
-    let snapshot =
-        snapshot::copy(&network.datapath).map_err(|error| Status::internal(chain(&error)))?;
+    let snapshot = snapshot::copy(&network.datapath, (question.port, question.protocol))
+        .map_err(|error| Status::internal(chain(&error)))?;
     let mut answer = Answer {
         resolver: Resolver::of(network),
         response: WhyResponse::default(),
@@ -288,6 +288,9 @@ impl Resolver {
             }
             Taken::Kept(client) => {
                 format!("{} keeps the endpoint that it had", self.who(client))
+            }
+            Taken::Table(slot, size) => {
+                format!("slot {slot} of the service's lookup table of {size} decides")
             }
             Taken::Backend(backend) => {
                 format!("endpoint chosen: {}", self.text(backend.addr, backend.port))

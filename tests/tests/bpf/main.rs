@@ -34,6 +34,8 @@ mod v4 {
     mod life;
     #[path = "../live.rs"]
     mod live;
+    #[path = "../maglev.rs"]
+    mod maglev;
     #[path = "../node.rs"]
     mod node;
     mod only;
@@ -69,6 +71,8 @@ mod v6 {
     mod life;
     #[path = "../live.rs"]
     mod live;
+    #[path = "../maglev.rs"]
+    mod maglev;
     #[path = "../node.rs"]
     mod node;
     mod only;

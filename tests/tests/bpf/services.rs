@@ -4,8 +4,9 @@ use aya::maps::lpm_trie::{Key, LpmTrie};
 use naru_ebpf_common::service::{AFFINITY_SHIFT, NODE_PORT};
 use naru_ebpf_common::{
     Addr, Affinity, AffinityKey, Backend, BackendKey, MemberKey, PodAddrs, Port, RangeKey, Service,
-    ServiceKey, names,
+    ServiceKey, TableSize, names,
 };
+use naru_ebpf_logic::maglev::table;
 
 use super::addresses::NODE;
 use super::node::Node;
@@ -53,6 +54,9 @@ impl Node {
         for (slot, (addr, port)) in (0..).zip(entry.backends) {
             self.slot(revision, slot, *addr, Port::new(*port));
         }
+        if let Some(size) = TableSize::of(entry.flags) {
+            self.table(revision, size, entry.backends);
+        }
         let key = ServiceKey {
             addr: entry.addr,
             port: Port::new(entry.port),
@@ -73,6 +77,21 @@ impl Node {
         self.hash(names::SERVICES)
             .insert(key, service, 0)
             .expect("service");
+    }
+
+    fn table(&mut self, revision: u32, size: TableSize, backends: &[(Addr, u16)]) {
+        let backends: Vec<_> = backends
+            .iter()
+            .map(|(addr, port)| Backend {
+                addr: *addr,
+                port: Port::new(*port),
+                ..Backend::default()
+            })
+            .collect();
+        let mut map = self.hash(names::MAGLEV);
+        for (key, block) in table::blocks(revision, &table::fill(&backends, size)) {
+            map.insert(key, block, 0).expect("a block");
+        }
     }
 
     fn slot(&mut self, revision: u32, slot: u32, addr: Addr, port: Port) {
