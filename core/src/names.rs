@@ -126,6 +126,10 @@ pub mod annotations {
     pub const LOAD_BALANCER_ADDRESSES: &str = "naru.dev/load-balancer-addresses";
     /// The AddressPool that a load balancer's addresses should come from.
     pub const ADDRESS_POOL: &str = "naru.dev/address-pool";
+    /// How packets from outside choose among the endpoints of a Service: `random` or `maglev`.
+    pub const LOAD_BALANCER_ALGORITHM: &str = "naru.dev/load-balancer-algorithm";
+    /// Slots of the lookup table of a Service with the algorithm `maglev`.
+    pub const MAGLEV_TABLE_SIZE: &str = "naru.dev/maglev-table-size";
     /// Time of the last change that led to Endpoints.
     pub const LAST_CHANGE: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 use ipnet::IpNet;
+use naru_ebpf_common::TableSize;
 
 /// How pods of different nodes reach each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -14,6 +15,16 @@ pub enum Routing {
     Native,
     /// In packets between nodes (RFC 7348): that network sees nodes' IPv4 addresses alone.
     Vxlan,
+}
+
+/// How packets from outside choose among the endpoints of a Service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Algorithm {
+    /// By chance.
+    #[default]
+    Random,
+    /// By a hash of the flow and a lookup table: alike on every node.
+    Maglev,
 }
 
 /// What `naru-node` is told on its command line.
@@ -55,6 +66,15 @@ pub struct Config {
     /// address in `--node-ip`, UDP port 8472 between the nodes, and 50 bytes of each packet.
     #[arg(long, value_enum, default_value_t)]
     pub routing: Routing,
+    /// How packets from outside choose among the endpoints of a Service that does not ask for
+    /// anything else by the annotation `naru.dev/load-balancer-algorithm`.
+    #[arg(long, value_enum, default_value_t)]
+    pub load_balancer_algorithm: Algorithm,
+    /// Slots of the lookup tables of `maglev`, for Services without the annotation
+    /// `naru.dev/maglev-table-size`; the same on every node. A hundred times the number of
+    /// endpoints keeps shares even. A table of 16381 slots takes 34 KiB for each address and port.
+    #[arg(long, default_value_t = TableSize::DEFAULT)]
+    pub maglev_table_size: TableSize,
     /// containerd's CRI socket.
     #[arg(long, default_value = "/run/containerd/containerd.sock")]
     pub cri_socket: PathBuf,
@@ -204,6 +224,21 @@ mod tests {
             error.contains("[possible values: native, vxlan]"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn lookup_tables_have_a_size_that_there_is() {
+        let parse = |more: &[&str]| {
+            let words = ["naru-node", "--node-name", "n", "--node-ip", "192.0.2.1"];
+            Config::try_parse_from(words.iter().chain(more))
+        };
+        let config = parse(&[]).unwrap();
+        assert_eq!(config.load_balancer_algorithm, Algorithm::Random);
+        assert_eq!(config.maglev_table_size.slots(), 16_381);
+        let config = parse(&["--maglev-table-size", "65521"]).unwrap();
+        assert_eq!(config.maglev_table_size.slots(), 65_521);
+        let error = parse(&["--maglev-table-size", "16384"]).unwrap_err();
+        assert!(error.to_string().contains("supported values: \"251\""));
     }
 
     #[test]

@@ -13,7 +13,8 @@ use super::{Network, chain};
 use crate::PartResult;
 use crate::datapath::{Datapath, DatapathError};
 use crate::service::{
-    Contents, HealthCheck, Here, Plan, Programmed, add_host_ports, desired, health_checks,
+    Balancing, Contents, Filler, HealthCheck, Here, Plan, Programmed, add_host_ports, desired,
+    health_checks, limit_tables, unmet_wishes,
 };
 
 const RESYNC: Duration = Duration::from_secs(300);
@@ -37,7 +38,7 @@ pub(super) async fn run(network: Arc<Network>) {
     let mut programmed = None;
     let mut health_ports = HealthPorts::at(network.config.everywhere());
     loop {
-        let outcome = network.reconcile_services(&mut programmed);
+        let outcome = network.reconcile_services(&mut programmed).await;
         let failed = outcome.is_err();
         if let (Ok(true), Some(programmed)) = (&outcome, &programmed) {
             network.end_stranded(programmed).await;
@@ -59,7 +60,7 @@ pub(super) async fn run(network: Arc<Network>) {
 
 impl Network {
     /// Makes the maps what the API wants. True if datagram flows may be left over.
-    fn reconcile_services(&self, programmed: &mut Option<Programmed>) -> PartResult<bool> {
+    async fn reconcile_services(&self, programmed: &mut Option<Programmed>) -> PartResult<bool> {
         let started = Instant::now();
         let programmed = match programmed {
             Some(programmed) => programmed,
@@ -75,13 +76,15 @@ impl Network {
             node: &self.config.node_name,
             zone: zone.as_deref(),
         };
-        let mut desired = desired(&services, &slices, here, &own);
+        let mut desired = desired(&services, &slices, here, &own, self.balancing());
+        let fault = unmet_wishes(&services, limit_tables(&mut desired));
+        self.report_health("load-balancer-algorithm", fault);
         let pods = self.watches.own_pods.sorted();
         let node = self.node_ips();
         let host_ports = add_host_ports(&mut desired, pods.values().map(Arc::as_ref), node);
         let plan = programmed.plan(&desired);
         if !plan.is_empty() {
-            apply(&self.datapath, &plan)?;
+            apply(&self.datapath, &plan).await?;
             tracing::info!(
                 written = plan.services.len(),
                 removed = plan.gone.len(),
@@ -95,6 +98,14 @@ impl Network {
         self.service_names
             .store(Arc::new(ServiceNames::new(&desired)));
         Ok(plan.strands_flows)
+    }
+
+    /// What Services get that do not ask for anything else.
+    fn balancing(&self) -> Balancing {
+        Balancing {
+            algorithm: self.config.load_balancer_algorithm,
+            table: self.config.maglev_table_size,
+        }
     }
 
     fn health_checks(&self) -> BTreeMap<u16, HealthCheck> {
@@ -118,12 +129,14 @@ fn adopt(datapath: &Datapath) -> Result<Programmed, DatapathError> {
         services: datapath.services.entries()?,
         slots: datapath.backends.entries()?,
         members: datapath.members.entries()?,
+        tables: datapath.tables.keys()?,
         ranges: datapath.ranges.entries()?,
     }))
 }
 
-/// Takes the steps in the order that no reader sees half of.
-fn apply(datapath: &Datapath, plan: &Plan) -> Result<(), DatapathError> {
+/// Takes the steps in the order that no reader sees half of. Filling tables takes milliseconds each,
+/// between which others of the network have their turn.
+async fn apply(datapath: &Datapath, plan: &Plan) -> Result<(), DatapathError> {
     datapath
         .backends
         .put_all(plan.slots.iter().map(|(key, value)| (key, value)))?;
@@ -133,13 +146,20 @@ fn apply(datapath: &Datapath, plan: &Plan) -> Result<(), DatapathError> {
     plan.ranges
         .iter()
         .try_for_each(|range| datapath.ranges.put(*range))?;
-    datapath
-        .services
-        .put_all(plan.services.iter().map(|(key, value)| (key, value)))?;
+    let mut filler = Filler::default();
+    for (key, service) in &plan.services {
+        if let Some(table) = plan.tables.get(&service.revision) {
+            let mut blocks = filler.blocks(table, service.revision);
+            blocks.try_for_each(|(key, block)| datapath.tables.put(&key, &block))?;
+            tokio::task::yield_now().await;
+        }
+        datapath.services.put(key, service)?;
+    }
     datapath.services.delete_all(&plan.gone)?;
     let stale = &plan.stale;
     datapath.backends.delete_all(&stale.slots)?;
     datapath.members.delete_all(&stale.members)?;
+    datapath.tables.delete_all(&stale.tables)?;
     stale
         .ranges
         .iter()

@@ -12,6 +12,7 @@ use naru_ebpf_common::service::{
 };
 use naru_ebpf_common::{Addr, Backend, Port, ServiceKey};
 
+use super::balancing::Balancing;
 use super::ends::{Here, Views, views};
 use crate::watches::{Key, Protocol};
 
@@ -57,16 +58,23 @@ pub fn desired(
     slices: &BTreeMap<Key, Arc<EndpointSlice>>,
     here: Here<'_>,
     own: &[IpAddr],
+    balancing: Balancing,
 ) -> Desired {
     let by_service = group(slices);
     let mut desired = Desired::new();
     for (key, service) in services {
         let Some(spec) = &service.spec else { continue };
         let slices = slices_of(&by_service, key);
+        let balancing = balancing.of(service);
         for v6 in families(spec) {
             for port in spec.ports.iter().flatten() {
                 let views = views(slices, port, here, v6);
-                add_port(&mut desired, key, service, port, (&views, v6));
+                let seen = Seen {
+                    views: &views,
+                    v6,
+                    balancing,
+                };
+                add_port(&mut desired, key, service, port, seen);
             }
         }
     }
@@ -104,6 +112,7 @@ struct Entries<'a> {
     /// Bits of session affinity.
     affinity: u32,
     views: &'a Views,
+    balancing: Balancing,
     ranges: &'a [(Addr, u32)],
 }
 
@@ -141,15 +150,27 @@ impl Entries<'_> {
     }
 
     /// An address for the world: its policy is for packets from outside. The cluster's own reach
-    /// every endpoint there, as they would at the cluster address.
+    /// every endpoint there, as they would at the cluster address, and by chance.
     fn add_external(&mut self, end: (Addr, u16), flags: u32, local: bool) {
-        if local {
-            self.add(end, SCOPE_ANY, flags | LOCAL_ONLY, false);
-            self.add(end, SCOPE_OUTSIDE, flags | LOCAL_ONLY, true);
+        let (flags, outside) = if local {
+            (flags | LOCAL_ONLY, &self.views.local)
         } else {
-            self.add(end, SCOPE_ANY, flags, false);
+            (flags, &self.views.cluster)
+        };
+        let table = self.balancing.flags(outside.len());
+        self.add(end, SCOPE_ANY, flags, false);
+        if local || table != 0 {
+            self.add(end, SCOPE_OUTSIDE, flags | table, local);
         }
     }
+}
+
+/// A Service port as this node sees it in one family.
+#[derive(Clone, Copy)]
+struct Seen<'a> {
+    views: &'a Views,
+    v6: bool,
+    balancing: Balancing,
 }
 
 fn add_port(
@@ -157,8 +178,9 @@ fn add_port(
     key: &Key,
     service: &Service,
     port: &ServicePort,
-    (views, v6): (&Views, bool),
+    seen: Seen<'_>,
 ) {
+    let v6 = seen.v6;
     let Some(spec) = &service.spec else { return };
     let Some(protocol) = supported(port.protocol.as_deref()) else {
         return;
@@ -176,7 +198,8 @@ fn add_port(
         },
         protocol,
         affinity: affinity(spec),
-        views,
+        views: seen.views,
+        balancing: seen.balancing,
         ranges: ranges.as_deref().unwrap_or_default(),
     };
     let local_inside = is_local(spec.internal_traffic_policy.as_deref());
@@ -290,13 +313,21 @@ fn prefix(net: IpNet) -> (Addr, u32) {
 
 #[cfg(test)]
 mod tests {
+    use naru_ebpf_common::TableSize;
+    use naru_ebpf_common::service::TABLE;
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::config::Algorithm;
 
     const HERE: Here<'_> = Here {
         node: "node1",
         zone: None,
+    };
+
+    const RANDOM: Balancing = Balancing {
+        algorithm: Algorithm::Random,
+        table: TableSize::DEFAULT,
     };
 
     fn table<T: serde::de::DeserializeOwned>(objects: &[Value]) -> BTreeMap<Key, Arc<T>> {
@@ -325,6 +356,7 @@ mod tests {
             &table(&[slice(endpoints)]),
             HERE,
             &["10.96.0.10".parse().unwrap()],
+            RANDOM,
         );
         let scope = |key: &ServiceKey| ["", " outside"][usize::from(key.scope)];
         let text =
@@ -386,6 +418,34 @@ mod tests {
     }
 
     #[test]
+    fn a_lookup_table_is_for_packets_from_outside_alone() {
+        let spec = json!({"clusterIP": "10.96.1.1", "externalIPs": ["192.0.2.1"],
+            "ports": [{"name": "http", "port": 80, "nodePort": 30080}]});
+        let mut service = service(spec);
+        service["metadata"]["annotations"] = json!({"naru.dev/load-balancer-algorithm": "maglev"});
+        let tables = |service: &Value, addresses: &[&str]| {
+            let services = table(std::slice::from_ref(service));
+            let slice = slice(json!([{"addresses": addresses, "nodeName": "node1"}]));
+            let desired = desired(&services, &table(&[slice]), HERE, &[], RANDOM);
+            let tabled = desired.iter().filter(|(_, entry)| entry.flags & TABLE != 0);
+            let mut all: Vec<_> = tabled
+                .map(|(key, entry)| (key.addr.to_string(), key.scope, entry.backends.len()))
+                .collect();
+            all.sort();
+            (all, desired.len())
+        };
+        let expected = vec![
+            ("0.0.0.0".to_owned(), SCOPE_OUTSIDE, 2),
+            ("192.0.2.1".to_owned(), SCOPE_OUTSIDE, 2),
+        ];
+        let two = ["10.244.0.2", "10.244.0.3"];
+        assert_eq!(tables(&service, &two), (expected.clone(), 5));
+        assert_eq!(tables(&service, &two[..1]), (Vec::new(), 3));
+        service["spec"]["externalTrafficPolicy"] = "Local".into();
+        assert_eq!(tables(&service, &two), (expected, 5));
+    }
+
+    #[test]
     fn a_service_of_two_families_leads_to_the_endpoints_of_each() {
         let spec = json!({"clusterIP": "fd00:96::1", "clusterIPs": ["fd00:96::1", "10.96.1.1"],
             "ipFamilies": ["IPv6", "IPv4"], "externalIPs": ["2001:db8::1"],
@@ -394,7 +454,13 @@ mod tests {
         let mut v6 = slice(json!([{"addresses": ["fd00::2"]}]));
         v6["metadata"]["name"] = json!("web-2");
         v6["addressType"] = json!("IPv6");
-        let desired = desired(&table(&[service(spec)]), &table(&[v4, v6]), HERE, &[]);
+        let desired = desired(
+            &table(&[service(spec)]),
+            &table(&[v4, v6]),
+            HERE,
+            &[],
+            RANDOM,
+        );
         let mut lines: Vec<_> = desired
             .iter()
             .map(|(key, entry)| format!("{} {}", key.addr, entry.backends[0].addr))
@@ -414,7 +480,13 @@ mod tests {
 
     /// Flags and ranges of an entry.
     fn entry(service: Value, endpoints: Value, addr: &str, scope: u8) -> (u32, Vec<(Addr, u32)>) {
-        let desired = desired(&table(&[service]), &table(&[slice(endpoints)]), HERE, &[]);
+        let desired = desired(
+            &table(&[service]),
+            &table(&[slice(endpoints)]),
+            HERE,
+            &[],
+            RANDOM,
+        );
         let addr: IpAddr = addr.parse().unwrap();
         let found = desired
             .iter()
@@ -457,7 +529,7 @@ mod tests {
         assert_eq!(ranges, [(Addr::v4([10, 0, 0, 0]), 96 + 8)]);
         let (flags, ranges) = entry(balanced.clone(), json!([]), "192.0.2.2", 0);
         assert_eq!((flags, ranges), (EXTERNAL, vec![]));
-        let desired = desired(&table(&[balanced]), &table(&[]), HERE, &[]);
+        let desired = desired(&table(&[balanced]), &table(&[]), HERE, &[], RANDOM);
         let proxied: IpAddr = "192.0.2.3".parse().unwrap();
         assert!(desired.keys().all(|key| key.addr != proxied.into()));
     }

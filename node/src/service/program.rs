@@ -2,9 +2,13 @@
 
 use std::collections::{HashMap, HashSet};
 
-use naru_ebpf_common::{Addr, Backend, BackendKey, MemberKey, Service, ServiceKey, protocol};
+use naru_ebpf_common::service::{EXTERNAL, NODE_PORT, TABLE};
+use naru_ebpf_common::{
+    Addr, Backend, BackendKey, MaglevKey, MemberKey, Service, ServiceKey, TableSize, protocol,
+};
 
 use super::desired::{Desired, ServicePortName};
+use super::lookup::LookupTable;
 
 /// A source range: number of the service port, network, prefix length (0 to 128).
 pub type Range = (u32, Addr, u32);
@@ -14,7 +18,7 @@ pub type Range = (u32, Addr, u32);
 pub struct Programmed {
     services: HashMap<ServiceKey, (Service, Vec<Backend>)>,
     ranges: HashSet<Range>,
-    /// Slots and members of no service: what an interrupted change left behind.
+    /// What is of no service: what an interrupted change left behind.
     orphans: Stale,
     ids: HashMap<ServicePortName, u32>,
     last_revision: u32,
@@ -30,6 +34,8 @@ pub struct Contents {
     pub slots: Vec<(BackendKey, Backend)>,
     /// Slots by backend, of services with affinity.
     pub members: Vec<(MemberKey, u32)>,
+    /// Blocks of lookup tables.
+    pub tables: Vec<MaglevKey>,
     /// Source ranges.
     pub ranges: Vec<Range>,
 }
@@ -41,23 +47,30 @@ pub struct Stale {
     pub slots: Vec<BackendKey>,
     /// Members.
     pub members: Vec<MemberKey>,
+    /// Blocks of lookup tables.
+    pub tables: Vec<MaglevKey>,
     /// Source ranges.
     pub ranges: Vec<Range>,
 }
 
 impl Stale {
     fn is_empty(&self) -> bool {
-        self.slots.is_empty() && self.members.is_empty() && self.ranges.is_empty()
+        self.slots.is_empty()
+            && self.members.is_empty()
+            && self.tables.is_empty()
+            && self.ranges.is_empty()
     }
 
     fn retire(&mut self, service: &Service, backends: &[Backend]) {
         self.slots.extend(slots_of(service));
         let members = members_of(service, backends);
         self.members.extend(members.map(|(key, _)| key));
+        self.tables.extend(blocks_of(service));
     }
 }
 
-/// The steps of a change, to be taken in the order of the fields.
+/// The steps of a change, to be taken in the order of the fields; but each table may be written
+/// right before its service.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Plan {
     /// Slots to write, of revisions that no service names yet.
@@ -66,7 +79,11 @@ pub struct Plan {
     pub members: Vec<(MemberKey, u32)>,
     /// Source ranges to write.
     pub ranges: Vec<Range>,
-    /// Services to write.
+    /// Lookup tables to write, by the revision of their service.
+    pub tables: HashMap<u32, LookupTable>,
+    /// Services to write: with the outside, those that have a table come before those that stand
+    /// in for them, and all of these after what does not wait for tables. Those of one id follow
+    /// each other.
     pub services: Vec<(ServiceKey, Service)>,
     /// Services to delete.
     pub gone: Vec<ServiceKey>,
@@ -93,11 +110,13 @@ impl Programmed {
             services,
             slots,
             members,
+            tables,
             ranges,
         } = contents;
         let revisions = services.iter().map(|(_, service)| service.revision);
         let revisions = revisions.chain(slots.iter().map(|(key, _)| key.revision));
-        let last_revision = revisions.chain(members.iter().map(|(key, _)| key.revision));
+        let revisions = revisions.chain(members.iter().map(|(key, _)| key.revision));
+        let last_revision = revisions.chain(tables.iter().map(|key| key.revision));
         let mut adopted = Self {
             last_revision: last_revision.max().unwrap_or(0),
             last_id: services.iter().map(|(_, s)| s.id).max().unwrap_or(0),
@@ -106,16 +125,18 @@ impl Programmed {
         };
         let mut slots: HashMap<_, _> = slots.into_iter().collect();
         let mut members: HashMap<_, _> = members.into_iter().collect();
+        let mut tables: HashSet<_> = tables.into_iter().collect();
         for (key, service) in services {
             let mut backends: Vec<_> = slots_of(&service)
                 .filter_map(|slot| slots.remove(&slot))
                 .collect();
-            // With a slot or a member missing the lists differ, and the service is written anew.
+            // With anything missing the lists differ, and the service is written anew.
             let wanted: Vec<_> = members_of(&service, &backends).collect();
-            if wanted
-                .iter()
-                .all(|(key, slot)| members.get(key) == Some(slot))
-            {
+            let known = |(key, slot): &(MemberKey, u32)| members.get(key) == Some(slot);
+            let missing = blocks_of(&service)
+                .filter(|key| !tables.remove(key))
+                .count();
+            if missing == 0 && wanted.iter().all(known) {
                 for (key, _) in &wanted {
                     members.remove(key);
                 }
@@ -126,6 +147,7 @@ impl Programmed {
         }
         adopted.orphans.slots = slots.into_keys().collect();
         adopted.orphans.members = members.into_keys().collect();
+        adopted.orphans.tables = tables.into_iter().collect();
         adopted
     }
 
@@ -165,6 +187,11 @@ impl Programmed {
             let slots = slots_of(&service).zip(wanted.backends.iter().copied());
             plan.slots.extend(slots);
             plan.members.extend(members_of(&service, &wanted.backends));
+            if let Some(size) = TableSize::of(service.flags) {
+                let backends = wanted.backends.clone();
+                let table = LookupTable { size, backends };
+                plan.tables.insert(service.revision, table);
+            }
             plan.services.push((*key, service));
             self.services
                 .insert(*key, (service, wanted.backends.clone()));
@@ -172,6 +199,10 @@ impl Programmed {
         plan.ranges = ranges.difference(&self.ranges).copied().collect();
         plan.stale.ranges = self.ranges.difference(&ranges).copied().collect();
         self.ranges = ranges;
+        if !plan.tables.is_empty() {
+            plan.services
+                .sort_by_key(|(_, service)| (rank(service), service.id));
+        }
         plan
     }
 
@@ -246,6 +277,25 @@ fn strands_flows(key: &ServiceKey, before: &[Backend], after: &[Backend]) -> boo
     key.protocol == protocol::UDP && before.iter().any(|old| !after.iter().any(|b| same(old, b)))
 }
 
+/// When a service is written: tables take time to fill, which the cluster's own need not wait for;
+/// and where the outside has an entry of its own, none may be found without it.
+fn rank(service: &Service) -> u8 {
+    if service.flags & (EXTERNAL | NODE_PORT) == 0 {
+        0
+    } else if service.flags & TABLE != 0 {
+        1
+    } else {
+        2
+    }
+}
+
+/// The blocks of a service's lookup table; none of one that has no table.
+fn blocks_of(service: &Service) -> impl Iterator<Item = MaglevKey> + use<> {
+    let revision = service.revision;
+    let blocks = TableSize::of(service.flags).map_or(0, TableSize::blocks);
+    (0..blocks).map(move |block| MaglevKey { revision, block })
+}
+
 fn slots_of(service: &Service) -> impl Iterator<Item = BackendKey> + use<> {
     let revision = service.revision;
     (0..service.backends).map(move |slot| BackendKey { revision, slot })
@@ -277,6 +327,7 @@ mod tests {
     use naru_ebpf_common::service::{AFFINITY_SHIFT, RANGED};
 
     use super::super::desired::DesiredService;
+    use super::super::lookup::Filler;
     use super::*;
 
     fn key(n: u8) -> ServiceKey {
@@ -317,6 +368,7 @@ mod tests {
         services: HashMap<ServiceKey, Service>,
         slots: HashMap<BackendKey, Backend>,
         members: HashMap<MemberKey, u32>,
+        tables: HashSet<MaglevKey>,
         ranges: HashSet<Range>,
     }
 
@@ -331,7 +383,13 @@ mod tests {
             }
             self.members.extend(plan.members.iter().copied());
             self.ranges.extend(plan.ranges.iter().copied());
+            let mut filler = Filler::default();
             for (key, service) in &plan.services {
+                if let Some(table) = plan.tables.get(&service.revision) {
+                    for (block, _) in filler.blocks(table, service.revision) {
+                        assert!(self.tables.insert(block), "a table was overwritten");
+                    }
+                }
                 self.services.insert(*key, *service);
                 self.check();
             }
@@ -346,6 +404,10 @@ mod tests {
                 self.members.remove(key);
                 self.check();
             }
+            for key in &plan.stale.tables {
+                self.tables.remove(key);
+                self.check();
+            }
             for range in &plan.stale.ranges {
                 self.ranges.remove(range);
             }
@@ -357,6 +419,7 @@ mod tests {
                 let backends: Vec<_> = slots.collect();
                 let mut members = members_of(service, &backends);
                 assert!(members.all(|(key, slot)| self.members.get(&key) == Some(&slot)));
+                assert!(blocks_of(service).all(|block| self.tables.contains(&block)));
             }
         }
 
@@ -365,6 +428,7 @@ mod tests {
                 services: self.services.clone().into_iter().collect(),
                 slots: self.slots.clone().into_iter().collect(),
                 members: self.members.clone().into_iter().collect(),
+                tables: self.tables.iter().copied().collect(),
                 ranges: self.ranges.iter().copied().collect(),
             })
         }
@@ -450,6 +514,66 @@ mod tests {
         assert_eq!((maps.members.len(), maps.ranges.len()), (3, 1));
         maps.apply(&programmed.plan(&[wanted(1, &[2])].into()));
         assert_eq!((maps.members.len(), maps.ranges.len()), (0, 0));
+    }
+
+    /// The same, whose packets from outside choose by a table of two blocks.
+    fn tabled(n: u8, ends: &[u8]) -> (ServiceKey, DesiredService) {
+        let (key, mut service) = wanted(n, ends);
+        let size: TableSize = "1021".parse().unwrap();
+        service.flags = NODE_PORT | size.flags();
+        (key, service)
+    }
+
+    #[test]
+    fn tables_come_and_go_with_their_service_and_no_other_is_filled_again() {
+        let (mut maps, mut programmed) = (Maps::default(), Programmed::default());
+        let both: Desired = [tabled(1, &[1, 2]), tabled(2, &[3, 4]), wanted(3, &[5])].into();
+        maps.apply(&programmed.plan(&both));
+        assert_eq!(maps.tables.len(), 4);
+        let plan = programmed.plan(&[tabled(1, &[1, 2]), tabled(2, &[3, 4, 6])].into());
+        assert_eq!(plan.tables.len(), 1);
+        maps.apply(&plan);
+        assert_eq!(maps.tables.len(), 4);
+        maps.apply(&programmed.plan(&[tabled(1, &[1, 2]), wanted(2, &[3, 4])].into()));
+        assert_eq!(maps.tables.len(), 2);
+        maps.apply(&programmed.plan(&Desired::new()));
+        assert!(maps.tables.is_empty());
+    }
+
+    #[test]
+    fn a_restart_keeps_whole_tables_and_fills_torn_ones_anew() {
+        let (mut maps, mut programmed) = (Maps::default(), Programmed::default());
+        let desired: Desired = [tabled(1, &[1, 2]), tabled(2, &[3, 4])].into();
+        maps.apply(&programmed.plan(&desired));
+        assert!(maps.adopt().plan(&desired).is_empty());
+        let torn = *maps.tables.iter().next().unwrap();
+        maps.tables.remove(&torn);
+        let plan = maps.adopt().plan(&desired);
+        assert_eq!((plan.tables.len(), plan.services.len()), (1, 1));
+        assert_eq!(
+            plan.stale.tables.len(),
+            2,
+            "the other block, and what is missing"
+        );
+        assert!(plan.tables.keys().all(|revision| *revision > torn.revision));
+    }
+
+    #[test]
+    fn the_clusters_own_do_not_wait_for_tables_and_nothing_external_precedes_them() {
+        let external = |n| {
+            let (key, mut service) = wanted(n, &[1, 2]);
+            service.flags = EXTERNAL;
+            (key, service)
+        };
+        let desired = [
+            external(1),
+            tabled(2, &[1, 2]),
+            wanted(3, &[1]),
+            external(4),
+        ];
+        let plan = Programmed::default().plan(&Desired::from(desired));
+        let order = plan.services.iter().map(|(_, service)| rank(service));
+        assert_eq!(order.collect::<Vec<_>>(), [0, 1, 2, 2]);
     }
 
     #[test]

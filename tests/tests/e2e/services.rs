@@ -1,6 +1,8 @@
 //! What Services promise beyond a cluster address: affinity, traffic policies, external addresses,
 //! source ranges, ports of the host, datagrams that move.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context, Result, ensure};
 use naru_tests::support::{addresses, wait};
 
@@ -12,6 +14,7 @@ pub(crate) const CASES: &[Case] = cases![
     a_client_meets_the_endpoints_of_its_zone,
     a_local_external_policy_keeps_the_source_and_says_which_node_serves,
     external_addresses_lead_to_pods_and_source_ranges_hold,
+    every_node_gives_a_flow_to_the_same_pod_where_maglev_is_asked_for,
     a_port_of_the_host_leads_to_its_pod,
     datagrams_move_when_their_pod_leaves,
 ];
@@ -293,12 +296,43 @@ spec:
   ports: [{protocol: UDP, port: 9999, targetPort: 5353}]
 ";
 
-/// Asks from outside, always from the same port; returns who answered.
-fn asked(world: &World, target: &str) -> Result<String> {
-    let landing = world.landing()?;
-    let said = world.outside(&[&landing, "udp-ask", "--target", target, "--from", "47001"])?;
+/// Asks from outside, from the port `from`; returns who answered.
+fn asked(world: &World, target: &str, from: u16) -> Result<String> {
+    let (landing, from) = (world.landing()?, from.to_string());
+    let said = world.outside(&[&landing, "udp-ask", "--target", target, "--from", &from])?;
     let host = said.split(' ').next().map(str::to_owned);
     host.context("an empty answer")
+}
+
+/// By datagrams, whose source port may be used again at once.
+fn every_node_gives_a_flow_to_the_same_pod_where_maglev_is_asked_for(world: &World) -> Result<()> {
+    const FLOWS: u16 = 20;
+    let space = world.namespace("maglev")?;
+    space.apply(ECHO)?;
+    let wish = "naru.dev/load-balancer-algorithm=maglev";
+    space.run(&["annotate", "service", "echo", wish])?;
+    for name in ["a", "b", "c", "d"] {
+        space.apply(&echo_pod(name))?;
+    }
+    space.pods_ready(&["--all"])?;
+    let port = space.field("service/echo", ".spec.ports[0].nodePort")?;
+    let nodes = [1, 2].map(|k| format!("{}:{port}", addresses::node(k)));
+    // What a node remembers of a flow comes before any table: every attempt has other flows.
+    let mut ports = 20_000..30_000;
+    wait::until("both nodes to choose alike", PATIENCE, || {
+        let mut pods = BTreeSet::new();
+        for from in ports.by_ref().take(FLOWS.into()) {
+            let [one, other] = [0, 1].map(|node: usize| asked(world, &nodes[node], from));
+            let (one, other) = (one?, other?);
+            ensure!(
+                one == other,
+                "port {from}: {one} at node1, {other} at node2"
+            );
+            pods.insert(one);
+        }
+        ensure!(pods.len() > 1, "all flows meet {pods:?}");
+        Ok(Some(()))
+    })
 }
 
 /// Pods leave by their label alone: they live on and would answer whoever still reached them.
@@ -316,7 +350,7 @@ fn datagrams_move_when_their_pod_leaves(world: &World) -> Result<()> {
     let target = format!("{}:{port}", addresses::node(1));
     let answers = |who: &str| {
         wait::until(&format!("an answer of {who}"), PATIENCE, || {
-            let host = asked(world, &target)?;
+            let host = asked(world, &target, 47001)?;
             ensure!(host == who, "{host} answers");
             Ok(Some(()))
         })
@@ -330,7 +364,7 @@ fn datagrams_move_when_their_pod_leaves(world: &World) -> Result<()> {
     let errors = ["os error 103", "os error 89"];
     ensure!(errors.iter().any(|e| ended.contains(e)), "{ended:?}");
     wait::until("nobody answers", PATIENCE, || {
-        Ok(asked(world, &target).is_err().then_some(()))
+        Ok(asked(world, &target, 47001).is_err().then_some(()))
     })?;
     label("a", "echo")?;
     answers("a")?;
