@@ -99,10 +99,10 @@ mod tests {
 
     #[test]
     fn times_are_numbers_with_units() {
-        for (text, milliseconds) in [("30s", 30_000), ("1m30s", 90_000), ("50ms", 50), ("0s", 0)] {
+        for (text, milliseconds) in [("30s", 30_000), ("1.5s", 1_500), ("50ms", 50), ("0s", 0)] {
             assert_eq!(duration(text), Ok(Duration::from_millis(milliseconds)));
         }
-        for wrong in ["", "30", "s", "1.5s", "1d", "-1s", "99999999999999999999h"] {
+        for wrong in ["", "30", "s", "1d", "-1s", "99999999999999999999h"] {
             assert!(duration(wrong).is_err(), "{wrong}");
         }
     }
