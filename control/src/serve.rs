@@ -16,8 +16,8 @@ use anyhow::Context;
 use clap::Args;
 use naru_control::api::{
     AddressPlan, Api, Exemptions, FRONT_PROXY, FrontProxy, Internal, Kinds, Listener, NodeClient,
-    Server, ServerConfig, StaticTokens, Tokens, bootstrap, follow_definitions, follow_priorities,
-    follow_services, keep,
+    STACK, Server, ServerConfig, StaticTokens, Tokens, bootstrap, follow_definitions,
+    follow_priorities, follow_services, keep,
 };
 use naru_control::controllers;
 use naru_control::pki::{
@@ -117,6 +117,7 @@ impl ServeArgs {
 pub(crate) fn run(args: ServeArgs) -> anyhow::Result<()> {
     naru_core::start("naru-control");
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .thread_stack_size(STACK)
         .enable_all()
         .build()?;
     runtime.block_on(serve(args))
@@ -164,7 +165,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     }
     clients.spawn(rotation.run(stopping.clone()));
     clients.spawn(front_rotation.run(stopping.clone()));
-    let serving = tokio::spawn(listener.serve(api, stopping.clone()));
+    let serving = listener.serve(api, stopping.clone());
     wait_for_signal().await?;
     tracing::info!("stopping");
     stopping.cancel();

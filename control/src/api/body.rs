@@ -3,14 +3,11 @@
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
-use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full};
 use serde_json::Value;
 
-/// An error of a body or of the connection below it.
-pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
-/// Any body.
-pub type Body = UnsyncBoxBody<Bytes, BoxError>;
+pub use naru_http::{Body, BoxError};
+
 /// An answer.
 pub type Reply = Response<Body>;
 

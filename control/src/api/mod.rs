@@ -73,3 +73,8 @@ pub use listener::{ListenError, Listener};
 pub use proxy::NodeClient;
 pub use server::{Server, ServerConfig};
 pub use tokens::{TokenError, Tokens};
+
+/// Bytes of stack that a thread needs which answers requests: decoders recurse into documents as deep
+/// as they allow them (64 levels of YAML, 128 of JSON), and a build without optimisation takes 33 KiB
+/// for each level of YAML.
+pub const STACK: usize = 8 << 20;

@@ -1,0 +1,142 @@
+//! HTTP/1.1 and HTTP/2 over TLS, apart from what is said over it: connections, handshakes, drain.
+//!
+//! A crate of its own because a server of many small answers spends most of its time in h2, hyper and
+//! rustls, whose generic code is compiled where its types are known. Here they are: a [`Visitor`] and
+//! its answers come as trait objects. So this little is compiled for speed, and the control plane,
+//! which is large and changes often, need not be.
+//!
+//! Not here: who a caller is, and anything that depends on a path.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use http_body_util::combinators::UnsyncBoxBody;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use rustls::server::ServerConfig;
+use rustls_pki_types::CertificateDer;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+/// A client has this long to finish its TLS handshake.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Requests under way have this long after the signal to stop.
+const DRAIN: Duration = Duration::from_secs(5);
+/// A client of HTTP/1.1 has this long to send a request's head, counted from the end of the one before:
+/// as long as Kubernetes lets a connection idle.
+const IDLE: Duration = Duration::from_secs(90);
+/// Streams of one HTTP/2 connection, as in client-go's expectations.
+const STREAMS: u32 = 250;
+/// After a connection could not be accepted, because files are short or memory is.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// An error of a body or of the connection below it.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+/// Any body.
+pub type Body = UnsyncBoxBody<Bytes, BoxError>;
+/// An answer in the making.
+pub type Answer = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
+
+/// Where connections come in.
+pub trait Door: Send + Sync + 'static {
+    /// Somebody has connected from `peer` and has proven to have the key of the first certificate of
+    /// `chain`, if there is one.
+    fn open(&self, peer: SocketAddr, chain: Option<&[CertificateDer<'static>]>)
+    -> Arc<dyn Visitor>;
+}
+
+/// Who asks over one connection.
+pub trait Visitor: Send + Sync + 'static {
+    /// Answers a request.
+    fn ask(&self, request: Request<Body>) -> Answer;
+}
+
+/// Serves the connections of `tcp` until `stopping`, then lets requests under way finish for a while.
+#[inline(never)]
+pub fn serve(
+    tcp: TcpListener,
+    tls: Arc<ServerConfig>,
+    door: Arc<dyn Door>,
+    stopping: CancellationToken,
+) -> JoinHandle<()> {
+    tokio::spawn(accept(tcp, tls.into(), door, stopping))
+}
+
+async fn accept(
+    tcp: TcpListener,
+    tls: TlsAcceptor,
+    door: Arc<dyn Door>,
+    stopping: CancellationToken,
+) {
+    let graceful = GracefulShutdown::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = tcp.accept() => accepted,
+            () = stopping.cancelled() => break,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let (tls, door) = (tls.clone(), door.clone());
+                tokio::spawn(connection(stream, peer, tls, door, graceful.watcher()));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+    let drained = tokio::time::timeout(DRAIN, graceful.shutdown()).await;
+    if drained.is_err() {
+        tracing::warn!("connections were cut: they did not end in time");
+    }
+}
+
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    tls: TlsAcceptor,
+    door: Arc<dyn Door>,
+    watcher: Watcher,
+) {
+    let _ = stream.set_nodelay(true);
+    let stream = match tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return tracing::debug!(%peer, %error, "TLS handshake failed"),
+        Err(_) => return tracing::debug!(%peer, "TLS handshake took too long"),
+    };
+    let visitor = door.open(peer, stream.get_ref().1.peer_certificates());
+    let service = service_fn(move |request: Request<Incoming>| {
+        let answer = visitor.ask(request.map(|body| body.map_err(Into::into).boxed_unsync()));
+        async move { Ok::<_, std::convert::Infallible>(answer.await) }
+    });
+    let builder = builder();
+    let served = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    if let Err(error) = watcher.watch(served.into_owned()).await {
+        tracing::debug!(%peer, error = %error, "connection ended");
+    }
+}
+
+fn builder() -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(IDLE);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .keep_alive_interval(Duration::from_secs(60))
+        .keep_alive_timeout(Duration::from_secs(20));
+    builder
+}
