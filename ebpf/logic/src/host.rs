@@ -13,7 +13,32 @@ use naru_ebpf_common::{
     SocketPeer, Tuple,
 };
 
+use crate::parse::Frame;
 use crate::{Maps, Step, Trace};
+
+/// A frame in memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Bytes<'a>(pub &'a [u8]);
+
+impl Frame for Bytes<'_> {
+    fn half(&self, offset: usize) -> Option<u16> {
+        let bytes = self.0.get(offset..offset + 2)?;
+        Some(u16::from_ne_bytes(bytes.try_into().ok()?))
+    }
+
+    fn words<const N: usize>(&self, offset: usize) -> Option<[u32; N]> {
+        let bytes = self.0.get(offset..offset + 4 * N)?;
+        let mut words = [0; N];
+        for (word, chunk) in words.iter_mut().zip(bytes.chunks(4)) {
+            *word = u32::from_ne_bytes(chunk.try_into().ok()?);
+        }
+        Some(words)
+    }
+
+    fn bytes(&self) -> u32 {
+        self.0.len() as u32
+    }
+}
 
 /// A node's maps, its clock and its chance, and what a decision did.
 #[derive(Debug, Default)]

@@ -6,8 +6,8 @@ use naru_ebpf_common::{
     Addr, Backend, BackendKey, Endpoint, Family, IpInfo, NodeConfig, Port, Reason, Service,
     ServiceKey, Tuple, ipcache, policy, protocol,
 };
-use naru_ebpf_logic::host::Snapshot;
-use naru_ebpf_logic::parse::{self, Frame, Other};
+use naru_ebpf_logic::host::{Bytes, Snapshot};
+use naru_ebpf_logic::parse::{self, Other};
 use naru_ebpf_logic::socket::{self, Outcome, Target};
 use naru_ebpf_logic::{Action, Packet, Segment, Step, from_network, from_pod};
 use proptest::prelude::*;
@@ -221,29 +221,7 @@ fn a_flow_outlives_a_half_open_start_only_when_answered() {
     );
 }
 
-struct Bytes(Vec<u8>);
-
-impl Frame for Bytes {
-    fn half(&self, offset: usize) -> Option<u16> {
-        let bytes = self.0.get(offset..offset + 2)?;
-        Some(u16::from_ne_bytes(bytes.try_into().ok()?))
-    }
-
-    fn words<const N: usize>(&self, offset: usize) -> Option<[u32; N]> {
-        let bytes = self.0.get(offset..offset + 4 * N)?;
-        let mut words = [0; N];
-        for (word, chunk) in words.iter_mut().zip(bytes.chunks(4)) {
-            *word = u32::from_ne_bytes(chunk.try_into().ok()?);
-        }
-        Some(words)
-    }
-
-    fn bytes(&self) -> u32 {
-        self.0.len() as u32
-    }
-}
-
-fn frame(p: &Packet) -> Bytes {
+fn frame(p: &Packet) -> Vec<u8> {
     let mut bytes = vec![0; 12];
     bytes.extend_from_slice(&[
         0x08, 0x00, 0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, p.protocol, 0, 0,
@@ -254,7 +232,7 @@ fn frame(p: &Packet) -> Bytes {
     bytes.extend_from_slice(&p.dst_port.0.to_ne_bytes());
     bytes.extend_from_slice(&[0; 8]);
     bytes.extend_from_slice(&[0x50, p.tcp.flags, 0, 0, 0, 0, 0, 0]);
-    Bytes(bytes)
+    bytes
 }
 
 prop_compose! {
@@ -283,7 +261,7 @@ proptest! {
     #[test]
     fn what_was_written_is_what_is_parsed(p in any_packet()) {
         let mut parsed = Packet::default();
-        prop_assert_eq!(parse::ethernet(&frame(&p), &mut parsed), Ok(()));
+        prop_assert_eq!(parse::ethernet(&Bytes(&frame(&p)), &mut parsed), Ok(()));
         prop_assert_eq!((parsed.src, parsed.dst), (p.src, p.dst));
         prop_assert_eq!((parsed.src_port, parsed.dst_port), (p.src_port, p.dst_port));
         prop_assert_eq!((parsed.protocol, parsed.tcp.flags), (p.protocol, p.tcp.flags));
@@ -292,7 +270,7 @@ proptest! {
     #[test]
     fn no_bytes_make_the_parser_fail_badly(bytes in prop::collection::vec(any::<u8>(), 0..120)) {
         let mut p = Packet::default();
-        match parse::ethernet(&Bytes(bytes), &mut p) {
+        match parse::ethernet(&Bytes(&bytes), &mut p) {
             Ok(()) => prop_assert!(p.l4_offset >= 34),
             Err(Other::Drop(reason)) => prop_assert!(reason != Reason::FORWARDED),
             Err(_) => {}

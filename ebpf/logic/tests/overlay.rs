@@ -6,8 +6,7 @@ use naru_ebpf_common::{
     ServiceKey, flow, ipcache, protocol,
 };
 use naru_ebpf_logic::conntrack::Origin;
-use naru_ebpf_logic::host::Snapshot;
-use naru_ebpf_logic::parse::Frame;
+use naru_ebpf_logic::host::{Bytes, Snapshot};
 use naru_ebpf_logic::{
     Action, Hop, Packet, Segment, Step, Verdict, conntrack, from_network, from_overlay, from_pod,
     quick,
@@ -325,30 +324,8 @@ fn a_refusal_goes_back_to_the_node_that_sent() {
     }
 }
 
-struct Bytes(Vec<u8>);
-
-impl Frame for Bytes {
-    fn half(&self, offset: usize) -> Option<u16> {
-        let bytes = self.0.get(offset..offset + 2)?;
-        Some(u16::from_ne_bytes(bytes.try_into().ok()?))
-    }
-
-    fn words<const N: usize>(&self, offset: usize) -> Option<[u32; N]> {
-        let bytes = self.0.get(offset..offset + 4 * N)?;
-        let mut words = [0; N];
-        for (word, chunk) in words.iter_mut().zip(bytes.chunks(4)) {
-            *word = u32::from_ne_bytes(chunk.try_into().ok()?);
-        }
-        Some(words)
-    }
-
-    fn bytes(&self) -> u32 {
-        self.0.len() as u32
-    }
-}
-
 /// An acknowledgement on the way of `p`.
-fn frame(p: &Packet) -> Bytes {
+fn frame(p: &Packet) -> Vec<u8> {
     let mut bytes = vec![0; 12];
     let (src, dst) = (p.src.bytes(), p.dst.bytes());
     if p.src.is_v4() {
@@ -363,7 +340,7 @@ fn frame(p: &Packet) -> Bytes {
     bytes.extend(p.dst_port.0.to_ne_bytes());
     bytes.extend([0; 8]);
     bytes.extend([0x50, protocol::ACK, 0, 0, 0, 0, 0, 0]);
-    Bytes(bytes)
+    bytes
 }
 
 #[test]
@@ -372,11 +349,11 @@ fn a_known_flow_takes_the_quick_way_through_the_overlay_in_both_directions() {
         let node = node(cast);
         let mut there = syn(cast.web, 40000, cast.remote, 80);
         leave(&node, &mut there);
-        let way = quick::way(&node, &frame(&there), Origin::pod(WEB_IFINDEX));
+        let way = quick::way(&node, &Bytes(&frame(&there)), Origin::pod(WEB_IFINDEX));
         assert_eq!((way.ifindex(), way.address()), (DEVICE, NODE2_V4.word_v4()));
         let back = frame(&answer(&there));
         let from = |sender: Addr| {
-            let way = quick::way(&node, &back, Origin::overlay(sender.word_v4()));
+            let way = quick::way(&node, &Bytes(&back), Origin::overlay(sender.word_v4()));
             (way.ifindex(), way.address())
         };
         assert_eq!(from(NODE2_V4), (WEB_IFINDEX, 0));
@@ -400,7 +377,7 @@ fn a_flow_that_was_native_goes_through_the_overlay_as_soon_as_there_is_one_and_b
         assert_eq!(leave(&node, &mut there).action(), OUT);
         for (facts, epoch, wanted) in [(facts(), 2, to(NODE2_V4)), (native, 3, OUT)] {
             change(&mut node, facts, epoch);
-            let quickly = quick::way(&node, &frame(&there), Origin::pod(WEB_IFINDEX));
+            let quickly = quick::way(&node, &Bytes(&frame(&there)), Origin::pod(WEB_IFINDEX));
             assert!(!quickly.is_known(), "what it remembers is of another epoch");
             let mut next = there;
             next.tcp.flags = protocol::ACK;
@@ -410,7 +387,7 @@ fn a_flow_that_was_native_goes_through_the_overlay_as_soon_as_there_is_one_and_b
                 next.next_hop = Hop::router(NODE2_V4.word_v4());
             }
             conntrack::remember_next_hop(&node, &next);
-            let way = quick::way(&node, &frame(&there), Origin::pod(WEB_IFINDEX));
+            let way = quick::way(&node, &Bytes(&frame(&there)), Origin::pod(WEB_IFINDEX));
             let device = if wanted == OUT { 0 } else { DEVICE };
             assert_eq!((way.ifindex(), way.address()), (device, NODE2_V4.word_v4()));
         }
