@@ -40,6 +40,8 @@ fn programs() -> Result<()> {
             "xtask",
             "--exclude",
             "naru-load",
+            "--exclude",
+            "naru-fuzz",
             "--bins",
         ],
         &[],

@@ -7,6 +7,7 @@ mod bench;
 mod bpf;
 mod compile;
 mod door;
+mod fuzz;
 mod images;
 mod kubectls;
 mod packages;
@@ -40,6 +41,8 @@ enum Task {
     Node(up::NodeArgs),
     /// Run every test, or those whose name contains FILTER.
     Test(test::TestArgs),
+    /// Feed parsers with wrong bytes, longer than the tests do.
+    Fuzz(fuzz::FuzzArgs),
     /// Measure on a cluster of its own.
     Bench(bench::BenchArgs),
     /// Run the packet tests on another kernel, in an emulated machine.
@@ -76,6 +79,7 @@ fn dispatch(task: Task) -> anyhow::Result<ExitCode> {
         Task::Node(args) => return up::node(&args),
         Task::Test(args) => return test::run(&args),
         Task::Vm(args) => return vm::run(&args),
+        Task::Fuzz(args) => fuzz::run(&args)?,
         Task::Bench(args) => bench::run(&args)?,
         Task::Build => compile::everything()?,
         Task::Bpf => bpf::run()?,
