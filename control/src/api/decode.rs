@@ -100,6 +100,14 @@ pub(super) fn decode(bytes: &[u8], content_type: &str) -> Result<Decoded> {
     }
 }
 
+/// Decodes the configuration of an apply: YAML, which JSON is too.
+///
+/// # Errors
+/// 400 for what is malformed or no object.
+pub(super) fn applied(bytes: &[u8]) -> Result<Decoded> {
+    decode(bytes, "application/yaml")
+}
+
 /// JSON, and YAML from clients that label it as JSON.
 fn json_or_yaml(bytes: &[u8], repeated: &mut Vec<String>) -> Result<Value> {
     if bytes.trim_ascii_start().first() != Some(&b'{') {

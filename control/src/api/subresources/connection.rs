@@ -3,11 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use super::node::values;
-use crate::api::admission::part;
 use crate::api::request::Query;
-use crate::api::status::Result;
 use crate::api::streams::Purpose;
-use crate::api::verbs::Call;
 
 /// The kind of the options, and what they say.
 pub(super) type Options = (&'static str, Value);
@@ -38,7 +35,7 @@ pub(super) fn of_pod(
             if subresource == "attach" {
                 return Some(("PodAttachOptions", options.into()));
             }
-            options.insert("command".to_owned(), values(text, "command").into());
+            options.insert("command".to_owned(), values(text, &["command"]).into());
             Some(("PodExecOptions", options.into()))
         }
     }
@@ -52,14 +49,6 @@ pub(super) fn of_proxy(plural: &str, path: &str) -> Options {
         _ => "ServiceProxyOptions",
     };
     (kind, json!({"path": path}))
-}
-
-/// Asks whether the connection of `call` may be.
-///
-/// # Errors
-/// What a webhook or a policy refuses with.
-pub(super) async fn admit(call: &Call, (kind, options): Options) -> Result<()> {
-    part::connect(call, kind, options).await
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 
 use super::connection;
+use crate::api::admission::part;
 use crate::api::authz::{self, Attributes};
 use crate::api::body::{Body, Reply};
 use crate::api::proxy::node_address;
@@ -40,8 +41,9 @@ pub(super) async fn pod(call: &Call, subresource: &str, request: Request<Body>) 
     let path = kubelet_path(&pod, subresource, call.query.get("container"))?;
     let query = request.uri().query().unwrap_or_default();
     let purpose = purpose(subresource, &call.query, query)?;
-    if let Some(options) = connection::of_pod(subresource, &call.query, query, purpose.as_ref()) {
-        connection::admit(call, options).await?;
+    let shown = connection::of_pod(subresource, &call.query, query, purpose.as_ref());
+    if let Some((kind, options)) = shown {
+        part::connect(call, kind, options).await?;
     }
     let path = match &purpose {
         Some(Purpose::Process(wanted)) => format!("{path}?{}", kubelet_query(query, *wanted)),
@@ -104,10 +106,10 @@ fn purpose(subresource: &str, query: &Query, text: &str) -> Result<Option<Purpos
     })
 }
 
-/// Every value of `key` in a query, in order.
-pub(super) fn values(query: &str, key: &str) -> Vec<String> {
+/// Every value of `keys` in a query, in order.
+pub(super) fn values(query: &str, keys: &[&str]) -> Vec<String> {
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-    let pairs = pairs.filter(|(name, _)| *name == key);
+    let pairs = pairs.filter(|(name, _)| keys.contains(name));
     pairs
         .map(|(_, value)| percent_decode(&value.replace('+', " ")))
         .collect()
@@ -115,9 +117,7 @@ pub(super) fn values(query: &str, key: &str) -> Vec<String> {
 
 /// The ports of a query: `ports=80,81&ports=82`.
 fn ports(query: &str) -> Result<Vec<u16>> {
-    let values = query.split('&').filter_map(|pair| pair.split_once('='));
-    let values = values.filter(|(key, _)| matches!(*key, "ports" | "port"));
-    let values: Vec<_> = values.map(|(_, value)| percent_decode(value)).collect();
+    let values = values(query, &["ports", "port"]);
     let texts = values.iter().flat_map(|value| value.split(','));
     let ports = texts.map(|text| {
         let port = text.parse().ok().filter(|port| *port > 0);

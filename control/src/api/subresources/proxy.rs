@@ -13,6 +13,7 @@ use http::{HeaderValue, Method, Request, StatusCode};
 use serde_json::Value;
 
 use super::{connection, node};
+use crate::api::admission::part;
 use crate::api::body::{Body, Reply, empty};
 use crate::api::proxy::{self, Target};
 use crate::api::status::{Result, Status};
@@ -79,8 +80,8 @@ pub(super) async fn run(call: &Call, request: Request<Body>) -> Result<Reply> {
     let query = query.map(|query| format!("?{query}")).unwrap_or_default();
     let path = format!("/{}{query}", rest.strip_prefix('/').unwrap_or(rest));
     let place = Place::parse(call.path.name.as_deref().unwrap_or_default())?;
-    let shown = connection::of_proxy(&call.path.plural, rest);
-    connection::admit(call, shown).await?;
+    let (kind, options) = connection::of_proxy(&call.path.plural, rest);
+    part::connect(call, kind, options).await?;
     match call.path.plural.as_str() {
         "nodes" => node_proxy(call, &place, &path, request).await,
         "pods" => {

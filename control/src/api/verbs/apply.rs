@@ -17,9 +17,6 @@ use crate::api::value::{metadata, name, object, text, timestamp};
 use crate::api::write::Part;
 use crate::api::{admission, decode, fields, meta};
 
-/// How a configuration is written: JSON is YAML.
-const YAML: &str = "application/yaml";
-
 pub(super) async fn apply(
     call: &Call,
     part: Part,
@@ -27,7 +24,7 @@ pub(super) async fn apply(
     options: &WriteOptions,
 ) -> Result<Reply> {
     let writer = call.writer(Some(options.named_manager()?), part);
-    let decoded = decode::decode(&decode::read(body).await?, YAML)?;
+    let decoded = decode::applied(&decode::read(body).await?)?;
     let mut config = decoded.object;
     complete_head(call, &mut config)?;
     let mut warnings = fields::check(call.target, &config, &decoded.repeated, options.validation)?;

@@ -11,9 +11,6 @@ use crate::api::status::{Result, Status};
 use crate::api::value::{name, object, text};
 use crate::registry::kind::{Kind, ScalePaths};
 
-/// How a configuration is written: JSON is YAML.
-const YAML: &str = "application/yaml";
-
 /// A change of a Scale.
 pub(super) enum Scaling {
     /// This Scale.
@@ -30,7 +27,7 @@ impl Scaling {
     /// # Errors
     /// 400 for what is no Scale of that object, 400 if it tells its managers.
     pub(super) fn applied(bytes: &[u8], own: &str) -> Result<Self> {
-        let scale = decode::decode(bytes, YAML)?.object;
+        let scale = decode::applied(bytes)?.object;
         let head = (text(&scale, "/apiVersion"), text(&scale, "/kind"));
         if head != ("autoscaling/v1", "Scale") {
             let why = "an apply of a scale must be of apiVersion autoscaling/v1 and kind Scale";
