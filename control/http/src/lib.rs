@@ -7,6 +7,8 @@
 //!
 //! Not here: who a caller is, and anything that depends on a path.
 
+mod rest;
+
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,7 +16,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -116,7 +117,7 @@ async fn connection(
     };
     let visitor = door.open(peer, stream.get_ref().1.peer_certificates());
     let service = service_fn(move |request: Request<Incoming>| {
-        let answer = visitor.ask(request.map(|body| body.map_err(Into::into).boxed_unsync()));
+        let answer = visitor.ask(rest::wanted(request));
         async move { Ok::<_, std::convert::Infallible>(answer.await) }
     });
     let builder = builder();

@@ -3,6 +3,9 @@
 use super::*;
 use http::Method;
 use std::collections::BTreeSet;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 
 const YAML: &str = "application/yaml";
 const JSON: &str = "application/json";
@@ -27,6 +30,48 @@ async fn yaml_is_as_good_as_json() {
     let path = format!("{MAPS}/m");
     let made = control.send(Method::PUT, &path, &headers, replaced).await;
     assert_eq!(made.expect(200)["data"]["a"], "2\nlines\n");
+}
+
+/// Sends `bytes` and answers the code of the next answer, whose body is read as well.
+async fn exchange(stream: &mut BufReader<TlsStream<TcpStream>>, bytes: &[u8]) -> u16 {
+    stream.write_all(bytes).await.unwrap();
+    let (mut code, mut length) = (0, 0);
+    loop {
+        let mut line = String::new();
+        let read = tokio::time::timeout(support::PATIENCE, stream.read_line(&mut line)).await;
+        read.expect("an answer in time").unwrap();
+        if let Some(status) = line.strip_prefix("HTTP/1.1 ") {
+            code = status[..3].parse().unwrap();
+        } else if let Some(long) = line.strip_prefix("content-length: ") {
+            length = long.trim().parse().unwrap();
+        } else if line.trim().is_empty() {
+            break;
+        }
+    }
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await.unwrap();
+    code
+}
+
+#[tokio::test]
+async fn a_body_that_comes_after_its_refusal_does_not_end_the_connection() {
+    let control = Control::start(&[]).await;
+    let mut stream = BufReader::new(control.connect().await);
+    let body = map("late").to_string();
+    let head = |query: &str| {
+        format!(
+            "POST {MAPS}{query} HTTP/1.1\r\nHost: 127.0.0.1\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        )
+    };
+    for _ in 0..3 {
+        let refused = exchange(&mut stream, head("?dryRun=Some").as_bytes()).await;
+        assert_eq!(refused, 422, "it says so before the body has come");
+        stream.write_all(body.as_bytes()).await.unwrap();
+    }
+    let whole = format!("{}{body}", head(""));
+    assert_eq!(exchange(&mut stream, whole.as_bytes()).await, 201);
 }
 
 #[tokio::test]

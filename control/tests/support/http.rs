@@ -4,8 +4,13 @@ use super::Control;
 use futures_util::StreamExt;
 use http::{HeaderMap, Method, Request};
 use http_body_util::BodyExt;
-use kube::client::Body;
+use kube::client::{Body, ConfigExt};
+use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::Value;
+use std::sync::Arc;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 /// The media types of patches.
 pub(crate) const JSON_PATCH: &str = "application/json-patch+json";
@@ -54,6 +59,18 @@ impl Answer {
 }
 
 impl Control {
+    /// An administrator's connection, for HTTP/1.1 by hand.
+    pub(crate) async fn connect(&self) -> TlsStream<TcpStream> {
+        let file = Kubeconfig::read_from(self.dir().join("admin.kubeconfig")).unwrap();
+        let options = KubeConfigOptions::default();
+        let config = kube::Config::from_custom_kubeconfig(file, &options).await;
+        let tls = config.unwrap().rustls_client_config().unwrap();
+        let stream = TcpStream::connect(("127.0.0.1", self.port())).await;
+        let name = "localhost".try_into().unwrap();
+        let connector = TlsConnector::from(Arc::new(tls));
+        connector.connect(name, stream.unwrap()).await.unwrap()
+    }
+
     /// Sends a request as administrator.
     pub(crate) async fn send(
         &self,

@@ -10,15 +10,12 @@ use super::*;
 use http::{Method, Request};
 use http_body_util::BodyExt;
 use kube::Client;
-use kube::client::{Body, ConfigExt};
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use std::sync::Arc;
+use kube::client::Body;
 use support::eventually;
 use support::http::{Answer, MERGE_PATCH, send};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
-use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 const GROUP: &str = "/apis/flowcontrol.apiserver.k8s.io/v1";
@@ -159,7 +156,7 @@ impl Slow {
              Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{now}",
             body.len()
         );
-        let mut stream = connect(control).await;
+        let mut stream = control.connect().await;
         stream.write_all(head.as_bytes()).await.unwrap();
         Self {
             stream,
@@ -176,7 +173,7 @@ impl Slow {
              Expect: 100-continue\r\n\r\n",
             body.len()
         );
-        let mut stream = connect(control).await;
+        let mut stream = control.connect().await;
         stream.write_all(head.as_bytes()).await.unwrap();
         let rest = body.into_bytes();
         let mut slow = Self { stream, rest };
@@ -202,18 +199,6 @@ impl Slow {
             }
         }
     }
-}
-
-/// An administrator's connection.
-async fn connect(control: &Control) -> TlsStream<TcpStream> {
-    let file = Kubeconfig::read_from(control.dir().join("admin.kubeconfig")).unwrap();
-    let options = KubeConfigOptions::default();
-    let config = kube::Config::from_custom_kubeconfig(file, &options).await;
-    let tls = config.unwrap().rustls_client_config().unwrap();
-    let stream = TcpStream::connect(("127.0.0.1", control.port())).await;
-    let name = "localhost".try_into().unwrap();
-    let connector = TlsConnector::from(Arc::new(tls));
-    connector.connect(name, stream.unwrap()).await.unwrap()
 }
 
 /// A request that is under way.
