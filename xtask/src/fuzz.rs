@@ -4,6 +4,7 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::compile::cargo;
+use crate::packages;
 
 /// Arguments of `cargo xtask fuzz`.
 #[derive(Debug, Args)]
@@ -16,8 +17,9 @@ pub(crate) struct FuzzArgs {
 /// Builds the targets and hunts.
 ///
 /// # Errors
-/// When they do not compile, or a promise is broken.
+/// When what they need can't be had, they do not compile, or a promise is broken.
 pub(crate) fn run(args: &FuzzArgs) -> Result<()> {
+    packages::ensure_all()?;
     let mut line = vec!["run", "--release", "--package", "naru-fuzz", "--"];
     line.extend(args.rest.iter().map(String::as_str));
     cargo(&line, &[])

@@ -43,9 +43,9 @@ pub fn hunt(target: &dyn Target, hunt: &Hunt<'_>) -> Result<Found, String> {
     let _alone = HUNTING.lock().unwrap_or_else(PoisonError::into_inner);
     let file = hunt.dir.join(format!("{}.input", hunt.name));
     let watch = Watch::begin(file.clone());
-    let mut pool = Pool::new(target.examples());
-    let mut chance = Chance::new(hunt.seed);
     let examples = target.examples();
+    let mut pool = Pool::new(examples.clone());
+    let mut chance = Chance::new(hunt.seed);
     let mut inputs = 0;
     let mut one = |input: &[u8], pool: &mut Pool| {
         std::fs::write(&file, input).map_err(|e| format!("{}: {e}", file.display()))?;

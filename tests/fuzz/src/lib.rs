@@ -1,4 +1,5 @@
-//! Bytes from strangers, made wrong on purpose: every parser that the network or a user reaches.
+//! Bytes from strangers, made wrong on purpose: the parsers of the API server, the
+//! data path, the DNS and the CNI plugin.
 //!
 //! A [`Target`] takes any bytes and says how it went, or which promise was broken. A [`hunt`] begins
 //! with examples that are right, changes them (`mutate`), and keeps those that were answered in a new

@@ -21,8 +21,8 @@ use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use super::answer;
 use super::requests::{self, Asked, Asker, Theme};
+use super::{answer, examples};
 use crate::Target;
 use crate::hunt::WORKER;
 
@@ -81,7 +81,7 @@ impl Requests {
 
     /// Makes what the examples are about.
     fn prepare(&self) -> anyhow::Result<()> {
-        for (path, object) in requests::there() {
+        for (path, object) in examples::there() {
             let body = object.to_string();
             let (code, said) = self.runtime.block_on(self.client.post(path, body));
             ensure!(code == StatusCode::CREATED, "{path}: {code} {said}");

@@ -2,6 +2,7 @@
 
 mod api;
 mod attachment;
+mod examples;
 mod names;
 mod packets;
 mod requests;
