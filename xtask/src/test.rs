@@ -54,6 +54,7 @@ fn stream(args: &TestArgs, tally: &mut Tally) -> Result<bool> {
         .env("CARGO_TARGET_DIR", target_dir())
         .env("NARU_KUBECTL", kubectls::newest()?)
         .env("NARU_ETCD", packages::unpacked("etcd"));
+    let mut shown = Shown::default();
     let mut child = cargo
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -67,8 +68,55 @@ fn stream(args: &TestArgs, tally: &mut Tally) -> Result<bool> {
         .flat_map(BufRead::lines)
     {
         let line = line?;
-        println!("{line}");
         tally.read(&line);
+        if shown.line(&line) {
+            println!("{line}");
+        }
     }
     Ok(child.wait()?.success())
+}
+
+/// Which lines are repeated: not what passed tests had to say, under which the words of a failed one
+/// would be lost.
+#[derive(Default)]
+struct Shown {
+    /// The lines now read are about what passed.
+    passed: bool,
+}
+
+impl Shown {
+    fn line(&mut self, line: &str) -> bool {
+        match line {
+            "successes:" => self.passed = true,
+            "failures:" => self.passed = false,
+            _ if line.starts_with("test result: ") => self.passed = false,
+            _ => {}
+        }
+        !self.passed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_passed_says_nothing_and_what_failed_does() {
+        let mut shown = Shown::default();
+        let lines = [
+            "test a ... ok",
+            "successes:",
+            "---- a stdout ----",
+            "SKIP no root",
+            "successes:",
+            "    a",
+            "failures:",
+            "---- b stdout ----",
+            "left: 1",
+            "test result: FAILED. 1 passed; 1 failed",
+        ];
+        let repeated: Vec<_> = lines.into_iter().filter(|line| shown.line(line)).collect();
+        let wanted = [0, 6, 7, 8, 9].map(|i| lines[i]);
+        assert_eq!(repeated, wanted);
+    }
 }

@@ -149,7 +149,8 @@ impl Tally {
             }
             Err(error) => {
                 self.failed += 1;
-                println!("test {name} ... FAILED <{took:.2}s>\n{error:#}");
+                println!("test {name} ... FAILED <{took:.2}s>");
+                println!("---- {name} stdout ----\n{error:#}");
                 if let Some(world) = world {
                     println!("{}", world.evidence());
                 }
