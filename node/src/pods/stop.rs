@@ -15,8 +15,8 @@ use super::plan::{StopReason, spec};
 /// How long to wait for the services to let go of a pod before its stop signal, at most, and never
 /// longer than half of its grace period.
 const WITHDRAWAL: Duration = Duration::from_secs(10);
-/// What other nodes get to follow the change that this node has seen. They need a millisecond of
-/// their own; the rest is for a node whose processors are taken.
+/// What other nodes get, at least, to follow the change that this node has seen. They need a
+/// millisecond of their own; the rest is for a node whose processors are taken.
 const SETTLE: Duration = Duration::from_millis(500);
 
 /// What a stop is about.
@@ -136,9 +136,16 @@ async fn withdrawn(ctx: &Context, pod: &Pod, ips: &[IpAddr], limit: Duration) {
     if !listed() {
         return;
     }
+    let began = Instant::now();
     let gone = async { while listed() && changes.changed().await.is_ok() {} };
     let _ = tokio::time::timeout(limit, gone).await;
-    tokio::time::sleep(SETTLE).await;
+    tokio::time::sleep(settling(began.elapsed())).await;
+}
+
+/// How long other nodes may need for a change that reached this one after `waited`: as long, where
+/// that is long, because they wait for the same server.
+fn settling(waited: Duration) -> Duration {
+    SETTLE.max(waited)
 }
 
 fn is_listed(slice: &EndpointSlice, namespace: &str, ips: &[IpAddr]) -> bool {
@@ -162,6 +169,12 @@ mod tests {
     fn a_begun_second_counts_as_a_whole_one() {
         let rounded = |millis| whole_seconds(Duration::from_millis(millis)).as_secs();
         assert_eq!([0, 1, 2000, 2999].map(rounded), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn what_took_long_to_be_seen_here_is_given_as_long_elsewhere() {
+        let settled = |millis| settling(Duration::from_millis(millis)).as_millis();
+        assert_eq!([3, 2_400].map(settled), [500, 2_400]);
     }
 
     #[test]
