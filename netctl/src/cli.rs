@@ -120,6 +120,7 @@ pub(crate) enum VerdictArg {
 pub(crate) enum PortProtocol {
     Tcp,
     Udp,
+    Sctp,
 }
 
 impl PortProtocol {
@@ -128,6 +129,7 @@ impl PortProtocol {
         match self {
             Self::Tcp => "TCP",
             Self::Udp => "UDP",
+            Self::Sctp => "SCTP",
         }
     }
 }
@@ -137,6 +139,7 @@ impl PortProtocol {
 pub(crate) enum FlowProtocol {
     Tcp,
     Udp,
+    Sctp,
     Icmp,
 }
 
@@ -146,6 +149,7 @@ impl FlowProtocol {
         match self {
             Self::Tcp => "TCP",
             Self::Udp => "UDP",
+            Self::Sctp => "SCTP",
             Self::Icmp => "ICMP",
         }
     }
@@ -224,7 +228,7 @@ mod tests {
         assert!(parse(&["observe", "--protocol", "ICMP"]).is_ok());
         assert!(parse(&["observe", "--protocol", "xyz"]).is_err());
         assert!(parse(&["why", "a", "b:1", "--protocol", "UDP"]).is_ok());
-        assert!(parse(&["why", "a", "b:1", "--protocol", "sctp"]).is_err());
+        assert!(parse(&["why", "a", "b:1", "--protocol", "sctp"]).is_ok());
     }
 
     #[test]

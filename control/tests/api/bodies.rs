@@ -200,12 +200,13 @@ async fn what_is_asked_for_in_vain_is_told_when_it_is_written() {
     let control = Control::start(&[]).await;
     let pods = "/api/v1/namespaces/default/pods";
     let mut wishful = pod("wishful");
-    wishful["spec"]["containers"][0]["ports"] =
-        json!([{"containerPort": 80, "hostPort": 80, "protocol": "SCTP"}]);
+    let far = json!({"topologyKey": "kubernetes.io/hostname", "labelSelector": {}});
+    wishful["spec"]["affinity"]["podAntiAffinity"] =
+        json!({"requiredDuringSchedulingIgnoredDuringExecution": [far]});
     let made = control.post(pods, &wishful).await;
     let warnings = made.warnings();
     assert!(
-        warnings[0].contains("spec.containers[0].ports[0].hostPort: "),
+        warnings[0].contains("spec.affinity.podAntiAffinity.required"),
         "{warnings:?}"
     );
     made.expect(201);

@@ -11,6 +11,14 @@ pub const UDP: u8 = 17;
 /// Internet Control Message Protocol for IPv6.
 pub const ICMPV6: u8 = 58;
 
+/// Stream Control Transmission Protocol.
+pub const SCTP: u8 = 132;
+
+/// Whether a protocol has ports, and so Services.
+pub const fn has_ports(protocol: u8) -> bool {
+    matches!(protocol, TCP | UDP | SCTP)
+}
+
 /// The sender has no more data.
 pub const FIN: u8 = 0x01;
 /// Opens a connection.
@@ -28,7 +36,7 @@ pub const fn name(protocol: u8) -> &'static str {
         TCP => "TCP",
         UDP => "UDP",
         ICMPV6 => "ICMPv6",
-        132 => "SCTP",
+        SCTP => "SCTP",
         _ => "other",
     }
 }

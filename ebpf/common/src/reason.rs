@@ -40,7 +40,7 @@ reasons! {
     1 MALFORMED "malformed" "A header is cut short or contradicts itself.";
     2 NOT_IP "not-ip" "Neither IPv4 nor IPv6; pods need no ARP.";
     3 IPV6_UNSUPPORTED "ipv6-unsupported" "The node has no IPv6 address: its pods speak IPv4 only.";
-    4 PROTOCOL_UNSUPPORTED "protocol-unsupported" "Neither TCP, UDP nor ICMP echo or error, or too many IPv6 extension headers.";
+    4 PROTOCOL_UNSUPPORTED "protocol-unsupported" "Neither TCP, UDP, SCTP nor ICMP echo or error, or too many IPv6 extension headers.";
     5 FRAGMENT "fragment" "An IP fragment whose first part, which has the ports, was not seen before it.";
     6 MULTICAST "multicast" "Multicast or broadcast from a pod.";
     7 SPOOFED_SOURCE "spoofed-source" "The source is not the address of the pod that sent it.";

@@ -74,10 +74,10 @@ pub fn idle_limit_ns(conn: &Conn, protocol: u8, timeouts: &Timeouts) -> u64 {
     let both = conn.sides[0] & conn.sides[1];
     let any = conn.sides[0] | conn.sides[1];
     let seconds = match protocol {
-        protocol::TCP if any & protocol::RST != 0 => timeouts.tcp_reset,
+        protocol::TCP | protocol::SCTP if any & protocol::RST != 0 => timeouts.tcp_reset,
         protocol::TCP if both & protocol::FIN != 0 => timeouts.tcp_closing,
-        protocol::TCP if both & flow::SEEN == 0 => timeouts.tcp_opening,
-        protocol::TCP => timeouts.tcp_established,
+        protocol::TCP | protocol::SCTP if both & flow::SEEN == 0 => timeouts.tcp_opening,
+        protocol::TCP | protocol::SCTP => timeouts.tcp_established,
         protocol::UDP => timeouts.udp,
         _ => timeouts.icmp,
     };

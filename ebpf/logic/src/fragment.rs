@@ -25,6 +25,12 @@ impl Part {
     /// One without.
     pub const LATER: u8 = 2;
 
+    /// Whether the frame has the header of layer 4 and not the end of the packet.
+    #[inline(always)]
+    pub const fn is_first(self) -> bool {
+        self.which == Self::FIRST
+    }
+
     /// Whether the frame has no header of layer 4.
     #[inline(always)]
     pub const fn is_later(self) -> bool {

@@ -127,7 +127,7 @@ fn to_node<M: Maps>(m: &M, p: &mut Packet) -> bool {
     if nat::translate(m, p) != 0 {
         return true;
     }
-    if p.related != 0 || (p.protocol != protocol::TCP && p.protocol != protocol::UDP) {
+    if p.related != 0 || !protocol::has_ports(p.protocol) {
         return false;
     }
     open_service(m, p)

@@ -174,7 +174,7 @@ fn to_service<M: Maps>(m: &M, config: &NodeConfig, p: &mut Packet) -> Outcome {
             Outcome::BACKEND
         };
     }
-    if p.protocol != protocol::TCP && p.protocol != protocol::UDP {
+    if !protocol::has_ports(p.protocol) {
         return Outcome::NONE;
     }
     let outcome = service::find(m, config, p, SERVICE, false);

@@ -31,6 +31,7 @@ mod packet;
 pub mod parse;
 mod policy;
 pub mod quick;
+pub mod sctp;
 mod service;
 pub mod socket;
 mod to_pod;

@@ -20,8 +20,8 @@ const SECOND_NS: u64 = 1_000_000_000;
 #[inline(always)]
 pub fn idle_limit_ns(entry: &NatEntry, protocol: u8, timeouts: &Timeouts) -> u64 {
     let seconds = match protocol {
-        protocol::TCP if entry.flags & CLOSING != 0 => timeouts.tcp_closing,
-        protocol::TCP => timeouts.tcp_established,
+        protocol::TCP | protocol::SCTP if entry.flags & CLOSING != 0 => timeouts.tcp_closing,
+        protocol::TCP | protocol::SCTP => timeouts.tcp_established,
         protocol::UDP => timeouts.udp,
         _ => timeouts.icmp,
     };

@@ -21,7 +21,8 @@ pub struct Found {
     pub direction: u8,
 }
 
-/// What conntrack reads of a TCP header; zeros for other protocols.
+/// What conntrack reads of a TCP header; of SCTP flags that mean the same, and zeros for other
+/// protocols.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Segment {
     /// The flags.
@@ -41,7 +42,7 @@ impl Segment {
     }
 }
 
-/// The header of a TCP or UDP packet, an ICMP echo, or the flow that an ICMP error is about.
+/// The header of a TCP, UDP or SCTP packet, an ICMP echo, or the flow that an ICMP error is about.
 ///
 /// An ICMP error ([`Packet::related`]) stands for the answer that it replaces: source and
 /// destination are those of the embedded packet, turned round, and so are the ports.
@@ -156,7 +157,7 @@ impl Packet {
         self.protocol == protocol::ICMP || self.protocol == protocol::ICMPV6
     }
 
-    /// Whether the packet opens a TCP connection.
+    /// Whether the packet opens a connection.
     #[inline(always)]
     pub fn is_syn(&self) -> bool {
         self.tcp.is_opening()

@@ -57,9 +57,10 @@ impl Question {
         let protocol = match request.protocol.to_ascii_uppercase().as_str() {
             "" | "TCP" => protocol::TCP,
             "UDP" => protocol::UDP,
+            "SCTP" => protocol::SCTP,
             other => {
                 return Err(invalid(format!(
-                    "protocol {other:?} is neither TCP nor UDP"
+                    "protocol {other:?} is neither TCP, UDP nor SCTP"
                 )));
             }
         };

@@ -19,8 +19,7 @@ pub(super) enum PortSpec {
     Named(Protocol, String),
 }
 
-/// The ports of a rule; none listed means any. SCTP is not carried by the data path and allows
-/// nothing.
+/// The ports of a rule; none listed means any.
 pub(super) fn read(ports: Option<&Vec<NetworkPolicyPort>>) -> Vec<PortSpec> {
     match ports {
         Some(ports) if !ports.is_empty() => ports.iter().filter_map(read_one).collect(),
@@ -29,7 +28,7 @@ pub(super) fn read(ports: Option<&Vec<NetworkPolicyPort>>) -> Vec<PortSpec> {
 }
 
 fn read_one(port: &NetworkPolicyPort) -> Option<PortSpec> {
-    let protocol = Protocol::parse(port.protocol.as_deref()).filter(|p| *p != Protocol::Sctp)?;
+    let protocol = Protocol::parse(port.protocol.as_deref())?;
     Some(match &port.port {
         None => PortSpec::Protocol(protocol.number()),
         Some(IntOrString::String(name)) => PortSpec::Named(protocol, name.clone()),
@@ -96,7 +95,8 @@ mod tests {
         assert_eq!(keys(json!({"protocol": "UDP"})), [(17, 0)]);
         assert_eq!(keys(json!({"port": "http"})), [(6, 8080)]);
         assert!(keys(json!({"port": "http", "protocol": "UDP"})).is_empty());
-        assert!(keys(json!({"port": 80, "protocol": "SCTP"})).is_empty());
+        let sctp = keys(json!({"port": 80, "protocol": "SCTP"}));
+        assert_eq!(sctp, [(132, 80)]);
         assert_eq!(read(None), [PortSpec::Any]);
     }
 }

@@ -226,10 +226,7 @@ pub(crate) fn is_local(policy: Option<&str>) -> bool {
 }
 
 pub(super) fn supported(protocol: Option<&str>) -> Option<u8> {
-    match Protocol::parse(protocol)? {
-        Protocol::Sctp => None,
-        protocol => Some(protocol.number()),
-    }
+    Protocol::parse(protocol).map(Protocol::number)
 }
 
 /// The bits of session affinity in `Service::flags`.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::Pod;
+use naru_ebpf_common::protocol;
 
 /// Transport protocol of a port, as the API names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -12,7 +13,7 @@ pub enum Protocol {
     Tcp,
     /// UDP.
     Udp,
-    /// SCTP, known so that it can be refused by name.
+    /// SCTP.
     Sctp,
 }
 
@@ -34,7 +35,7 @@ impl Protocol {
         match self {
             Self::Tcp => 6,
             Self::Udp => 17,
-            Self::Sctp => 132,
+            Self::Sctp => protocol::SCTP,
         }
     }
 }

@@ -79,6 +79,57 @@ fn udp_header(e: Ends) -> Vec<u8> {
     l4
 }
 
+/// Types of SCTP chunks (RFC 9260, 3.2).
+pub(crate) const DATA: u8 = 0;
+pub(crate) const INIT: u8 = 1;
+pub(crate) const INIT_ACK: u8 = 2;
+pub(crate) const ABORT: u8 = 6;
+pub(crate) const COOKIE_ECHO: u8 = 10;
+
+/// SCTP with one chunk of this type.
+pub(crate) fn sctp(e: Ends, chunk: u8) -> Vec<u8> {
+    let mut l4 = sctp_packet(e, chunk);
+    let sum = crc32c(&l4);
+    l4[SCTP_CHECKSUM].copy_from_slice(&sum.to_le_bytes());
+    ip(e, protocol::SCTP, l4)
+}
+
+/// SCTP whose checksum is still to be computed, or left out (RFC 9653).
+pub(crate) fn sctp_unchecked(e: Ends, chunk: u8) -> Vec<u8> {
+    ip(e, protocol::SCTP, sctp_packet(e, chunk))
+}
+
+const SCTP_CHECKSUM: std::ops::Range<usize> = 8..12;
+
+fn sctp_packet(e: Ends, chunk: u8) -> Vec<u8> {
+    let mut l4 = Vec::new();
+    l4.extend_from_slice(&e.src_port.to_be_bytes());
+    l4.extend_from_slice(&e.dst_port.to_be_bytes());
+    l4.extend_from_slice(&[0, 0, 0, 7, 0, 0, 0, 0]);
+    l4.extend_from_slice(&[chunk, 0, 0, 8]);
+    l4.extend_from_slice(b"naru");
+    l4
+}
+
+/// The checksum of SCTP (RFC 9260, appendix A), bit by bit.
+fn crc32c(bytes: &[u8]) -> u32 {
+    let mut crc = u32::MAX;
+    for byte in bytes {
+        crc ^= u32::from(*byte);
+        for _ in 0..8 {
+            crc = (crc >> 1) ^ if crc & 1 != 0 { 0x82f6_3b78 } else { 0 };
+        }
+    }
+    !crc
+}
+
+/// Whether the checksum of an SCTP packet is right, or none.
+fn is_sctp_right(l4: &[u8]) -> bool {
+    let mut bytes = l4.to_vec();
+    bytes[SCTP_CHECKSUM].fill(0);
+    l4[SCTP_CHECKSUM] == [0; 4] || l4[SCTP_CHECKSUM] == crc32c(&bytes).to_le_bytes()
+}
+
 /// ICMP echo: both ports of `e` are the identifier.
 pub(crate) fn echo(e: Ends, reply: bool) -> Vec<u8> {
     let kind = match (e.src.is_v4(), reply) {
@@ -287,6 +338,7 @@ pub(crate) fn parse(frame: &[u8]) -> Ends {
     match protocol {
         protocol::ICMP => assert_eq!(checksum(l4), 0, "ICMP checksum"),
         protocol::ICMPV6 => assert_eq!(sum(), 0, "ICMPv6 checksum"),
+        protocol::SCTP => assert!(is_sctp_right(l4), "SCTP checksum"),
         protocol::UDP if l4[6..8] == [0, 0] => assert!(!is_v6(frame), "no checksum in IPv6"),
         _ => assert_eq!(sum(), 0, "layer 4 checksum"),
     }

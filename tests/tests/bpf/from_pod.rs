@@ -40,12 +40,12 @@ fn what_is_neither_a_packet_nor_judgeable_is_dropped_for_its_own_reason() {
     let mut arp = frames::udp(e);
     arp[12..14].copy_from_slice(&[0x08, 0x06]);
     let short = frames::ip(e, TCP, vec![0; 12]);
-    let sctp = frames::ip(e, 132, vec![0; 20]);
+    let gre = frames::ip(e, 47, vec![0; 20]);
     let cases = [
         (arp, Reason::NOT_IP),
         (frames::parts(&frames::udp(e))[1].clone(), Reason::FRAGMENT),
         (short, Reason::MALFORMED),
-        (sctp, Reason::PROTOCOL_UNSUPPORTED),
+        (gre, Reason::PROTOCOL_UNSUPPORTED),
         (frames::udp(ends(WEB, 1, GROUP, 5353)), Reason::MULTICAST),
         (frames::udp(ends(WEB, 1, NOBODY, 53)), Reason::NO_ENDPOINT),
         (

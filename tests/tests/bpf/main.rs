@@ -47,6 +47,8 @@ mod v4 {
     mod refused;
     #[path = "../remembered.rs"]
     mod remembered;
+    #[path = "../sctp.rs"]
+    mod sctp;
     #[path = "../services.rs"]
     mod services;
     #[path = "../sockets.rs"]
@@ -82,6 +84,8 @@ mod v6 {
     mod refused;
     #[path = "../remembered.rs"]
     mod remembered;
+    #[path = "../sctp.rs"]
+    mod sctp;
     #[path = "../services.rs"]
     mod services;
     #[path = "../sockets.rs"]

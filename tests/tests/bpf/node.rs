@@ -185,7 +185,24 @@ impl Node {
 
     /// Allows TCP to `port` at `endpoint` with `identity` at the other end.
     pub(crate) fn allow(&mut self, endpoint: u32, direction: u8, identity: u32, port: u16) {
-        let protocol = naru_ebpf_common::protocol::TCP;
+        self.allow_protocol(
+            naru_ebpf_common::protocol::TCP,
+            endpoint,
+            direction,
+            identity,
+            port,
+        );
+    }
+
+    /// The same for another protocol.
+    pub(crate) fn allow_protocol(
+        &mut self,
+        protocol: u8,
+        endpoint: u32,
+        direction: u8,
+        identity: u32,
+        port: u16,
+    ) {
         let key = PolicyKey {
             endpoint,
             identity,

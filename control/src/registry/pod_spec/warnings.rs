@@ -12,23 +12,9 @@ pub(in crate::registry) fn in_vain(at: &At<'_>) -> Vec<String> {
     let containers = CONTAINER_LISTS.iter();
     let containers = containers.flat_map(|list| at.get(list).each().collect::<Vec<_>>());
     let containers: Vec<_> = containers.collect();
-    let mut told = host_ports(at, &containers);
-    told.extend(placement(at));
+    let mut told = placement(at);
     told.extend(confinement(at, &containers));
     told
-}
-
-fn host_ports(at: &At<'_>, containers: &[At<'_>]) -> Vec<String> {
-    if *at.get("hostNetwork").value() == Value::Bool(true) {
-        return Vec::new();
-    }
-    let ports = containers.iter();
-    let ports = ports.flat_map(|it| it.get("ports").each().collect::<Vec<_>>());
-    let unserved = ports.filter(|port| port.get("protocol").text() == "SCTP");
-    let wanted = unserved.map(|port| port.get("hostPort"));
-    let wanted = wanted.filter(|port| port.int().is_some_and(|number| number != 0));
-    let why = "nodes do not carry SCTP to pods; use hostNetwork";
-    wanted.map(|port| sentence(&port, why)).collect()
 }
 
 fn placement(at: &At<'_>) -> Vec<String> {
@@ -73,16 +59,6 @@ mod tests {
             .map(|it| it.split(": ").next().unwrap())
             .collect();
         assert_eq!(paths, expected, "{told:?}");
-    }
-
-    #[test]
-    fn a_host_port_of_sctp_is_told_unless_the_pod_is_on_the_host() {
-        let port = json!([{"containerPort": 80, "hostPort": 80},
-            {"containerPort": 81, "hostPort": 81, "protocol": "SCTP"}]);
-        let mut spec = json!({"containers": [{"name": "a"}, {"name": "b", "ports": port}]});
-        case(spec.clone(), &["spec.containers[1].ports[1].hostPort"]);
-        spec["hostNetwork"] = json!(true);
-        case(spec, &[]);
     }
 
     #[test]

@@ -108,7 +108,7 @@ fn embedded<F: Frame>(frame: &F, p: &mut Packet, inner: usize) -> Result<(), Oth
     let ends: [u32; 2] = malformed(frame.words(inner + IPV6_LEN))?;
     let next = second.to_ne_bytes()[2];
     // Extension headers in the embedded packet would move its ports; nobody here sends any.
-    let is_plain = matches!(next, protocol::TCP | protocol::UDP | protocol::ICMPV6);
+    let is_plain = protocol::has_ports(next) || next == protocol::ICMPV6;
     if !is_plain || receiver != p.dst || sent_to.is_v4() {
         return Err(Other::Drop(Reason::ICMP_UNRELATED));
     }

@@ -1,5 +1,5 @@
 //! Headers: from bytes to a [`Packet`]. Here what both families share: Ethernet, TCP (RFC 9293), UDP
-//! (RFC 768).
+//! (RFC 768), SCTP (RFC 9260).
 //!
 //! Generic over how bytes are read, because the kernel checks bounds against the packet's end and
 //! the host against a slice. A fragment without ports is a packet without ports here; see
@@ -10,7 +10,7 @@ mod ipv6;
 
 use naru_ebpf_common::{Port, Reason, protocol};
 
-use crate::{Packet, Segment};
+use crate::{Packet, Segment, sctp};
 
 /// Bytes of an Ethernet header.
 pub const ETH_LEN: usize = 14;
@@ -135,7 +135,7 @@ fn identifier(word: u32) -> Port {
     ports(word).0
 }
 
-/// The header of TCP, UDP or ICMP (of either family) at `l4`; `len` are its bytes with all that
+/// The header of TCP, UDP, SCTP or ICMP (of either family) at `l4`; `len` are its bytes with all that
 /// follows, as the IP header tells them.
 #[inline(always)]
 fn transport<F: Frame>(
@@ -152,6 +152,7 @@ fn transport<F: Frame>(
     match p.protocol {
         protocol::TCP => tcp(frame, p, l4, len),
         protocol::UDP => udp(frame, p, l4),
+        protocol::SCTP => sctp(frame, p, l4),
         protocol::ICMP | protocol::ICMPV6 => icmp(frame, p, l4),
         _ => Err(Other::Drop(Reason::PROTOCOL_UNSUPPORTED)),
     }
@@ -161,6 +162,14 @@ fn transport<F: Frame>(
 fn udp<F: Frame>(frame: &F, p: &mut Packet, l4: usize) -> Result<(), Other> {
     let header: [u32; 2] = malformed(frame.words(l4))?;
     (p.src_port, p.dst_port) = ports(header[0]);
+    Ok(())
+}
+
+#[inline(always)]
+fn sctp<F: Frame>(frame: &F, p: &mut Packet, l4: usize) -> Result<(), Other> {
+    let header: [u32; sctp::WORDS] = malformed(frame.words(l4))?;
+    (p.src_port, p.dst_port) = ports(header[0]);
+    p.tcp.flags = sctp::flags(header[3].to_ne_bytes()[0]);
     Ok(())
 }
 

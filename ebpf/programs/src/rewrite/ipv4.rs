@@ -7,6 +7,7 @@ use naru_ebpf_logic::parse::{ETH_LEN, ICMP_LEN, IPV4_LEN};
 
 use super::{ICMP_CHECKSUM, difference, embedded_ends, identifier, transport};
 
+const TOTAL_LEN: usize = 2;
 const CHECKSUM: usize = 10;
 const ADDRESSES: usize = 12;
 
@@ -25,7 +26,8 @@ fn try_write(ctx: &TcContext, p: &Packet) -> Result<(), i64> {
         let l4 = usize::from(p.l4_offset);
         identifier(ctx, p, l4, l4 + ICMP_CHECKSUM)
     } else {
-        transport(ctx, p, change)
+        let len: u16 = ctx.load(ETH_LEN + TOTAL_LEN)?;
+        transport(ctx, p, change, ETH_LEN + usize::from(u16::from_be(len)))
     }
 }
 

@@ -12,6 +12,7 @@ use naru_ebpf_logic::parse::{ETH_LEN, ICMP_LEN, IPV6_LEN};
 
 use super::{ICMP_CHECKSUM, difference, embedded_ends, identifier, transport};
 
+const PAYLOAD_LEN: usize = 4;
 const ADDRESSES: usize = 8;
 /// Words of two addresses.
 const WORDS: usize = 8;
@@ -34,7 +35,9 @@ fn try_write(ctx: &TcContext, p: &Packet) -> Result<(), i64> {
         return Ok(());
     }
     if p.protocol != protocol::ICMPV6 {
-        return transport(ctx, p, change);
+        let len: u16 = ctx.load(ETH_LEN + PAYLOAD_LEN)?;
+        let end = ETH_LEN + IPV6_LEN + usize::from(u16::from_be(len));
+        return transport(ctx, p, change, end);
     }
     let l4 = usize::from(p.l4_offset);
     under_pseudo_header(ctx, l4, change)?;

@@ -99,12 +99,14 @@ fn node() -> Snapshot {
 
 /// A Service with a cluster address and a port of the node, and two backends, here and elsewhere.
 fn service(node: &mut Snapshot) {
-    for (addr, port) in [(SERVICE, 80), (NODE, 30080)] {
+    let (tcp, sctp) = (protocol::TCP, protocol::SCTP);
+    let ports = [(SERVICE, 80, tcp), (NODE, 30080, tcp), (SERVICE, 80, sctp)];
+    for (addr, port, protocol) in ports {
         for scope in [0, 1] {
             let key = ServiceKey {
                 addr: Addr::v4(addr),
                 port: Port::new(port),
-                protocol: protocol::TCP,
+                protocol,
                 scope,
             };
             let service = Service {
@@ -170,6 +172,15 @@ fn udp(from: u16, to: u16) -> Vec<u8> {
     header
 }
 
+/// A chunk of SCTP after its common header.
+fn sctp(from: u16, to: u16, chunk: u8) -> Vec<u8> {
+    let mut packet = Vec::new();
+    packet.extend(from.to_be_bytes());
+    packet.extend(to.to_be_bytes());
+    packet.extend([0, 0, 0, 1, 1, 2, 3, 4, chunk, 0, 0, 4]);
+    packet
+}
+
 /// "Fragmentation needed" about a packet (RFC 1191).
 fn too_big(about: &[u8]) -> Vec<u8> {
     let mut message = vec![3, 4, 0, 0, 0, 0, 5, 0];
@@ -179,6 +190,9 @@ fn too_big(about: &[u8]) -> Vec<u8> {
 
 const SYN: u8 = 2;
 const ACK: u8 = 16;
+/// Chunks of SCTP.
+const INIT: u8 = 1;
+const ABORT: u8 = 6;
 
 impl Target for Packets {
     fn examples(&self) -> Vec<Vec<u8>> {
@@ -189,7 +203,7 @@ impl Target for Packets {
             &[43, 2, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0],
             &tcp(1, 2, SYN)[..],
         ];
-        let journeys: [&[(u8, Vec<u8>)]; 9] = [
+        let journeys: [&[(u8, Vec<u8>)]; 10] = [
             &[
                 (0, syn.clone()),
                 (1, v4(6, OUTSIDE, NODE, &tcp(80, 61000, SYN | ACK))),
@@ -197,6 +211,10 @@ impl Target for Packets {
             &[(0, syn.clone()), (1, v4(1, PEER, NODE, &too_big(&syn)))],
             &[(0, v4(6, POD, SERVICE, &tcp(40000, 80, SYN)))],
             &[(1, v4(6, OUTSIDE, NODE, &tcp(5000, 30080, SYN)))],
+            &[
+                (0, v4(132, POD, SERVICE, &sctp(40000, 80, INIT))),
+                (0, v4(132, POD, SERVICE, &sctp(40000, 80, ABORT))),
+            ],
             &[(1, fragment)],
             &[(0, v4(1, POD, OUTSIDE, &[8, 0, 0, 0, 0, 7, 0, 1]))],
             &[(0, v6(6, POD_V6, OUTSIDE_V6, &tcp(40000, 80, SYN)))],
