@@ -35,7 +35,7 @@ pub(crate) struct VmArgs {
     /// Runs only tests whose name contains this.
     filter: Option<String>,
     /// Seconds after which the machine is ended.
-    #[arg(long, default_value_t = 900)]
+    #[arg(long, default_value_t = 1800)]
     timeout: u64,
 }
 
