@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{Container, Pod};
-use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 
 use super::context::Context;
 use super::events::Severity::{Normal, Warning};
@@ -126,18 +126,18 @@ fn hook(container: &Container) -> Option<&k8s_openapi::api::core::v1::LifecycleH
 
 /// Waits until no service sends new connections to the pod: a process that gets its stop signal
 /// while it is still listed would refuse them.
+///
+/// Also when this node has seen it withdrawn before it came here: others may not have yet.
 async fn withdrawn(ctx: &Context, pod: &Pod, ips: &[IpAddr], limit: Duration) {
-    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-    let listed = || {
-        let slices = ctx.watches.endpoint_slices.list();
-        slices.iter().any(|slice| is_listed(slice, namespace, ips))
-    };
-    let mut changes = ctx.watches.endpoint_slices.subscribe();
-    if !listed() {
+    let slices = &ctx.watches.endpoint_slices;
+    let standing = || standing(&slices.list(), pod, ips);
+    let mut changes = slices.subscribe();
+    let began = Instant::now();
+    if standing().is_none() {
         return;
     }
-    let began = Instant::now();
-    let gone = async { while listed() && changes.changed().await.is_ok() {} };
+    let chosen = || standing() == Some(Standing::Chosen);
+    let gone = async { while chosen() && changes.changed().await.is_ok() {} };
     let _ = tokio::time::timeout(limit, gone).await;
     tokio::time::sleep(settling(began.elapsed())).await;
 }
@@ -148,17 +148,47 @@ fn settling(waited: Duration) -> Duration {
     SETTLE.max(waited)
 }
 
-fn is_listed(slice: &EndpointSlice, namespace: &str, ips: &[IpAddr]) -> bool {
-    slice.metadata.namespace.as_deref() == Some(namespace)
-        && slice.endpoints.iter().flatten().any(|endpoint| {
-            let ready = endpoint
-                .conditions
-                .as_ref()
-                .and_then(|c| c.ready)
-                .unwrap_or(true);
+/// What services have of a pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Standing {
+    /// It is named, but not ready, or known to end: new connections go elsewhere if they can.
+    Withdrawn,
+    /// New connections may come to it.
+    Chosen,
+}
+
+/// Nothing if no slice names the pod.
+fn standing(slices: &[Arc<EndpointSlice>], pod: &Pod, ips: &[IpAddr]) -> Option<Standing> {
+    let of_namespace = |slice: &&Arc<EndpointSlice>| {
+        slice.metadata.namespace.as_deref() == pod.metadata.namespace.as_deref()
+    };
+    let endpoints = slices.iter().filter(of_namespace);
+    let endpoints = endpoints.flat_map(|slice| slice.endpoints.iter().flatten());
+    let ours = endpoints.filter(|endpoint| names(endpoint, pod, ips));
+    ours.map(standing_of).max()
+}
+
+/// Whether an endpoint is the pod: by what it refers to, because pods of a node's own network have
+/// one address together; one that refers to no pod by its address.
+fn names(endpoint: &Endpoint, pod: &Pod, ips: &[IpAddr]) -> bool {
+    let of_pod = endpoint.target_ref.as_ref();
+    match of_pod.filter(|target| target.kind.as_deref() == Some("Pod")) {
+        Some(target) => target.name == pod.metadata.name,
+        None => {
             let ours = |text: &String| text.parse().is_ok_and(|ip: IpAddr| ips.contains(&ip));
-            ready && endpoint.addresses.iter().any(ours)
-        })
+            endpoint.addresses.iter().any(ours)
+        }
+    }
+}
+
+/// Of one endpoint: it is ready where nothing is said (discovery.k8s.io/v1). One of a Service that
+/// publishes whatever is not ready stays so to its end, and waiting would change nothing.
+fn standing_of(endpoint: &Endpoint) -> Standing {
+    let conditions = endpoint.conditions.clone().unwrap_or_default();
+    match conditions.ready != Some(false) && conditions.terminating != Some(true) {
+        true => Standing::Chosen,
+        false => Standing::Withdrawn,
+    }
 }
 
 #[cfg(test)]
@@ -177,22 +207,45 @@ mod tests {
         assert_eq!([3, 2_400].map(settled), [500, 2_400]);
     }
 
-    #[test]
-    fn only_ready_endpoints_of_the_namespace_hold_a_pod_back() {
-        let slice = |ready: bool| -> EndpointSlice {
-            serde_json::from_value(serde_json::json!({
-                "metadata": {"namespace": "shop"}, "addressType": "IPv4",
-                "endpoints": [{"addresses": ["10.244.1.2"], "conditions": {"ready": ready}}]}))
-            .unwrap()
-        };
+    fn standing_in(endpoint: serde_json::Value) -> Option<Standing> {
+        let pod: Pod = serde_json::from_value(serde_json::json!({
+            "metadata": {"namespace": "shop", "name": "web-1"}}))
+        .unwrap();
+        let slice: EndpointSlice = serde_json::from_value(serde_json::json!({
+            "metadata": {"namespace": "shop"}, "addressType": "IPv4",
+            "endpoints": [endpoint]}))
+        .unwrap();
+        let mut elsewhere = slice.clone();
+        elsewhere.metadata.namespace = Some("other".to_owned());
         let ips = ["10.244.1.2".parse().unwrap()];
-        assert!(is_listed(&slice(true), "shop", &ips));
-        assert!(!is_listed(&slice(false), "shop", &ips));
-        assert!(!is_listed(&slice(true), "other", &ips));
-        assert!(!is_listed(
-            &slice(true),
-            "shop",
-            &["10.244.1.3".parse().unwrap()]
-        ));
+        assert_eq!(standing(&[Arc::new(elsewhere)], &pod, &ips), None);
+        standing(&[Arc::new(slice)], &pod, &ips)
+    }
+
+    #[test]
+    fn a_pod_that_is_named_was_chosen_or_has_been_withdrawn() {
+        let endpoint = |conditions: serde_json::Value| {
+            standing_in(serde_json::json!({
+                "addresses": ["10.244.1.2"], "conditions": conditions}))
+        };
+        let chosen = Some(Standing::Chosen);
+        assert_eq!(endpoint(serde_json::json!({})), chosen);
+        assert_eq!(endpoint(serde_json::json!({"ready": true})), chosen);
+        let ends = serde_json::json!({"ready": false, "serving": true, "terminating": true});
+        assert_eq!(endpoint(ends), Some(Standing::Withdrawn));
+        let published = serde_json::json!({"ready": true, "terminating": true});
+        assert_eq!(endpoint(published), Some(Standing::Withdrawn));
+        let other = serde_json::json!({"addresses": ["10.244.1.3"]});
+        assert_eq!(standing_in(other), None);
+    }
+
+    #[test]
+    fn what_refers_to_another_pod_of_the_same_address_is_not_this_one() {
+        let endpoint = |name: &str| {
+            standing_in(serde_json::json!({
+                "addresses": ["10.244.1.2"], "targetRef": {"kind": "Pod", "name": name}}))
+        };
+        assert_eq!(endpoint("web-1"), Some(Standing::Chosen));
+        assert_eq!(endpoint("web-2"), None);
     }
 }
