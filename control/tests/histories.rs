@@ -29,7 +29,7 @@ const REGISTERS: Resource = Resource(0);
 /// Few, so that writers meet.
 const KEYS: u64 = 4;
 const WRITERS: u64 = 8;
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What an operation found or made.
 #[derive(Clone, PartialEq, Debug)]
@@ -190,15 +190,15 @@ async fn stores_on_an_etcd_whose_leaders_die_and_hang_act_as_one() {
     });
     let clients: Vec<_> = clients.collect();
     for round in 0..6 {
-        more(&stores[0]).await;
+        more(&stores[0], &etcd).await;
         let leader = etcd.leader();
         if round % 2 == 0 {
             etcd.kill(leader);
-            more(&stores[1]).await;
+            more(&stores[1], &etcd).await;
             etcd.restart(leader);
         } else {
             etcd.hold(leader, true);
-            more(&stores[1]).await;
+            more(&stores[1], &etcd).await;
             etcd.hold(leader, false);
         }
     }
@@ -231,10 +231,16 @@ async fn stores_on_an_etcd_whose_leaders_die_and_hang_act_as_one() {
 }
 
 /// Returns when fifty more writes are shown.
-async fn more(store: &Store) {
+async fn more(store: &Store, etcd: &etcd::Etcd) {
     let wanted = store.revision() + 50;
     store.reach(wanted, PATIENCE).await;
-    assert!(store.revision() >= wanted, "writes do not go on");
+    let shown = store.revision();
+    let said = || etcd.said();
+    assert!(
+        shown >= wanted,
+        "shown is {shown}, not {wanted}: {}",
+        said()
+    );
 }
 
 /// What was acknowledged was seen once, at its revision; and nothing was seen that nobody wrote.

@@ -69,6 +69,23 @@ impl Etcd {
         }
     }
 
+    /// What members said last, and whether they are well: for a failure.
+    pub(crate) fn said(&self) -> String {
+        let members = self.members.iter().enumerate();
+        let members = members.map(|(index, member)| {
+            let log = std::fs::read_to_string(self.log(index)).unwrap_or_default();
+            let lines: Vec<_> = log.lines().rev().take(20).collect();
+            let health = get(member.client, "/health");
+            let health = health.lines().last().unwrap_or("no answer");
+            format!("m{index}: {health}, latest first:\n{}", lines.join("\n"))
+        });
+        members.collect::<Vec<_>>().join("\n")
+    }
+
+    fn log(&self, index: usize) -> PathBuf {
+        self.dir.path().join(format!("m{index}.log"))
+    }
+
     /// The running member that leads.
     pub(crate) fn leader(&self) -> usize {
         let end = Instant::now() + PATIENCE;
@@ -119,7 +136,7 @@ impl Etcd {
             format!("http://127.0.0.1:{}", member.client),
             format!("http://127.0.0.1:{}", member.peer),
         );
-        let log = std::fs::File::create(self.dir.path().join(format!("m{index}.log"))).unwrap();
+        let log = std::fs::File::create(self.log(index)).unwrap();
         let flags = [
             ("--name", format!("m{index}")),
             ("--listen-client-urls", client.clone()),
