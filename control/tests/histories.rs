@@ -235,11 +235,10 @@ async fn more(store: &Store, etcd: &etcd::Etcd) {
     let wanted = store.revision() + 50;
     store.reach(wanted, PATIENCE).await;
     let shown = store.revision();
-    let said = || etcd.said();
     assert!(
         shown >= wanted,
         "shown is {shown}, not {wanted}: {}",
-        said()
+        etcd.said()
     );
 }
 

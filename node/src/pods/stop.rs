@@ -12,8 +12,8 @@ use super::events::Severity::{Normal, Warning};
 use super::hooks;
 use super::plan::{StopReason, spec};
 
-/// How long to wait for the services to let go of a pod before its stop signal, at most, and never
-/// longer than half of its grace period.
+/// How long to wait for the services to let go of a pod before its stop signal, on every node, at
+/// most, and never longer than half of its grace period.
 const WITHDRAWAL: Duration = Duration::from_secs(10);
 /// What other nodes get, at least, to follow the change that this node has seen. They need a
 /// millisecond of their own; the rest is for a node whose processors are taken.
@@ -137,9 +137,11 @@ async fn withdrawn(ctx: &Context, pod: &Pod, ips: &[IpAddr], limit: Duration) {
         return;
     }
     let chosen = || standing() == Some(Standing::Chosen);
-    let gone = async { while chosen() && changes.changed().await.is_ok() {} };
-    let _ = tokio::time::timeout(limit, gone).await;
-    tokio::time::sleep(settling(began.elapsed())).await;
+    let everywhere = async {
+        while chosen() && changes.changed().await.is_ok() {}
+        tokio::time::sleep(settling(began.elapsed())).await;
+    };
+    let _ = tokio::time::timeout(limit, everywhere).await;
 }
 
 /// How long other nodes may need for a change that reached this one after `waited`: as long, where

@@ -33,8 +33,8 @@ impl Protocol {
     #[must_use]
     pub fn number(self) -> u8 {
         match self {
-            Self::Tcp => 6,
-            Self::Udp => 17,
+            Self::Tcp => protocol::TCP,
+            Self::Udp => protocol::UDP,
             Self::Sctp => protocol::SCTP,
         }
     }
