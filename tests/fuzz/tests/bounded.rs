@@ -77,6 +77,11 @@ fn network_configurations_of_any_bytes_are_read_or_refused() {
     bounded("attachments", 6);
 }
 
+#[test]
+fn what_neighbours_say_is_understood_or_ignored() {
+    bounded("neighbours", 8);
+}
+
 /// A parser that believes what it reads.
 struct Careless;
 

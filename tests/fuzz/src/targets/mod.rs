@@ -4,6 +4,7 @@ mod api;
 mod attachment;
 mod examples;
 mod names;
+mod neighbours;
 mod packets;
 mod requests;
 
@@ -14,7 +15,7 @@ use foldhash::fast::FixedState;
 use crate::Target;
 
 /// Every target's name.
-pub const NAMES: [&str; 10] = [
+pub const NAMES: [&str; 11] = [
     "objects",
     "patches",
     "queries",
@@ -25,6 +26,7 @@ pub const NAMES: [&str; 10] = [
     "packets",
     "names",
     "attachments",
+    "neighbours",
 ];
 
 /// The target of that name.
@@ -36,6 +38,7 @@ pub fn open(name: &str) -> anyhow::Result<Box<dyn Target>> {
         "packets" => Box::new(packets::Packets),
         "names" => Box::new(names::Names::new()),
         "attachments" => Box::new(attachment::Attachments),
+        "neighbours" => Box::new(neighbours::Neighbours),
         _ => Box::new(api::Requests::open(name)?),
     })
 }
