@@ -1,4 +1,5 @@
-//! A real etcd cluster on ports of the loopback, whose members can be killed, held and started again.
+//! A real etcd cluster, on ports of the loopback or in namespaces of their own, whose members can be
+//! killed, held and started again.
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 
@@ -19,6 +20,9 @@ pub(crate) struct Etcd {
 
 struct Member {
     child: Option<Child>,
+    host: String,
+    /// The namespace that it lives in, unless that is the test's.
+    netns: Option<String>,
     client: u16,
     peer: u16,
 }
@@ -27,24 +31,43 @@ impl Etcd {
     /// Starts so many members and waits for their leader. Without etcd on the machine that is said,
     /// and there is none.
     pub(crate) fn start(members: usize) -> Option<Self> {
-        let Some(program) = program() else {
-            eprintln!("SKIPPED: there is no etcd; `cargo xtask test` gets it");
-            return None;
-        };
         // All are held until all are known, so that none is given twice.
         let listen = || TcpListener::bind("127.0.0.1:0").unwrap();
         let held: Vec<_> = (0..members).map(|_| (listen(), listen())).collect();
         let port = |listener: &TcpListener| listener.local_addr().unwrap().port();
         let members = held.iter().map(|(client, peer)| Member {
             child: None,
+            host: "127.0.0.1".to_owned(),
+            netns: None,
             client: port(client),
             peer: port(peer),
         });
+        let members = members.collect();
+        drop(held);
+        Self::start_all(members)
+    }
+
+    /// The same, each member in a namespace of its own, at an address that the caller reaches.
+    pub(crate) fn start_at(places: impl Iterator<Item = (String, String)>) -> Option<Self> {
+        let members = places.map(|(netns, host)| Member {
+            child: None,
+            host,
+            netns: Some(netns),
+            client: 2379,
+            peer: 2380,
+        });
+        Self::start_all(members.collect())
+    }
+
+    fn start_all(members: Vec<Member>) -> Option<Self> {
+        let Some(program) = program() else {
+            eprintln!("SKIPPED: there is no etcd; `cargo xtask test` gets it");
+            return None;
+        };
         let mut etcd = Self {
-            members: members.collect(),
+            members,
             dir: tempfile::tempdir().unwrap(),
         };
-        drop(held);
         for index in 0..etcd.members.len() {
             etcd.members[index].child = Some(etcd.spawn(&program, index, "new"));
         }
@@ -55,15 +78,14 @@ impl Etcd {
     /// What `--etcd-servers` takes.
     pub(crate) fn servers(&self) -> Vec<String> {
         let urls = self.members.iter();
-        urls.map(|member| format!("http://127.0.0.1:{}", member.client))
-            .collect()
+        urls.map(|member| member.url(member.client)).collect()
     }
 
     /// Waits until every running member says that it has a leader.
     pub(crate) fn wait_healthy(&self) {
         let end = Instant::now() + PATIENCE;
         let running = || self.members.iter().filter(|it| it.child.is_some());
-        while !running().all(|member| get(member.client, "/health").contains("\"true\"")) {
+        while !running().all(|member| member.get("/health").contains("\"true\"")) {
             assert!(Instant::now() < end, "etcd does not become healthy");
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -75,7 +97,7 @@ impl Etcd {
         let members = members.map(|(index, member)| {
             let log = std::fs::read_to_string(self.log(index)).unwrap_or_default();
             let lines: Vec<_> = log.lines().rev().take(20).collect();
-            let health = get(member.client, "/health");
+            let health = member.get("/health");
             let health = health.lines().last().unwrap_or("no answer");
             format!("m{index}: {health}, latest first:\n{}", lines.join("\n"))
         });
@@ -92,7 +114,9 @@ impl Etcd {
         loop {
             let leads = |member: &Member| {
                 member.child.is_some()
-                    && get(member.client, "/metrics").contains("\netcd_server_is_leader 1\n")
+                    && member
+                        .get("/metrics")
+                        .contains("\netcd_server_is_leader 1\n")
             };
             if let Some(leader) = self.members.iter().position(leads) {
                 return leader;
@@ -130,12 +154,9 @@ impl Etcd {
         let member = &self.members[index];
         let all = self.members.iter().enumerate();
         let all: Vec<_> = all
-            .map(|(index, it)| format!("m{index}=http://127.0.0.1:{}", it.peer))
+            .map(|(index, it)| format!("m{index}={}", it.url(it.peer)))
             .collect();
-        let (client, peer) = (
-            format!("http://127.0.0.1:{}", member.client),
-            format!("http://127.0.0.1:{}", member.peer),
-        );
+        let (client, peer) = (member.url(member.client), member.url(member.peer));
         let log = std::fs::File::create(self.log(index)).unwrap();
         let flags = [
             ("--name", format!("m{index}")),
@@ -149,7 +170,15 @@ impl Etcd {
             ("--heartbeat-interval", "100".to_owned()),
             ("--election-timeout", "1000".to_owned()),
         ];
-        Command::new(program)
+        let mut command = match &member.netns {
+            None => Command::new(program),
+            Some(netns) => {
+                let mut inside = Command::new("ip");
+                inside.args(["netns", "exec", netns]).arg(program);
+                inside
+            }
+        };
+        command
             .arg("--data-dir")
             .arg(self.dir.path().join(format!("m{index}")))
             .args(
@@ -186,15 +215,21 @@ fn program() -> Option<PathBuf> {
     files.into_iter().find(|file| file.is_file())
 }
 
-/// The answer to a plain GET; empty if nobody answers.
-fn get(port: u16, path: &str) -> String {
-    let asked = || -> std::io::Result<String> {
-        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-        stream.set_read_timeout(Some(Duration::from_secs(2)))?;
-        write!(stream, "GET {path} HTTP/1.0\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
-    };
-    asked().unwrap_or_default()
+impl Member {
+    fn url(&self, port: u16) -> String {
+        format!("http://{}:{port}", self.host)
+    }
+
+    /// The answer to a plain GET; empty if nobody answers.
+    fn get(&self, path: &str) -> String {
+        let asked = || -> std::io::Result<String> {
+            let mut stream = TcpStream::connect((self.host.as_str(), self.client))?;
+            stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+            write!(stream, "GET {path} HTTP/1.0\r\n\r\n")?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer)?;
+            Ok(answer)
+        };
+        asked().unwrap_or_default()
+    }
 }
