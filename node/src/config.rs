@@ -7,6 +7,8 @@ use clap::{Parser, ValueEnum};
 use ipnet::IpNet;
 use naru_ebpf_common::TableSize;
 
+use crate::network::{LEAST, MOST};
+
 /// How pods of different nodes reach each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum Routing {
@@ -75,6 +77,14 @@ pub struct Config {
     /// endpoints keeps shares even. A table of 16381 slots takes 34 KiB for each address and port.
     #[arg(long, default_value_t = TableSize::DEFAULT)]
     pub maglev_table_size: TableSize,
+    /// Flows for which there is room from the beginning; unless given it follows from the memory of
+    /// the node, 131072 from 8 GiB on. A flow takes 250 bytes.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(LEAST as i64..=MOST as i64))]
+    pub flow_table_size: Option<u32>,
+    /// Flows up to which room is made as they come; unless given so many that their tables take one
+    /// part in 64 of the node's memory.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(LEAST as i64..=MOST as i64))]
+    pub flow_table_limit: Option<u32>,
     /// containerd's CRI socket.
     #[arg(long, default_value = "/run/containerd/containerd.sock")]
     pub cri_socket: PathBuf,

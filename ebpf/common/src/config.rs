@@ -114,8 +114,9 @@ abi! {
         pub snat_port_first: u16,
         /// Last port for source translation, host order.
         pub snat_port_last: u16,
-        /// Zero.
-        pub reserved: u16,
+        /// Flows opened in a window from which on it is a rush ([`crate::Pace::rush`]); 0 stands for
+        /// [`crate::Pace::RUSH`].
+        pub rush: u16,
         /// Idle times.
         pub timeouts: Timeouts,
         /// Grows with every change of endpoints or of these facts; what flows remember of an older
@@ -132,6 +133,15 @@ impl NodeConfig {
     #[inline(always)]
     pub const fn family(&self, addr: &Addr) -> &Family {
         if addr.is_v4() { &self.v4 } else { &self.v6 }
+    }
+
+    /// Flows opened in a window from which on it is a rush.
+    #[inline(always)]
+    pub const fn rush(&self) -> u32 {
+        match self.rush {
+            0 => crate::Pace::RUSH,
+            flows => flows as u32,
+        }
     }
 
     /// Whether `addr` is the node's address on its uplink.

@@ -15,6 +15,11 @@ pub const FROM_OVERLAY: u8 = 4;
 /// Number of hooks.
 pub const HOOKS: u32 = 5;
 
+/// Every hook.
+pub fn hooks() -> impl Iterator<Item = u8> {
+    0..HOOKS as u8
+}
+
 /// Number of reasons that a hook has room for.
 pub const REASONS: u32 = 64;
 

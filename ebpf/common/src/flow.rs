@@ -150,13 +150,15 @@ abi! {
 abi! {
     /// How often a processor does something. Per-CPU array [`crate::names::PACE`], see
     /// [`Pace::FLOWS`] and [`Pace::REFUSALS`].
-    pub struct Pace = 16 {
+    pub struct Pace = 24 {
         /// When the present window began, nanoseconds of the monotonic clock.
         pub since_ns: u64,
         /// How often in it.
         pub times: u32,
         /// How often in the window before.
         pub before: u32,
+        /// How often in all; the daemon foresees by it when a table will be full.
+        pub total: u64,
     }
 }
 
@@ -168,12 +170,20 @@ impl Pace {
 
     /// Length of a window in nanoseconds.
     pub const WINDOW_NS: u64 = 100_000_000;
-    /// Flows of a window from which on it is a rush: what would fill half of the table with closed
-    /// flows before the first of them expires.
-    pub const RUSH: u32 = {
+    /// Flows of a window from which on it is a rush in a table of [`crate::names::CONNTRACK_SIZE`].
+    pub const RUSH: u32 = Self::rush(crate::names::CONNTRACK_SIZE) as u32;
+
+    /// Flows of a window from which on it is a rush in a table of so many: what would fill half of it
+    /// with closed flows before the first of them expires.
+    pub const fn rush(entries: u32) -> u16 {
         let closing_ns = crate::config::Timeouts::DEFAULT.tcp_closing as u64 * 1_000_000_000;
-        crate::names::CONNTRACK_SIZE / 2 / (closing_ns / Self::WINDOW_NS) as u32
-    };
+        let flows = entries / 2 / (closing_ns / Self::WINDOW_NS) as u32;
+        if flows > u16::MAX as u32 {
+            u16::MAX
+        } else {
+            flows as u16
+        }
+    }
 
     /// Answers to refused datagrams in a window, a thousand a second: as many as Linux gives by
     /// default (`icmp_msgs_per_sec`).
@@ -194,6 +204,7 @@ impl Pace {
             self.since_ns = now_ns;
         }
         self.times = self.times.saturating_add(1);
+        self.total = self.total.wrapping_add(1);
         self.times > limit || self.before > limit
     }
 }

@@ -67,7 +67,7 @@ pub const MAPS: [(&str, u32); 20] = [
     (NODE_CONFIG, 2),
     (DROPS, 1),
     (COUNTERS, 2),
-    (PACE, 2),
+    (PACE, 3),
     (EVENTS, 1),
 ];
 
@@ -91,9 +91,9 @@ pub const MAGLEV_SIZE: u32 = 262_144;
 pub const NAMESPACES_SIZE: u32 = 4096;
 /// Entries of [`RANGES`].
 pub const RANGES_SIZE: u32 = 65_536;
-/// Entries of [`CONNTRACK`].
+/// Entries of [`CONNTRACK`], unless the daemon decides otherwise.
 pub const CONNTRACK_SIZE: u32 = 131_072;
-/// Entries of [`NAT`].
+/// Entries of [`NAT`]: half as many as of [`CONNTRACK`], whatever size that has.
 pub const NAT_SIZE: u32 = 65_536;
 /// Entries of [`FRAGMENTS`].
 pub const FRAGMENTS_SIZE: u32 = 4096;

@@ -73,8 +73,10 @@ pub(crate) fn open<M: Maps>(
     dst: Option<&Endpoint>,
     flags: u8,
 ) -> Reason {
-    let epoch = m.config().map_or(0, |c| c.epoch);
-    if !conntrack::open(m, p, epoch, Ends::of(src, dst), flags) {
+    let Some(config) = m.config() else {
+        return Reason::NOT_CONFIGURED;
+    };
+    if !conntrack::open(m, p, config, Ends::of(src, dst), flags) {
         return Reason::MAP_FULL;
     }
     if flow_events(m) {

@@ -381,19 +381,27 @@ fn advance(conn: &mut Conn, p: &Packet, side: usize, bits: u8) -> u32 {
 const _: () =
     assert!((flow::NAT as u32) << 2 == Seen::NAT && (flow::HOST as u32) << 2 == Seen::HOST);
 
-/// Opens the flow of `p` between these ends, found under `epoch`. False when the map refuses.
+/// Opens the flow of `p` between these ends, found under the epoch of `config`. False when the map
+/// refuses.
 #[inline(always)]
-pub(crate) fn open<M: Maps>(m: &M, p: &mut Packet, epoch: u32, ends: Ends, flags: u8) -> bool {
+pub(crate) fn open<M: Maps>(
+    m: &M,
+    p: &mut Packet,
+    config: &NodeConfig,
+    ends: Ends,
+    flags: u8,
+) -> bool {
     let side = p.normalise() & 1;
     let now = m.now_ns();
-    let brief = if m.in_a_rush(now) { flow::BRIEF } else { 0 };
+    let in_a_rush = m.in_a_rush(now, config.rush());
+    let brief = if in_a_rush { flow::BRIEF } else { 0 };
     // Field by field: an entry made as a whole is made on the stack, which is short.
     let conn = &mut p.conn;
     conn.created_ns = now;
     conn.seen_ns = now;
     conn.opener = side as u8;
     conn.flags = flags | brief | p.next_hop.flag();
-    conn.epoch = epoch;
+    conn.epoch = config.epoch;
     conn.next_hop = p.next_hop.address();
     conn.fin_end = p.tcp.fin_end;
     conn.revision[side] = ends.revision[0];

@@ -178,7 +178,7 @@ impl Maps for Snapshot {
         self.conntrack.borrow_mut().remove(key);
     }
 
-    fn in_a_rush(&self, _: u64) -> bool {
+    fn in_a_rush(&self, _: u64, _: u32) -> bool {
         false
     }
 

@@ -52,8 +52,9 @@ pub trait Maps: Trace {
     /// Removes a conntrack entry.
     fn remove_conn(&self, key: &Tuple);
 
-    /// Counts a flow opened at `now_ns`; whether there is a rush ([`naru_ebpf_common::Pace`]).
-    fn in_a_rush(&self, now_ns: u64) -> bool;
+    /// Counts a flow opened at `now_ns`; whether there is a rush, more than `limit` of them in a
+    /// window ([`naru_ebpf_common::Pace`]).
+    fn in_a_rush(&self, now_ns: u64, limit: u32) -> bool;
     /// Counts an answer to a refused datagram at `now_ns`; whether it may be given.
     fn may_answer(&self, now_ns: u64) -> bool;
 

@@ -120,8 +120,8 @@ impl Maps for Kernel {
     }
 
     #[inline(always)]
-    fn in_a_rush(&self, now_ns: u64) -> bool {
-        is_exceeded(Pace::FLOWS, now_ns, Pace::RUSH)
+    fn in_a_rush(&self, now_ns: u64, limit: u32) -> bool {
+        is_exceeded(Pace::FLOWS, now_ns, limit)
     }
 
     #[inline(always)]

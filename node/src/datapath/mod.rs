@@ -14,6 +14,7 @@ mod clock;
 mod error;
 mod events;
 mod features;
+mod growth;
 mod objects;
 mod pins;
 mod programs;
@@ -26,7 +27,8 @@ use std::path::Path;
 use naru_ebpf_common::{
     Addr, Affinity, AffinityKey, Backend, BackendKey, Conn, ConnectedPeer, Counter, DropCount,
     DropKey, Endpoint, IpInfo, MaglevBlock, MaglevKey, MemberKey, NatEntry, NatKey, NodeConfig,
-    PodAddrs, PolicyEntry, PolicyKey, Service, ServiceKey, SocketKey, SocketPeer, Tuple, names,
+    Pace, PodAddrs, PolicyEntry, PolicyKey, Service, ServiceKey, SocketKey, SocketPeer, Tuple,
+    names,
 };
 use parking_lot::Mutex;
 
@@ -47,6 +49,7 @@ use table::{One, PerCpu};
 pub struct Datapath {
     pins: Pins,
     features: Features,
+    overlay: bool,
     programs: Mutex<Programs>,
     /// Pods of this node.
     pub endpoints: Table<Addr, Endpoint>,
@@ -79,6 +82,7 @@ pub struct Datapath {
     /// Drops by cause.
     pub drops: Table<DropKey, DropCount>,
     counters: PerCpu<Counter>,
+    pace: PerCpu<Pace>,
     node: One<NodeConfig>,
     /// Held from reading the facts to writing them, since each write counts on from what was read.
     epoch: Mutex<()>,
@@ -92,16 +96,22 @@ fn next_epoch(epoch: u32) -> u32 {
 impl Datapath {
     /// Adopts what is pinned below `bpffs` and loads what is missing or older; the program of the
     /// overlay's device only with an `overlay`. Nothing is attached that is not attached already.
+    /// There is room for `flows` flows at least: if that made tables larger, they are in use when
+    /// everything is attached and [`Datapath::finish_growth`] was called.
     ///
     /// # Errors
     /// When the kernel lacks a needed feature (named, with the first kernel that has it), the
     /// objects were not embedded, or the kernel refuses a step.
-    pub fn open(bpffs: &Path, overlay: bool) -> Result<Self, DatapathError> {
+    pub fn open(bpffs: &Path, overlay: bool, flows: u32) -> Result<Self, DatapathError> {
         let features = Features::probe()?;
         let pins = Pins::prepare(bpffs)?;
-        let programs = Programs::open(&pins, overlay)?;
+        growth::recover(&pins)?;
+        growth::begin(&pins, flows)?;
+        let programs = Programs::open(&pins, overlay, flows)?;
+        growth::catch_up(&pins)?;
         Ok(Self {
             features,
+            overlay,
             endpoints: Table::open(&pins, names::ENDPOINTS)?,
             ipcache: PrefixTable::open(&pins, names::IPCACHE)?,
             policy: Table::open(&pins, names::POLICY)?,
@@ -118,11 +128,65 @@ impl Datapath {
             connected: Table::open(&pins, names::CONNECTED)?,
             drops: Table::open(&pins, names::DROPS)?,
             counters: PerCpu::open(&pins, names::COUNTERS)?,
+            pace: PerCpu::open(&pins, names::PACE)?,
             node: One::open(&pins, names::NODE_CONFIG)?,
             epoch: Mutex::default(),
             programs: Mutex::new(programs),
             pins,
         })
+    }
+
+    /// Whether tables have become larger and are not yet used by all.
+    pub fn is_growing(&self) -> bool {
+        growth::is_going_on(&self.pins)
+    }
+
+    /// Makes room for `flows` flows, or goes on with making room. Returns whether anything became
+    /// larger: then the present programs are others, and everything is to be attached again before
+    /// [`Datapath::finish_growth`].
+    ///
+    /// # Errors
+    /// When the kernel has no room, or refuses a step; then all is as it was.
+    pub fn enlarge(&self, flows: u32) -> Result<bool, DatapathError> {
+        if !growth::begin(&self.pins, flows)? {
+            return Ok(false);
+        }
+        match self.load_larger(flows) {
+            Ok(programs) => *self.programs.lock() = programs,
+            Err(error) => {
+                growth::undo(&self.pins)?;
+                return Err(error);
+            }
+        }
+        self.conntrack.reopen(&self.pins)?;
+        self.nat.reopen(&self.pins)?;
+        Ok(true)
+    }
+
+    fn load_larger(&self, flows: u32) -> Result<Programs, DatapathError> {
+        let programs = Programs::open(&self.pins, self.overlay, flows)?;
+        growth::catch_up(&self.pins)?;
+        // Once more, and quickly: the first time took as long as there are flows.
+        growth::catch_up(&self.pins)?;
+        Ok(programs)
+    }
+
+    /// Lets go of the tables that larger ones took the place of. Returns how many entries were
+    /// written to them since.
+    ///
+    /// # Errors
+    /// When the kernel refuses; repeating it goes on.
+    pub fn finish_growth(&self) -> Result<usize, DatapathError> {
+        growth::finish(&self.pins)
+    }
+
+    /// How many flows were opened on this node since its maps were made.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn flows_opened(&self) -> Result<u64, DatapathError> {
+        let paces = self.pace.get(Pace::FLOWS)?;
+        Ok(paces.iter().map(|pace| pace.total).sum())
     }
 
     /// What the kernel can do.
@@ -186,21 +250,21 @@ impl Datapath {
     /// When a map cannot be read.
     pub fn fill(&self) -> Result<Vec<(&'static str, u64, u64)>, DatapathError> {
         Ok(vec![
-            self.endpoints.fill(names::ENDPOINTS_SIZE)?,
+            self.endpoints.fill()?,
             self.ipcache.fill(names::IPCACHE_SIZE)?,
-            self.policy.fill(names::POLICY_SIZE)?,
-            self.services.fill(names::SERVICES_SIZE)?,
-            self.backends.fill(names::BACKENDS_SIZE)?,
-            self.affinity.fill(names::AFFINITY_SIZE)?,
-            self.members.fill(names::MEMBERS_SIZE)?,
-            self.tables.fill(names::MAGLEV_SIZE)?,
+            self.policy.fill()?,
+            self.services.fill()?,
+            self.backends.fill()?,
+            self.affinity.fill()?,
+            self.members.fill()?,
+            self.tables.fill()?,
             self.ranges.fill()?,
-            self.namespaces.fill(names::NAMESPACES_SIZE)?,
-            self.conntrack.fill(names::CONNTRACK_SIZE)?,
-            self.nat.fill(names::NAT_SIZE)?,
-            self.sockets.fill(names::SOCKETS_SIZE)?,
-            self.connected.fill(names::CONNECTED_SIZE)?,
-            self.drops.fill(names::DROPS_SIZE)?,
+            self.namespaces.fill()?,
+            self.conntrack.fill()?,
+            self.nat.fill()?,
+            self.sockets.fill()?,
+            self.connected.fill()?,
+            self.drops.fill()?,
         ])
     }
 

@@ -2,7 +2,8 @@
 //!
 //! A map's pin carries the version of its layout, a program's the hash of its object; a link's
 //! carries neither. So an upgrade moves every link to the new program in one atomic step, keeps
-//! each map whose layout is the same with all it holds, and loses only what it cannot read.
+//! each map whose layout is the same with all it holds, and loses only what it cannot read. While a
+//! map gives way to a larger one ([`super::growth`]), each has a pin.
 
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -17,6 +18,10 @@ use super::objects::Object;
 
 /// Directories of layouts that were versioned as a whole. Their links stand in the way of new ones.
 const FORMER: [&str; 2] = ["v1", "v2"];
+
+/// What the pins of maps that come and go end in.
+const NEXT: &str = "-next";
+const PREVIOUS: &str = "-former";
 
 /// The pins below a directory of a bpffs.
 #[derive(Debug, Clone)]
@@ -53,6 +58,16 @@ impl Pins {
     /// The pin of a map.
     pub(super) fn map(&self, name: &str) -> PathBuf {
         self.maps.join(map_pin(name))
+    }
+
+    /// The pin of a map that is to take the place of another, once it can.
+    pub(super) fn next(&self, name: &str) -> PathBuf {
+        self.maps.join(map_pin(name) + NEXT)
+    }
+
+    /// The pin of a map whose place another has taken.
+    pub(super) fn former(&self, name: &str) -> PathBuf {
+        self.maps.join(map_pin(name) + PREVIOUS)
     }
 
     /// The pin of the program that `object` holds.
@@ -93,7 +108,8 @@ impl Pins {
         let known = map_pins();
         for pin in list(&self.maps)? {
             let pin = pin.to_string_lossy();
-            if !known.contains(pin.as_ref()) {
+            let name = pin.trim_end_matches(NEXT).trim_end_matches(PREVIOUS);
+            if !known.contains(name) {
                 tracing::warn!(map = %pin, "layout changed, what this map held is forgotten");
             }
         }

@@ -10,6 +10,7 @@ use naru_ebpf_common::names;
 
 use super::cgroup::{CgroupProgram, Hook};
 use super::error::DatapathError;
+use super::growth;
 use super::objects::Object;
 use super::pins::Pins;
 
@@ -23,15 +24,15 @@ pub(super) struct Programs {
 
 impl Programs {
     /// Adopts or loads every program, that of the overlay's device only with an `overlay`. Maps are
-    /// created with the first program that uses them.
+    /// created with the first program that uses them, those of flows for `flows` of them.
     ///
     /// # Errors
     /// When an object is missing from the build, or the kernel refuses it.
-    pub(super) fn open(pins: &Pins, overlay: bool) -> Result<Self, DatapathError> {
+    pub(super) fn open(pins: &Pins, overlay: bool, flows: u32) -> Result<Self, DatapathError> {
         let names = names::TC_PROGRAMS.into_iter().chain(names::CGROUP_PROGRAMS);
         let names = names.filter(|name| overlay || *name != names::FROM_OVERLAY);
         let objects = names.map(Object::of).collect::<Result<Vec<_>, _>>()?;
-        load_missing(pins, &objects)?;
+        load_missing(pins, &objects, flows)?;
         let mut programs = Self {
             tc: HashMap::new(),
             cgroup: HashMap::new(),
@@ -58,11 +59,14 @@ impl Programs {
     }
 }
 
-fn load_missing(pins: &Pins, objects: &[Object]) -> Result<(), DatapathError> {
-    let missing: Vec<_> = objects
-        .iter()
-        .filter(|object| !pins.program(object).exists())
-        .collect();
+fn load_missing(pins: &Pins, objects: &[Object], flows: u32) -> Result<(), DatapathError> {
+    let mut missing = Vec::new();
+    for object in objects {
+        let pin = pins.program(object);
+        if !pin.exists() || growth::is_of_former(pins, &pin)? {
+            missing.push(object);
+        }
+    }
     if missing.is_empty() {
         return Ok(());
     }
@@ -71,6 +75,9 @@ fn load_missing(pins: &Pins, objects: &[Object]) -> Result<(), DatapathError> {
     loader.btf(None);
     for (map, _) in names::MAPS {
         loader.map_pin_path(map, pins.map(map));
+    }
+    for (map, entries) in growth::sizes(flows) {
+        loader.map_max_entries(map, entries);
     }
     // Maps are made one object after the other, since objects share them.
     let prepared = missing.into_iter().map(|object| {
@@ -82,11 +89,12 @@ fn load_missing(pins: &Pins, objects: &[Object]) -> Result<(), DatapathError> {
 }
 
 /// Verifying is what takes long, and the kernel verifies on as many processors as it is asked from.
+/// Pins change when all are verified, and not at all if one is refused.
 fn verify_all(pins: &Pins, prepared: Vec<(&Object, Ebpf)>) -> Result<(), DatapathError> {
-    std::thread::scope(|scope| {
-        let verify = |(object, ebpf): (&Object, Ebpf)| {
+    let verified = std::thread::scope(|scope| {
+        let verify = |(object, mut ebpf): (&Object, Ebpf)| {
             let (name, pin) = (object.program, pins.program(object));
-            scope.spawn(move || verify(name, ebpf, &pin))
+            scope.spawn(move || verify(name, &mut ebpf).map(|()| (name, ebpf, pin)))
         };
         let verifiers: Vec<_> = prepared.into_iter().map(verify).collect();
         let outcomes = verifiers.into_iter().map(|verifier| {
@@ -94,11 +102,17 @@ fn verify_all(pins: &Pins, prepared: Vec<(&Object, Ebpf)>) -> Result<(), Datapat
             outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         });
         // The first in order of the programs, so that one fault is always told in the same way.
-        outcomes.fold(Ok(()), Result::and)
-    })
+        outcomes
+            .collect::<Vec<_>>()
+            .into_iter()
+            .collect::<Result<Vec<_>, _>>()
+    })?;
+    verified
+        .into_iter()
+        .try_for_each(|(name, ebpf, to)| pin(name, ebpf, &to))
 }
 
-fn verify(name: &'static str, mut ebpf: Ebpf, pin: &Path) -> Result<(), DatapathError> {
+fn verify(name: &'static str, ebpf: &mut Ebpf) -> Result<(), DatapathError> {
     let missing = || failed(name)("the object holds no program of its name".to_owned());
     let program = ebpf.program_mut(name).ok_or_else(missing)?;
     match program {
@@ -118,7 +132,19 @@ fn verify(name: &'static str, mut ebpf: Ebpf, pin: &Path) -> Result<(), Datapath
             )));
         }
     }
-    program.pin(pin).map_err(failed(name))?;
+    Ok(())
+}
+
+/// Pins a program, in the place of one for other maps if there is one. Links keep what they run.
+fn pin(name: &'static str, mut ebpf: Ebpf, to: &Path) -> Result<(), DatapathError> {
+    let missing = || failed(name)("the object holds no program of its name".to_owned());
+    let program = ebpf.program_mut(name).ok_or_else(missing)?;
+    match std::fs::remove_file(to) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            return Err(DatapathError::path("remove", to)(error));
+        }
+        _ => program.pin(to).map_err(failed(name))?,
+    }
     tracing::info!(program = name, "loaded");
     Ok(())
 }

@@ -3,15 +3,18 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
+use std::os::fd::{AsFd, OwnedFd};
 
 use aya::Pod;
 use aya::maps::lpm_trie::{Key as LpmKey, LpmTrie};
 use aya::maps::{Array, HashMap as BpfHashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues};
+use aya::sys::SyscallError;
 use naru_ebpf_common::Addr;
 use parking_lot::Mutex;
 
 use super::error::DatapathError;
 use super::pins::Pins;
+use super::sys;
 
 pub(super) fn pinned(pins: &Pins, name: &'static str) -> Result<MapData, DatapathError> {
     MapData::from_pin(pins.map(name)).map_err(DatapathError::map(name, "open"))
@@ -44,7 +47,76 @@ pub(super) fn gone_is_fine(result: Result<(), MapError>) -> Result<(), MapError>
 /// A hash map.
 pub struct Table<K: Pod, V: Pod> {
     name: &'static str,
-    map: Mutex<BpfHashMap<MapData, K, V>>,
+    map: Mutex<Held<K, V>>,
+}
+
+/// A hash map of the kernel's, which another may take the place of ([`super::growth`]).
+pub(super) struct Held<K: Pod, V: Pod> {
+    map: BpfHashMap<MapData, K, V>,
+    /// The same for calls that aya does not have.
+    fd: OwnedFd,
+    capacity: u32,
+}
+
+/// `BPF_NOEXIST` of linux/bpf.h.
+const ONLY_NEW: u64 = 1;
+
+impl<K: Pod + Eq + Hash, V: Pod> Held<K, V> {
+    pub(super) fn new(name: &'static str, data: MapData) -> Result<Self, DatapathError> {
+        let info = data.info().map_err(DatapathError::map(name, "examine"))?;
+        let fd = data.fd().as_fd().try_clone_to_owned();
+        let fd = fd.map_err(failed(name, "open", "dup"))?;
+        let lru = matches!(info.map_type(), Ok(aya::maps::MapType::LruHash));
+        let map = if lru {
+            Map::LruHashMap(data)
+        } else {
+            Map::HashMap(data)
+        };
+        let map = BpfHashMap::try_from(map).map_err(DatapathError::map(name, "open"))?;
+        Ok(Self {
+            map,
+            fd,
+            capacity: info.max_entries(),
+        })
+    }
+
+    pub(super) fn walk(
+        &self,
+        name: &'static str,
+        each: impl FnMut(K, V),
+    ) -> Result<(), DatapathError> {
+        sys::walk(self.fd.as_fd(), each).map_err(failed(name, "read", "BPF_MAP_LOOKUP_BATCH"))
+    }
+
+    /// Writes an entry unless there is one. Whether it did.
+    pub(super) fn put_new(
+        &mut self,
+        name: &'static str,
+        key: &K,
+        value: &V,
+    ) -> Result<bool, DatapathError> {
+        match self.map.insert(key, value, ONLY_NEW) {
+            Ok(()) => Ok(true),
+            Err(MapError::SyscallError(error))
+                if error.io_error.kind() == std::io::ErrorKind::AlreadyExists =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(DatapathError::map(name, "write")(error)),
+        }
+    }
+}
+
+/// An error of a call that aya does not have.
+pub(super) fn failed(
+    name: &'static str,
+    operation: &'static str,
+    call: &'static str,
+) -> impl FnOnce(std::io::Error) -> DatapathError {
+    move |io_error| {
+        let error = SyscallError { call, io_error };
+        DatapathError::map(name, operation)(MapError::SyscallError(error))
+    }
 }
 
 impl<K: Pod, V: Pod> fmt::Debug for Table<K, V> {
@@ -55,19 +127,23 @@ impl<K: Pod, V: Pod> fmt::Debug for Table<K, V> {
 
 impl<K: Pod + Eq + Hash, V: Pod + PartialEq> Table<K, V> {
     pub(super) fn open(pins: &Pins, name: &'static str) -> Result<Self, DatapathError> {
-        let data = pinned(pins, name)?;
-        let info = data.info().map_err(DatapathError::map(name, "examine"))?;
-        let lru = matches!(info.map_type(), Ok(aya::maps::MapType::LruHash));
-        let map = if lru {
-            Map::LruHashMap(data)
-        } else {
-            Map::HashMap(data)
-        };
-        let map = BpfHashMap::try_from(map).map_err(DatapathError::map(name, "open"))?;
+        let held = Held::new(name, pinned(pins, name)?)?;
         Ok(Self {
             name,
-            map: Mutex::new(map),
+            map: Mutex::new(held),
         })
+    }
+
+    /// Goes over to the map that is pinned under the name now.
+    pub(super) fn reopen(&self, pins: &Pins) -> Result<(), DatapathError> {
+        let held = Held::new(self.name, pinned(pins, self.name)?)?;
+        *self.map.lock() = held;
+        Ok(())
+    }
+
+    /// How many entries the map has room for.
+    pub fn capacity(&self) -> u32 {
+        self.map.lock().capacity
     }
 
     /// The map's name.
@@ -80,7 +156,7 @@ impl<K: Pod + Eq + Hash, V: Pod + PartialEq> Table<K, V> {
     /// # Errors
     /// When the kernel refuses.
     pub fn get(&self, key: &K) -> Result<Option<V>, DatapathError> {
-        match self.map.lock().get(key, 0) {
+        match self.map.lock().map.get(key, 0) {
             Ok(value) => Ok(Some(value)),
             Err(MapError::KeyNotFound) => Ok(None),
             Err(error) => Err(DatapathError::map(self.name, "read")(error)),
@@ -92,7 +168,10 @@ impl<K: Pod + Eq + Hash, V: Pod + PartialEq> Table<K, V> {
     /// # Errors
     /// When the kernel refuses.
     pub fn entries(&self) -> Result<Vec<(K, V)>, DatapathError> {
-        collect(self.name, self.map.lock().iter())
+        let mut entries = Vec::new();
+        let held = self.map.lock();
+        held.walk(self.name, |key, value| entries.push((key, value)))?;
+        Ok(entries)
     }
 
     /// Every key, in no order.
@@ -100,22 +179,21 @@ impl<K: Pod + Eq + Hash, V: Pod + PartialEq> Table<K, V> {
     /// # Errors
     /// When the kernel refuses.
     pub fn keys(&self) -> Result<Vec<K>, DatapathError> {
-        let map = self.map.lock();
-        let keys = map.keys().collect::<Result<_, _>>();
-        keys.map_err(DatapathError::map(self.name, "read"))
+        let mut keys = Vec::new();
+        let held = self.map.lock();
+        held.walk(self.name, |key, _| keys.push(key))?;
+        Ok(keys)
     }
 
     /// Name, number of entries and capacity.
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub(super) fn fill(&self, capacity: u32) -> Result<(&'static str, u64, u64), DatapathError> {
-        let map = self.map.lock();
-        Ok((
-            self.name,
-            map.keys().filter(Result::is_ok).count() as u64,
-            capacity.into(),
-        ))
+    pub(super) fn fill(&self) -> Result<(&'static str, u64, u64), DatapathError> {
+        let mut entries = 0;
+        let held = self.map.lock();
+        held.walk(self.name, |_, _| entries += 1)?;
+        Ok((self.name, entries, held.capacity.into()))
     }
 
     /// Writes one entry.
@@ -123,10 +201,8 @@ impl<K: Pod + Eq + Hash, V: Pod + PartialEq> Table<K, V> {
     /// # Errors
     /// [`DatapathError::Full`], or when the kernel refuses.
     pub fn put(&self, key: &K, value: &V) -> Result<(), DatapathError> {
-        self.map
-            .lock()
-            .insert(key, value, 0)
-            .map_err(DatapathError::map(self.name, "write"))
+        let written = self.map.lock().map.insert(key, value, 0);
+        written.map_err(DatapathError::map(self.name, "write"))
     }
 
     /// Deletes one entry; one that does not exist is no error.
@@ -134,7 +210,7 @@ impl<K: Pod + Eq + Hash, V: Pod + PartialEq> Table<K, V> {
     /// # Errors
     /// When the kernel refuses.
     pub fn delete(&self, key: &K) -> Result<(), DatapathError> {
-        gone_is_fine(self.map.lock().remove(key))
+        gone_is_fine(self.map.lock().map.remove(key))
             .map_err(DatapathError::map(self.name, "delete from"))
     }
 

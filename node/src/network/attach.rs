@@ -78,6 +78,7 @@ impl Network {
     /// # Errors
     /// When a step fails; repeating it goes on where it stopped.
     pub async fn detach(self: &Arc<Self>, key: &LeaseKey) -> Result<(), AttachError> {
+        let _still = self.moving.read().await;
         if self.attached.lock().remove(key).is_some() {
             self.settled().await?;
         }
@@ -160,6 +161,7 @@ impl Network {
     }
 
     async fn connect(&self, lease: &Lease) -> Result<u32, AttachError> {
+        let _still = self.moving.read().await;
         let link = self.link_of(lease).create(&self.netlink).await?;
         self.datapath.detach_pod(&link.name);
         self.datapath.attach_pod(&link.name, link.index)?;

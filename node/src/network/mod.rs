@@ -14,6 +14,7 @@ mod names;
 mod node;
 mod open;
 mod policies;
+mod room;
 mod services;
 mod stranded;
 mod sweep;
@@ -21,6 +22,7 @@ mod trigger;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -32,6 +34,8 @@ use tokio_util::sync::CancellationToken;
 pub use attach::{AttachError, Request};
 pub use names::{Names, ServiceNames, Who};
 pub use open::OpenError;
+use room::Room;
+pub(crate) use room::{LEAST, MOST};
 
 use crate::datapath::Datapath;
 use crate::flows::FlowLog;
@@ -88,6 +92,13 @@ pub struct Network {
     /// Pod addresses.
     pub ipam: Ipam,
     attached: Mutex<BTreeMap<LeaseKey, Attachment>>,
+    /// Directory of the node's cgroup.
+    cgroup: PathBuf,
+    /// How many flows there may be room for.
+    room: Room,
+    /// Held to write while links and flows move to larger tables, and to read by whoever makes or
+    /// removes any of them.
+    moving: tokio::sync::RwLock<()>,
     /// Raised to ask for endpoints and policy to be programmed.
     asked: watch::Sender<u64>,
     /// The value of `asked` that has been programmed.

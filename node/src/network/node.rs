@@ -8,7 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Node;
 use naru_ebpf_common::config::{FLOW_EVENTS, Family, HOST_PORTS, NodeConfig, Timeouts};
-use naru_ebpf_common::names;
+use naru_ebpf_common::{Pace, names};
 
 use super::open::mtu_of_pods;
 use super::trigger::Trigger;
@@ -128,11 +128,21 @@ impl Network {
             node_port_last: NodeConfig::NODE_PORT_LAST,
             snat_port_first: NodeConfig::SNAT_PORT_FIRST,
             snat_port_last: NodeConfig::SNAT_PORT_LAST,
-            reserved: 0,
+            rush: self.rush(),
             timeouts: Timeouts::DEFAULT,
             epoch: 0,
             overlay_ifindex: self.overlay.map_or(0, |overlay| overlay.link),
         }
+    }
+
+    /// How many flows at once are a rush, for the tables that there are.
+    fn rush(&self) -> u16 {
+        Pace::rush(self.datapath.conntrack.capacity())
+    }
+
+    /// Tells the programs how much room there is. A node without facts yet hears it with them.
+    pub(super) fn tell_of_room(&self) -> Result<(), DatapathError> {
+        self.switch()
     }
 
     /// Somebody watches flows (`more`) or stopped: the programs report starts and ends only while
@@ -157,10 +167,15 @@ impl Network {
 
     fn switch(&self) -> Result<(), DatapathError> {
         let facts = self.datapath.node_config()?;
-        let flags = self.flags();
+        let (flags, rush) = (self.flags(), self.rush());
+        let facts = NodeConfig {
+            flags,
+            rush,
+            ..facts
+        };
         match facts.uplink_ifindex {
             0 => Ok(()),
-            _ => self.datapath.set_node_config(NodeConfig { flags, ..facts }),
+            _ => self.datapath.set_node_config(facts),
         }
     }
 

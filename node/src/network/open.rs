@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::mtu::{self, TooSmall};
+use super::room::Room;
 use super::{Attachment, Network, Overlay};
 use crate::config::NoIpv4;
 use crate::datapath::{Attached, Datapath, DatapathError};
@@ -73,7 +74,9 @@ impl Network {
         let mtu = mtu_of_pods(&config, &uplink)?;
         let overlay = prepare_overlay(&config, &netlink, mtu).await?;
         let ipam = Ipam::open(config.state_dir.join("leases"))?;
-        let datapath = Datapath::open(&config.bpffs, overlay.is_some())?;
+        let memory = crate::status::machine::Machine::read().memory;
+        let room = Room::new(memory, config.flow_table_size, config.flow_table_limit);
+        let datapath = Datapath::open(&config.bpffs, overlay.is_some(), room.first)?;
         let cgroup = config
             .cgroup
             .clone()
@@ -85,6 +88,9 @@ impl Network {
             datapath,
             ipam,
             attached: Mutex::default(),
+            cgroup,
+            room,
+            moving: tokio::sync::RwLock::default(),
             asked: watch::Sender::new(0),
             programmed: watch::Sender::new(0),
             flows: FlowLog::default(),
@@ -104,6 +110,7 @@ impl Network {
             .datapath
             .attach_uplink(&network.uplink.name, network.uplink.index)?;
         let overlay = network.attach_overlay()?;
+        network.datapath.finish_growth()?;
         network.datapath.forget_other_builds()?;
         tracing::info!(?sockets, ?uplink, ?overlay, pods = ?made, "data path open");
         Ok(network)
@@ -150,6 +157,22 @@ impl Network {
         }
         *self.attached.lock() = adopted;
         Ok(outcomes)
+    }
+
+    /// Moves every link to the present programs. One that is gone is none: its pod is on its way out.
+    pub(super) async fn attach_all(&self) -> Result<(), OpenError> {
+        self.datapath.attach_cgroup(&self.cgroup)?;
+        self.datapath
+            .attach_uplink(&self.uplink.name, self.uplink.index)?;
+        self.attach_overlay()?;
+        for pod in self.attachments() {
+            match self.netlink.link(&pod.lease.host_link).await {
+                Ok(link) => drop(self.datapath.attach_pod(&link.name, link.index)?),
+                Err(NetError::NoLink(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 
     fn attach_overlay(&self) -> Result<Option<Attached>, DatapathError> {

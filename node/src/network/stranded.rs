@@ -17,6 +17,7 @@ impl Network {
     /// Ends what a change of `programmed` left behind. What cannot be ended is told by
     /// `netctl status`; the next change tries again.
     pub(super) async fn end_stranded(&self, programmed: &Programmed) {
+        let _still = self.moving.read().await;
         let mut faults = Vec::new();
         if let Err(error) = self.forget_leftovers(programmed) {
             faults.push(chain(error.as_ref()));

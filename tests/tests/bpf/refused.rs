@@ -80,7 +80,7 @@ fn a_flood_of_datagrams_is_not_answered_in_full() {
             Pace {
                 since_ns: u64::MAX,
                 times: Pace::ANSWERS - 1,
-                before: 0,
+                ..Pace::default()
             },
         );
         assert_eq!(node.run(program, &frames::udp(e)).action, REDIRECT);

@@ -142,7 +142,7 @@ fn rush(node: &mut Node) {
         Pace {
             since_ns: u64::MAX,
             times: Pace::RUSH,
-            before: 0,
+            ..Pace::default()
         },
     );
 }

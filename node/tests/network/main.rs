@@ -1,5 +1,7 @@
 //! The network of two nodes with the real daemon, the real plugin and real programs.
 
+mod room;
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::fs;
@@ -53,8 +55,8 @@ fn running(pod_object: Value, attached: &Pod) -> Value {
     object
 }
 
-/// Nodes, a namespace and four pods: `a` and `b` on node 1, `c` and `d` on node 2.
-fn cluster(name: &str) -> Option<(Fixture, std::path::PathBuf)> {
+/// Nodes, started with `flags`, a namespace and four pods: `a` and `b` on node 1, `c` and `d` on node 2.
+fn cluster(name: &str, flags: &[&str]) -> Option<(Fixture, std::path::PathBuf)> {
     if let Some(missing) = missing() {
         eprintln!("SKIPPED: this test needs {missing}");
         return None;
@@ -76,6 +78,7 @@ fn cluster(name: &str) -> Option<(Fixture, std::path::PathBuf)> {
         ],
     );
     for node in &mut fixture.nodes {
+        node.flags = flags.iter().map(ToString::to_string).collect();
         node.start(&plugin);
     }
     Some((fixture, plugin))
@@ -85,7 +88,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 #[test]
 fn pods_services_and_policies_work_across_two_nodes() {
-    let Some((fixture, plugin)) = cluster("net") else {
+    let Some((fixture, plugin)) = cluster("net", &[]) else {
         return;
     };
     let [one, two] = fixture.nodes.as_slice() else {
@@ -176,7 +179,7 @@ impl Stream {
 
 #[test]
 fn a_killed_daemon_breaks_nothing_and_its_successor_attaches_nothing() {
-    let Some((mut fixture, plugin)) = cluster("kill") else {
+    let Some((mut fixture, plugin)) = cluster("kill", &[]) else {
         return;
     };
     let a = Pod::add(&plugin, &fixture.nodes[0], "kill", "a");
@@ -221,7 +224,7 @@ fn a_killed_daemon_breaks_nothing_and_its_successor_attaches_nothing() {
 
 #[test]
 fn an_upgrade_to_another_layout_moves_links_and_keeps_what_it_can_read() {
-    let Some((mut fixture, plugin)) = cluster("layout") else {
+    let Some((mut fixture, plugin)) = cluster("layout", &[]) else {
         return;
     };
     let a = Pod::add(&plugin, &fixture.nodes[0], "layout", "a");
