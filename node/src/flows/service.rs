@@ -200,7 +200,7 @@ fn drops(network: &Network) -> Result<DropsResponse, DatapathError> {
         .collect();
     drops.sort_by_key(|drop| std::cmp::Reverse(drop.packets));
     let mut totals = Vec::new();
-    for hook in hooks() {
+    for hook in counter::hooks() {
         for reason in Reason::ALL
             .iter()
             .filter(|reason| **reason != Reason::FORWARDED)
@@ -218,10 +218,6 @@ fn drops(network: &Network) -> Result<DropsResponse, DatapathError> {
         }
     }
     Ok(DropsResponse { drops, totals })
-}
-
-fn hooks() -> impl Iterator<Item = u8> {
-    (0..counter::HOOKS).filter_map(|hook| u8::try_from(hook).ok())
 }
 
 fn status(shared: &Shared) -> Result<StatusResponse, DatapathError> {
@@ -249,7 +245,7 @@ fn status(shared: &Shared) -> Result<StatusResponse, DatapathError> {
         services: network.service_names().len() as u32,
         maps: maps(network)?,
         programs: programs(network)?,
-        counters: hooks()
+        counters: counter::hooks()
             .map(|hook| counted(network, hook))
             .collect::<Result<_, _>>()?,
         ..base

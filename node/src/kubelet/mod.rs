@@ -1,4 +1,4 @@
-//! The node's HTTPS server: logs, exec, attach, port-forward and the gRPC services of netctl.
+//! The node's HTTPS server: logs, exec, attach, port-forward, metrics and the gRPC services of netctl.
 //!
 //! The API server speaks HTTP/1.1 here (streams need its upgrades), netctl HTTP/2; both share one
 //! port. Callers prove who they are by a client certificate of the cluster; [`auth`] decides.
@@ -9,6 +9,7 @@ pub mod auth;
 pub mod crilog;
 pub mod find;
 pub mod logs;
+mod metrics;
 pub mod options;
 pub mod routes;
 pub mod tls;

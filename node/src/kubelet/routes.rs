@@ -18,6 +18,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::auth::{Caller, Verdict};
 use super::find::{self, Found, Refusal};
 use super::logs::LogReader;
+use super::metrics;
 use super::options::{LogOptions, StreamOptions};
 use super::tunnel;
 use crate::Shared;
@@ -50,6 +51,7 @@ pub fn router(shared: Shared) -> Router {
         [Purpose::Exec, Purpose::Attach, Purpose::PortForward].map(upgraded);
     Router::new()
         .route("/healthz", get(async || "ok"))
+        .route("/metrics", get(metrics))
         .route("/pods", get(pods))
         .route("/containerLogs/{namespace}/{pod}/{container}", get(logs))
         .route("/exec/{namespace}/{pod}/{container}", exec.clone())
@@ -72,6 +74,15 @@ async fn check(Extension(caller): Extension<Caller>, request: Request, next: Nex
             (StatusCode::FORBIDDEN, message).into_response()
         }
     }
+}
+
+async fn metrics(State(server): Held) -> Result<Response, Refusal> {
+    let shared = server.shared.clone();
+    let read = tokio::task::spawn_blocking(move || metrics::metrics(&shared)).await;
+    let failed = |error: String| Refusal(StatusCode::INTERNAL_SERVER_ERROR, error);
+    let page = read.map_err(|panic| failed(panic.to_string()))?;
+    let page = page.map_err(|error| failed(crate::network::chain(&error)))?;
+    Ok(([("content-type", metrics::CONTENT_TYPE)], page).into_response())
 }
 
 async fn pods(State(server): Held) -> impl IntoResponse {

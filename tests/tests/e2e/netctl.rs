@@ -16,6 +16,7 @@ use crate::world::{PATIENCE, Space, World};
 pub(crate) const CASES: &[Case] = cases![
     netctl_status_finds_both_nodes_well,
     netctl_status_names_a_node_whose_daemon_is_away,
+    metrics_of_a_node_tell_how_full_its_maps_are,
     netctl_observe_shows_flows_that_nobody_watched,
     netctl_observe_follows_what_its_filters_want,
     netctl_drops_names_reason_and_policy,
@@ -100,6 +101,27 @@ fn netctl_status_names_a_node_whose_daemon_is_away(world: &World) -> Result<()> 
         said.expect(0, &["nothing is degraded"]).map(Some)
     })
     .map(drop)
+}
+
+fn metrics_of_a_node_tell_how_full_its_maps_are(world: &World) -> Result<()> {
+    let path = "/api/v1/nodes/node1/proxy/metrics";
+    let page = world.kubectl.run(&["get", "--raw", path])?;
+    let value = |sample: &str| -> Result<f64> {
+        let found = page.lines().find_map(|line| line.strip_prefix(sample));
+        let text = found.with_context(|| format!("no {sample} in\n{page}"))?;
+        Ok(text.trim().parse()?)
+    };
+    let of_services = |what: &str| value(&format!("naru_map_{what}{{map=\"SERVICES\"}}"));
+    let (entries, room) = (of_services("entries")?, of_services("capacity")?);
+    ensure!(entries > 0.0 && room == 65536.0, "{entries} of {room}");
+    ensure!(of_services("pressure")? == entries / room, "{page}");
+    let forwarded = value("naru_packets_total{hook=\"from_network\",reason=\"forwarded\"}")?;
+    ensure!(forwarded > 0.0, "{page}");
+    ensure!(
+        page.contains("# TYPE naru_flows_opened_total counter"),
+        "{page}"
+    );
+    Ok(())
 }
 
 /// A Service whose pod lets only `friend` in; `friend` and `stranger` on the other node.
