@@ -16,7 +16,6 @@
 //!
 //! Only what grows with the number of flows grows; no map becomes smaller before the next boot.
 
-use std::collections::HashSet;
 use std::fs;
 use std::hash::Hash;
 use std::path::Path;
@@ -27,9 +26,10 @@ use aya::programs::ProgramInfo;
 use naru_ebpf_common::{Conn, NatEntry, NatKey, Tuple, names};
 
 use super::error::DatapathError;
+use super::held::{Held, failed};
 use super::pins::Pins;
 use super::sys;
-use super::table::{Held, failed, pinned};
+use super::table::pinned;
 
 /// The maps that grow, each with its entries in a table of so many flows.
 pub(super) fn sizes(flows: u32) -> [(&'static str, u32); 2] {
@@ -155,21 +155,14 @@ fn carry_over<K: Pod + Eq + Hash, V: Pod>(
     let former = MapData::from_pin(pins.former(name));
     let former = Held::<K, V>::new(name, former.map_err(DatapathError::map(name, "open"))?)?;
     let mut present = Held::<K, V>::new(name, pinned(pins, name)?)?;
-    let mut known = HashSet::new();
-    present.walk(name, |key, _| {
-        known.insert(key);
-    })?;
-    let mut missing = Vec::new();
+    let (mut carried, mut fault) = (0, None);
     former.walk(name, |key, value| {
-        if !known.contains(&key) {
-            missing.push((key, value));
+        match present.put_new(name, &key, &value) {
+            Ok(new) => carried += usize::from(new),
+            Err(error) => fault = Some(error),
         }
     })?;
-    let mut carried = 0;
-    for (key, value) in &missing {
-        carried += usize::from(present.put_new(name, key, value)?);
-    }
-    Ok(carried)
+    fault.map_or(Ok(carried), Err)
 }
 
 fn make(pins: &Pins, name: &'static str, entries: u32) -> Result<(), DatapathError> {

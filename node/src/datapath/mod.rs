@@ -15,6 +15,7 @@ mod error;
 mod events;
 mod features;
 mod growth;
+mod held;
 mod objects;
 mod pins;
 mod programs;
@@ -106,7 +107,13 @@ impl Datapath {
         let features = Features::probe()?;
         let pins = Pins::prepare(bpffs)?;
         growth::recover(&pins)?;
-        growth::begin(&pins, flows)?;
+        if let Err(error) = growth::begin(&pins, flows) {
+            // What there is does, and whoever sweeps tries again.
+            tracing::warn!(
+                error = crate::network::chain(&error),
+                "no room for {flows} flows"
+            );
+        }
         let programs = Programs::open(&pins, overlay, flows)?;
         growth::catch_up(&pins)?;
         Ok(Self {

@@ -3,18 +3,16 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
-use std::os::fd::{AsFd, OwnedFd};
 
 use aya::Pod;
 use aya::maps::lpm_trie::{Key as LpmKey, LpmTrie};
-use aya::maps::{Array, HashMap as BpfHashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues};
-use aya::sys::SyscallError;
+use aya::maps::{Array, Map, MapData, MapError, PerCpuArray, PerCpuValues};
 use naru_ebpf_common::Addr;
 use parking_lot::Mutex;
 
 use super::error::DatapathError;
+use super::held::Held;
 use super::pins::Pins;
-use super::sys;
 
 pub(super) fn pinned(pins: &Pins, name: &'static str) -> Result<MapData, DatapathError> {
     MapData::from_pin(pins.map(name)).map_err(DatapathError::map(name, "open"))
@@ -50,75 +48,6 @@ pub struct Table<K: Pod, V: Pod> {
     map: Mutex<Held<K, V>>,
 }
 
-/// A hash map of the kernel's, which another may take the place of ([`super::growth`]).
-pub(super) struct Held<K: Pod, V: Pod> {
-    map: BpfHashMap<MapData, K, V>,
-    /// The same for calls that aya does not have.
-    fd: OwnedFd,
-    capacity: u32,
-}
-
-/// `BPF_NOEXIST` of linux/bpf.h.
-const ONLY_NEW: u64 = 1;
-
-impl<K: Pod + Eq + Hash, V: Pod> Held<K, V> {
-    pub(super) fn new(name: &'static str, data: MapData) -> Result<Self, DatapathError> {
-        let info = data.info().map_err(DatapathError::map(name, "examine"))?;
-        let fd = data.fd().as_fd().try_clone_to_owned();
-        let fd = fd.map_err(failed(name, "open", "dup"))?;
-        let lru = matches!(info.map_type(), Ok(aya::maps::MapType::LruHash));
-        let map = if lru {
-            Map::LruHashMap(data)
-        } else {
-            Map::HashMap(data)
-        };
-        let map = BpfHashMap::try_from(map).map_err(DatapathError::map(name, "open"))?;
-        Ok(Self {
-            map,
-            fd,
-            capacity: info.max_entries(),
-        })
-    }
-
-    pub(super) fn walk(
-        &self,
-        name: &'static str,
-        each: impl FnMut(K, V),
-    ) -> Result<(), DatapathError> {
-        sys::walk(self.fd.as_fd(), each).map_err(failed(name, "read", "BPF_MAP_LOOKUP_BATCH"))
-    }
-
-    /// Writes an entry unless there is one. Whether it did.
-    pub(super) fn put_new(
-        &mut self,
-        name: &'static str,
-        key: &K,
-        value: &V,
-    ) -> Result<bool, DatapathError> {
-        match self.map.insert(key, value, ONLY_NEW) {
-            Ok(()) => Ok(true),
-            Err(MapError::SyscallError(error))
-                if error.io_error.kind() == std::io::ErrorKind::AlreadyExists =>
-            {
-                Ok(false)
-            }
-            Err(error) => Err(DatapathError::map(name, "write")(error)),
-        }
-    }
-}
-
-/// An error of a call that aya does not have.
-pub(super) fn failed(
-    name: &'static str,
-    operation: &'static str,
-    call: &'static str,
-) -> impl FnOnce(std::io::Error) -> DatapathError {
-    move |io_error| {
-        let error = SyscallError { call, io_error };
-        DatapathError::map(name, operation)(MapError::SyscallError(error))
-    }
-}
-
 impl<K: Pod, V: Pod> fmt::Debug for Table<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Table").field(&self.name).finish()
@@ -143,7 +72,7 @@ impl<K: Pod + Eq + Hash, V: Pod + PartialEq> Table<K, V> {
 
     /// How many entries the map has room for.
     pub fn capacity(&self) -> u32 {
-        self.map.lock().capacity
+        self.map.lock().capacity()
     }
 
     /// The map's name.
@@ -156,11 +85,19 @@ impl<K: Pod + Eq + Hash, V: Pod + PartialEq> Table<K, V> {
     /// # Errors
     /// When the kernel refuses.
     pub fn get(&self, key: &K) -> Result<Option<V>, DatapathError> {
-        match self.map.lock().map.get(key, 0) {
+        match self.map.lock().get(key) {
             Ok(value) => Ok(Some(value)),
             Err(MapError::KeyNotFound) => Ok(None),
             Err(error) => Err(DatapathError::map(self.name, "read")(error)),
         }
+    }
+
+    /// Shows every entry to `each`, in no order: for maps that are too large to be held in memory.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn for_each(&self, each: impl FnMut(K, V)) -> Result<(), DatapathError> {
+        self.map.lock().walk(self.name, each)
     }
 
     /// Every entry, in no order.
@@ -169,9 +106,34 @@ impl<K: Pod + Eq + Hash, V: Pod + PartialEq> Table<K, V> {
     /// When the kernel refuses.
     pub fn entries(&self) -> Result<Vec<(K, V)>, DatapathError> {
         let mut entries = Vec::new();
-        let held = self.map.lock();
-        held.walk(self.name, |key, value| entries.push((key, value)))?;
+        self.for_each(|key, value| entries.push((key, value)))?;
         Ok(entries)
+    }
+
+    /// Deletes what is stale. An entry whose `stamp` has changed since it was looked at stays. Returns
+    /// how many are left.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn sweep(
+        &self,
+        stamp: impl Fn(&V) -> u64,
+        is_stale: impl Fn(&K, &V) -> bool,
+    ) -> Result<u64, DatapathError> {
+        let (mut left, mut stale) = (0, Vec::new());
+        self.for_each(|key, value| {
+            left += 1;
+            if is_stale(&key, &value) {
+                stale.push((key, stamp(&value)));
+            }
+        })?;
+        for (key, before) in stale {
+            if self.get(&key)?.is_some_and(|now| stamp(&now) == before) {
+                self.delete(&key)?;
+                left -= 1;
+            }
+        }
+        Ok(left)
     }
 
     /// Every key, in no order.
@@ -180,8 +142,7 @@ impl<K: Pod + Eq + Hash, V: Pod + PartialEq> Table<K, V> {
     /// When the kernel refuses.
     pub fn keys(&self) -> Result<Vec<K>, DatapathError> {
         let mut keys = Vec::new();
-        let held = self.map.lock();
-        held.walk(self.name, |key, _| keys.push(key))?;
+        self.for_each(|key, _| keys.push(key))?;
         Ok(keys)
     }
 
@@ -193,7 +154,7 @@ impl<K: Pod + Eq + Hash, V: Pod + PartialEq> Table<K, V> {
         let mut entries = 0;
         let held = self.map.lock();
         held.walk(self.name, |_, _| entries += 1)?;
-        Ok((self.name, entries, held.capacity.into()))
+        Ok((self.name, entries, held.capacity().into()))
     }
 
     /// Writes one entry.
@@ -201,7 +162,7 @@ impl<K: Pod + Eq + Hash, V: Pod + PartialEq> Table<K, V> {
     /// # Errors
     /// [`DatapathError::Full`], or when the kernel refuses.
     pub fn put(&self, key: &K, value: &V) -> Result<(), DatapathError> {
-        let written = self.map.lock().map.insert(key, value, 0);
+        let written = self.map.lock().put(key, value);
         written.map_err(DatapathError::map(self.name, "write"))
     }
 
@@ -210,7 +171,7 @@ impl<K: Pod + Eq + Hash, V: Pod + PartialEq> Table<K, V> {
     /// # Errors
     /// When the kernel refuses.
     pub fn delete(&self, key: &K) -> Result<(), DatapathError> {
-        gone_is_fine(self.map.lock().map.remove(key))
+        gone_is_fine(self.map.lock().remove(key))
             .map_err(DatapathError::map(self.name, "delete from"))
     }
 

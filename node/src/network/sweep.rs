@@ -98,56 +98,38 @@ impl Network {
         Ok(())
     }
 
-    /// Deletes the entries that the data path takes for absent already. An entry that was used since
-    /// it was read stays: it is read once more before it goes. Returns what is left.
+    /// Deletes the entries that the data path takes for absent already. Returns what is left.
     fn sweep(&self, now: u64) -> PartResult<Held> {
         let timeouts = self.datapath.node_config()?.timeouts;
-        let (flows, nat) = (&self.datapath.conntrack, &self.datapath.nat);
-        let (mut swept, mut held) = (0, Held::default());
-        for (key, entry) in flows.entries()? {
-            held.flows += 1;
-            let stale = conntrack::is_stale(&entry, key.protocol, &timeouts, now);
-            if stale
-                && flows
-                    .get(&key)?
-                    .is_some_and(|again| again.seen_ns == entry.seen_ns)
-            {
-                flows.delete(&key)?;
-                held.flows -= 1;
-                swept += 1;
-            }
-        }
-        for (key, entry) in nat.entries()? {
-            held.translations += 1;
-            let stale = nat::is_stale(&entry, key.protocol, &timeouts, now);
-            if stale
-                && nat
-                    .get(&key)?
-                    .is_some_and(|again| again.seen_ns == entry.seen_ns)
-            {
-                nat.delete(&key)?;
-                held.translations -= 1;
-                swept += 1;
-            }
-        }
-        if swept > 0 {
-            tracing::debug!(swept, "expired flows");
-        }
-        Ok(held)
+        let flows = self.datapath.conntrack.sweep(
+            |conn| conn.seen_ns,
+            |key, conn| conntrack::is_stale(conn, key.protocol, &timeouts, now),
+        )?;
+        let translations = self.datapath.nat.sweep(
+            |entry| entry.seen_ns,
+            |key, entry| nat::is_stale(entry, key.protocol, &timeouts, now),
+        )?;
+        Ok(Held {
+            flows,
+            translations,
+        })
     }
 
     /// Forgets every flow and translation of an address, so that its next owner starts clean.
     pub(super) fn forget_flows(&self, addr: Addr) -> PartResult {
-        for (tuple, _) in self.datapath.conntrack.entries()? {
+        let (flows, nat) = (&self.datapath.conntrack, &self.datapath.nat);
+        let (mut its_flows, mut its_translations) = (Vec::new(), Vec::new());
+        flows.for_each(|tuple, _| {
             if tuple.addr.contains(&addr) {
-                self.datapath.conntrack.delete(&tuple)?;
+                its_flows.push(tuple);
             }
-        }
-        for (key, entry) in self.datapath.nat.entries()? {
+        })?;
+        nat.for_each(|key, entry| {
             if [key.src, key.dst, entry.src, entry.dst].contains(&addr) {
-                self.datapath.nat.delete(&key)?;
+                its_translations.push(key);
             }
-        }
-        Ok(())
+        })?;
+        flows.delete_all(&its_flows)?;
+        Ok(nat.delete_all(&its_translations)?)
     }
 }
