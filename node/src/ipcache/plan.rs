@@ -106,6 +106,7 @@ pub fn classify(view: &View<'_>) -> BTreeMap<IpNet, Entry> {
             },
         );
     }
+    view.part_families(&mut entries);
     view.add_ranges(&mut entries);
     view.add_pods(&mut entries);
     view.add_nodes(&mut entries);
@@ -129,6 +130,22 @@ impl View<'_> {
             .filter(|block| block.contains(&net))
             .copied()
             .collect()
+    }
+
+    /// In the map, IPv4 addresses lie among those of IPv6: a block as wide as `::/0` holds them, too.
+    /// So whatever of IPv4 no block holds gets an entry of its own in front of it.
+    fn part_families(&self, entries: &mut BTreeMap<IpNet, Entry>) {
+        let mapped = IpNet::from(IpAddr::from(Ipv4Addr::UNSPECIFIED.to_ipv6_mapped()));
+        if self.blocks.iter().any(|block| block.contains(&mapped)) {
+            let all = IpNet::new_assert(Ipv4Addr::UNSPECIFIED.into(), 0);
+            let blocks = self.holding(all);
+            let entry = Entry {
+                class: Class::Outside { blocks },
+                flags: 0,
+                node: None,
+            };
+            entries.insert(all, entry);
+        }
     }
 
     /// A pod range stands for pods that are not known yet: without labels, and never masqueraded.
@@ -424,6 +441,19 @@ mod tests {
             [net("10.0.0.0/8"), net("10.244.1.0/24")]
         );
         assert_eq!(blocks("10.0.0.0/8"), [net("10.0.0.0/8")]);
+    }
+
+    #[test]
+    fn a_block_of_every_ipv6_address_holds_none_of_ipv4() {
+        let entries = view(&[], &["::/0", "8.0.0.0/8"]);
+        let blocks = |text: &str| entries[&net(text)].class.blocks().to_vec();
+        assert_eq!(blocks("::/0"), [net("::/0")]);
+        assert_eq!(blocks("0.0.0.0/0"), []);
+        assert_eq!(blocks("8.0.0.0/8"), [net("8.0.0.0/8")]);
+        assert!(!view(&[], &["fd00::/8"]).contains_key(&net("0.0.0.0/0")));
+        let both = view(&[], &["::/0", "0.0.0.0/0"]);
+        let all = net("0.0.0.0/0");
+        assert_eq!(both[&all].class.blocks(), [all]);
     }
 
     #[test]
