@@ -12,6 +12,7 @@ use super::dispatch::{Api, Internal};
 use super::peers;
 use super::server::{Server, ServerConfig};
 use crate::api::body::full;
+use crate::registry::policy_networking::cluster_network_policy;
 use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use tokio_util::sync::CancellationToken;
@@ -29,13 +30,17 @@ pub struct BootstrapError {
     message: String,
 }
 
-/// Creates the FlowSchemas and priority levels, the namespaces, the `kubernetes` and DNS Services with
-/// their endpoints, the two PriorityClasses of the cluster and the default IngressClass.
+/// Creates the definition of ClusterNetworkPolicy, the FlowSchemas and priority levels, the namespaces,
+/// the `kubernetes` and DNS Services with their endpoints, the two PriorityClasses of the cluster and the
+/// default IngressClass. Custom kinds are served when this returns.
 ///
 /// # Errors
 /// The first request that the API refuses.
 pub async fn bootstrap(api: &Api, server: &Server) -> Result<(), BootstrapError> {
     let client = Internal::new(api.clone(), "system:apiserver", &[super::authz::MASTERS]);
+    let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    let policies = cluster_network_policy::definition();
+    ensure(&client, definitions, cluster_network_policy::NAME, policies).await?;
     super::custom::sync(server).await;
     super::fairness::ensure(&client, server).await?;
     for name in namespaces::ALL {

@@ -25,6 +25,7 @@ mod networking;
 mod node;
 mod pod_spec;
 mod policy;
+pub(crate) mod policy_networking;
 mod prepare;
 mod rbac;
 mod resource;

@@ -9,6 +9,7 @@ mod apply;
 mod audit;
 mod bodies;
 mod bootstrap;
+mod cluster_network_policies;
 mod conversion;
 mod custom;
 mod deletion;

@@ -112,6 +112,7 @@ async fn a_node_reads_what_its_pods_name_and_nothing_else() {
         "/apis/networking.k8s.io/v1/networkpolicies",
         "/apis/networking.k8s.io/v1/ingresses",
         "/apis/networking.k8s.io/v1/ingressclasses",
+        "/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies",
     ] {
         get(&node, path).await.expect(200);
     }

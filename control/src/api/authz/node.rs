@@ -28,6 +28,12 @@ pub(super) const RULES: &[Rule] = &[
         Scope::All,
     ),
     allow(
+        "policy.networking.k8s.io",
+        &["clusternetworkpolicies"],
+        READ,
+        Scope::All,
+    ),
+    allow(
         "networking.k8s.io",
         &["ingresses/status"],
         WRITE,
