@@ -96,6 +96,8 @@ fn the_network_runs_on_an_api_server_that_is_not_ours() {
     plugin();
     let mut fixture = Fixture::new("only");
     fixture.objects.demand("first");
+    // A cluster where nobody has brought the kind along.
+    fixture.objects.know("clusternetworkpolicies", false);
     fixture.objects.put("nodes", [node(1), node(2)]);
     let namespaces = ["shop", "kube-system"].map(|name| json!({"metadata": {"name": name}}));
     fixture.objects.put("namespaces", namespaces);
@@ -171,6 +173,7 @@ fn the_network_runs_on_an_api_server_that_is_not_ours() {
     assert!(through(&b, "10.96.1.1"));
     assert!(b.cni("CHECK").0 && b.cni("DEL").0);
     rotate(&fixture, &c);
+    the_custom_kind_comes_and_goes(&fixture, &c);
     holds_to_its_role(&fixture);
 }
 
@@ -213,6 +216,23 @@ fn rotate(fixture: &Fixture, changed: &Pod) {
     wait_for("the policy to be gone", ROTATION, || {
         changed.ask(&fixture.nodes[1], "10.96.1.1", 80).as_deref() == Some("a")
     });
+}
+
+/// Its policies count as long as the server knows the kind.
+fn the_custom_kind_comes_and_goes(fixture: &Fixture, other: &Pod) {
+    let reaches = || other.ask(&fixture.nodes[1], "10.96.1.1", 80).as_deref() == Some("a");
+    let deny = json!({
+        "metadata": {"name": "deny"},
+        "spec": {"tier": "Admin", "priority": 1, "subject": {"namespaces": {}},
+            "ingress": [{"action": "Deny", "from": [{"namespaces": {}}]}]},
+    });
+    let objects = &fixture.objects;
+    objects.put("clusternetworkpolicies", [deny]);
+    objects.know("clusternetworkpolicies", true);
+    wait_for("the policy of the custom kind", ROTATION, || !reaches());
+    objects.know("clusternetworkpolicies", false);
+    objects.hang_up();
+    wait_for("the custom kind to be gone", ROTATION, reaches);
 }
 
 fn holds_to_its_role(fixture: &Fixture) {

@@ -2,9 +2,9 @@
 
 use crate::{Addr, abi};
 
-/// Only traffic that a rule allows may enter (a NetworkPolicy selects the pod for ingress).
+/// Only traffic that an entry of the policy map allows may enter (a policy selects the pod for ingress).
 pub const ISOLATED_INGRESS: u32 = 1 << 0;
-/// Only traffic that a rule allows may leave (a NetworkPolicy selects the pod for egress).
+/// Only traffic that an entry of the policy map allows may leave (a policy selects the pod for egress).
 pub const ISOLATED_EGRESS: u32 = 1 << 1;
 
 abi! {

@@ -46,7 +46,8 @@ abi! {
     pub struct PolicyEntry = 8 {
         /// [`ALLOW`] or [`DENY`].
         pub verdict: u32,
-        /// Number of the rule that it comes from, never 0; the daemon knows its policy's name.
+        /// Number of the rule that it comes from; the daemon knows its policy's name. 0 says what holds
+        /// where no rule decides: nothing is denied, or the policies that isolate the pod allow nothing.
         pub rule: u32,
     }
 }

@@ -66,7 +66,7 @@ reasons! {
 }
 
 impl Reason {
-    /// Whether a NetworkPolicy caused the drop.
+    /// Whether a policy caused the drop.
     pub const fn is_policy(self) -> bool {
         matches!(
             self,

@@ -5,6 +5,7 @@
 //! somebody does; drops and changed verdicts always. A slow watcher loses events and is told how
 //! many. `service` answers gRPC; `why` runs the data path's own code over a copy of its maps.
 
+mod denying;
 mod filter;
 mod log;
 mod past;

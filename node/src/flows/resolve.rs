@@ -80,8 +80,9 @@ impl Resolver {
         self.flow(&past::opening(tuple, conn, is_egress))
     }
 
-    /// A drop counter with names.
-    pub fn drop(&self, key: &DropKey, count: &DropCount) -> Drop {
+    /// A drop counter with names. It does not hold the rule: `rule` is the one that denies such a
+    /// flow now, 0 if none does.
+    pub fn drop(&self, key: &DropKey, count: &DropCount, rule: u32) -> Drop {
         let direction = if is_egress(key.reason) {
             EGRESS
         } else {
@@ -95,7 +96,7 @@ impl Resolver {
             destination: Some(self.peer(key.dst, key.dst_port)),
             protocol: protocol::name(key.protocol).to_owned(),
             service: self.service(key.dst, key.dst_port, key.protocol),
-            policies: self.policies(key.endpoint, direction, 0, key.reason),
+            policies: self.policies(key.endpoint, direction, rule, key.reason),
             packets: count.packets,
             bytes: count.bytes,
             first_ns: self.epoch + count.first_ns,
@@ -152,7 +153,7 @@ impl Resolver {
     /// The policies that decided: the rule's, or those that isolate the pod when no rule matched.
     pub fn policies(&self, endpoint: u32, direction: u8, rule: u32, reason: Reason) -> Vec<String> {
         if let Some(name) = self.names.rules.name(rule) {
-            return vec![name.policy.to_string()];
+            return vec![name.to_string()];
         }
         if !reason.is_policy() {
             return Vec::new();

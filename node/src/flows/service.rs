@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
+use super::denying;
 use super::filter::passes;
 use super::past;
 use super::resolve::Resolver;
@@ -194,10 +195,11 @@ fn event(flow: &Flow) -> ObserveResponse {
 fn drops(network: &Network) -> Result<DropsResponse, DatapathError> {
     let resolver = Resolver::of(network);
     let entries = network.datapath.drops.entries()?;
-    let mut drops: Vec<_> = entries
-        .iter()
-        .map(|(key, count)| resolver.drop(key, count))
-        .collect();
+    let mut drops = Vec::new();
+    for (key, count) in &entries {
+        let rule = denying::rule(&network.datapath, key)?;
+        drops.push(resolver.drop(key, count, rule));
+    }
     drops.sort_by_key(|drop| std::cmp::Reverse(drop.packets));
     let mut totals = Vec::new();
     for hook in counter::hooks() {

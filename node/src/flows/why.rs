@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use naru_ebpf_common::ipcache::HOST;
-use naru_ebpf_common::{Addr, Endpoint, IpInfo, Port, Reason, counter, protocol};
+use naru_ebpf_common::policy::DENY;
+use naru_ebpf_common::{Addr, Endpoint, IpInfo, PolicyEntry, Port, Reason, counter, protocol};
 use naru_ebpf_logic::host::Snapshot;
 use naru_ebpf_logic::socket::{self, Outcome, Target};
 use naru_ebpf_logic::{Action, Maps, Packet, Step as Taken, Verdict as Decision};
@@ -268,17 +269,20 @@ impl Resolver {
             Taken::Exempt => "one end is the node itself: no policy applies".to_owned(),
             Taken::NotIsolated(way) => format!("no policy isolates the pod for {}", direction(way)),
             Taken::Policy(key, entry) => {
-                policies =
-                    self.policies(key.endpoint, key.direction, entry.rule, Reason::FORWARDED);
-                format!("{} allowed", direction(key.direction))
+                let reason = verdict(&entry);
+                policies = self.policies(key.endpoint, key.direction, entry.rule, reason);
+                let way = direction(key.direction);
+                match (entry.verdict == DENY, entry.rule) {
+                    (true, 0) => isolated(way),
+                    (true, _) => format!("{way} denied"),
+                    (false, 0) => format!("{way} allowed: no policy decides"),
+                    (false, _) => format!("{way} allowed"),
+                }
             }
             Taken::NoRule(key) => {
                 let reason = Reason::POLICY_INGRESS;
                 policies = self.policies(key.endpoint, key.direction, 0, reason);
-                format!(
-                    "no rule allows it: the pod is isolated for {}",
-                    direction(key.direction)
-                )
+                isolated(direction(key.direction))
             }
             Taken::Service(key, service) => {
                 let name = self.service(key.addr, key.port, key.protocol);
@@ -302,12 +306,29 @@ impl Resolver {
             ),
             Taken::Verdict(_) => return None,
         };
-        let failed = matches!(taken, Taken::NoRule(_));
+        let failed = match taken {
+            Taken::NoRule(_) => true,
+            Taken::Policy(_, entry) => entry.verdict == DENY,
+            _ => false,
+        };
         Some(Step {
             text,
             failed,
             policies,
         })
+    }
+}
+
+fn isolated(way: &str) -> String {
+    format!("no rule allows it: the pod is isolated for {way}")
+}
+
+/// A reason that stands for the verdict of an entry.
+fn verdict(entry: &PolicyEntry) -> Reason {
+    if entry.verdict == DENY {
+        Reason::POLICY_INGRESS_DENIED
+    } else {
+        Reason::FORWARDED
     }
 }
 

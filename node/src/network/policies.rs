@@ -19,7 +19,7 @@ use crate::ipam::{LeaseKey, first_address};
 use crate::ipcache::{
     Class, Entry, Identities, Labels, LocalPod, NodeView, View, classify, prefix,
 };
-use crate::policy::{Compiled, Rules, Subject, World, blocks, compile};
+use crate::policy::{Compiled, Policies, Rules, Subject, World, compile};
 use crate::watches::{Key, PodInfo, PodPort};
 
 const RESYNC: Duration = Duration::from_secs(300);
@@ -34,6 +34,7 @@ pub(super) async fn run(network: Arc<Network>) {
             watches.own_pods.subscribe(),
             watches.namespaces.subscribe(),
             watches.network_policies.subscribe(),
+            watches.cluster_policies.subscribe(),
             watches.nodes.subscribe(),
             network.asked.subscribe(),
         ]
@@ -157,8 +158,11 @@ impl Network {
         let locals = self.locals(state);
         let pods: Vec<_> = self.watches.pods.sorted().into_values().collect();
         let nodes = self.node_views();
-        let policies = self.watches.network_policies.sorted();
-        let entries = self.classify(&locals, &pods, &nodes, &blocks(&policies));
+        let policies = Policies {
+            network: self.watches.network_policies.sorted(),
+            cluster: self.watches.cluster_policies.sorted(),
+        };
+        let entries = self.classify(&locals, &pods, &nodes, &policies.blocks());
         let identities = state.identify(&entries);
         let desired_ipcache: HashMap<Prefix, IpInfo> = entries
             .iter()
@@ -188,6 +192,11 @@ impl Network {
                 .get(prefix)
                 .is_some_and(|before| before.identity != info.identity)
         });
+        // Before, the address was a part of some wider prefix: a rule that denies was not asked.
+        let known = ipcache
+            .put
+            .iter()
+            .any(|(prefix, _)| !state.ipcache.contains_key(prefix));
         let touched: HashSet<u32> = policy
             .put
             .iter()
@@ -197,7 +206,8 @@ impl Network {
             .collect();
         let mut desired_endpoints = HashMap::new();
         for (local, (id, result)) in locals.iter().zip(&compiled) {
-            let judge_again = touched.contains(id) || (moved && result.flags != 0);
+            let judge_again =
+                touched.contains(id) || (moved && result.flags != 0) || (known && result.is_tiered);
             for address in local.addresses() {
                 // A block may hold one of the addresses and not the other.
                 let entry = entries.get(&IpNet::from(*address));
@@ -437,7 +447,7 @@ impl State {
 fn compile_local(
     local: &Local,
     endpoint: u32,
-    policies: &BTreeMap<Key, Arc<k8s_openapi::api::networking::v1::NetworkPolicy>>,
+    policies: &Policies,
     world: &World<'_>,
     rules: &mut Rules,
 ) -> Compiled {

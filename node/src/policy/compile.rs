@@ -4,18 +4,29 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use naru_ebpf_common::endpoint::{ISOLATED_EGRESS, ISOLATED_INGRESS};
 use naru_ebpf_common::ipcache::IDENTITY_ANY;
 use naru_ebpf_common::policy::{ALLOW, EGRESS, INGRESS};
-use naru_ebpf_common::{PolicyEntry, PolicyKey, Port};
+use naru_ebpf_common::{PolicyEntry, PolicyKey};
 
-use super::peers::{Namespaces, means, parse};
-use super::ports::{PortSpec, read};
-use super::rules::{RuleName, Rules};
-use super::selector::matches;
+use super::direction::Direction;
+use super::flatten::flatten;
+use super::peers::parse;
+use super::ports::PortSpec;
+use super::rule::{Peers, Rule};
+use super::rules::Rules;
 use crate::ipcache::Class;
-use crate::watches::{Key, PodPort};
+use crate::watches::{ClusterPeer, ClusterPolicy, Key, PodPort};
+
+/// Every policy of the cluster.
+#[derive(Debug, Default)]
+pub struct Policies {
+    /// NetworkPolicies.
+    pub network: BTreeMap<Key, Arc<NetworkPolicy>>,
+    /// ClusterNetworkPolicies.
+    pub cluster: BTreeMap<Key, Arc<ClusterPolicy>>,
+}
 
 /// The local pod whose policy is compiled.
 #[derive(Debug, Clone, Copy)]
@@ -33,14 +44,17 @@ pub struct Subject<'a> {
 /// What holds for one endpoint.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Compiled {
-    /// `ISOLATED_INGRESS` and `ISOLATED_EGRESS`.
+    /// `ISOLATED_INGRESS` and `ISOLATED_EGRESS`: where entries decide.
     pub flags: u32,
-    /// The allowed flows.
+    /// What entries say of flows.
     pub entries: HashMap<PolicyKey, PolicyEntry>,
-    /// Policies that isolate the pod for ingress: what a drop without a rule is due to.
+    /// NetworkPolicies that isolate the pod for ingress: what a drop without a rule is due to.
     pub ingress_by: Vec<Key>,
     /// The same for egress.
     pub egress_by: Vec<Key>,
+    /// Whether a ClusterNetworkPolicy has a say: then who turns out to be somebody else may lose what
+    /// he was allowed.
+    pub is_tiered: bool,
 }
 
 /// What selectors are evaluated over.
@@ -54,193 +68,151 @@ pub struct World<'a> {
     pub ports: &'a HashMap<u32, Vec<PodPort>>,
 }
 
-/// Every CIDR that the policies name; they split the classes of the ipcache.
-#[must_use]
-pub fn blocks(policies: &BTreeMap<Key, Arc<NetworkPolicy>>) -> BTreeSet<IpNet> {
-    let specs = policies.values().filter_map(|policy| policy.spec.as_ref());
-    let peers = specs.flat_map(|spec| {
-        let from = spec
-            .ingress
-            .iter()
-            .flatten()
-            .flat_map(|rule| rule.from.iter().flatten());
-        let to = spec
-            .egress
-            .iter()
-            .flatten()
-            .flat_map(|rule| rule.to.iter().flatten());
-        from.chain(to)
-    });
-    let cidrs = peers.filter_map(|peer| peer.ip_block.as_ref());
-    cidrs
-        .flat_map(|block| std::iter::once(&block.cidr).chain(block.except.iter().flatten()))
-        .filter_map(|cidr| parse(cidr))
-        .collect()
+impl Policies {
+    /// Every CIDR that the policies name; they split the classes of the ipcache.
+    #[must_use]
+    pub fn blocks(&self) -> BTreeSet<IpNet> {
+        self.network_blocks().chain(self.cluster_blocks()).collect()
+    }
+
+    fn network_blocks(&self) -> impl Iterator<Item = IpNet> {
+        let specs = self
+            .network
+            .values()
+            .filter_map(|policy| policy.spec.as_ref());
+        let peers = specs.flat_map(|spec| {
+            let from = spec
+                .ingress
+                .iter()
+                .flatten()
+                .flat_map(|rule| rule.from.iter().flatten());
+            let to = spec
+                .egress
+                .iter()
+                .flatten()
+                .flat_map(|rule| rule.to.iter().flatten());
+            from.chain(to)
+        });
+        let cidrs = peers.filter_map(|peer| peer.ip_block.as_ref());
+        cidrs
+            .flat_map(|block| std::iter::once(&block.cidr).chain(block.except.iter().flatten()))
+            .filter_map(|cidr| parse(cidr))
+    }
+
+    fn cluster_blocks(&self) -> impl Iterator<Item = IpNet> {
+        let rules = self
+            .cluster
+            .values()
+            .flat_map(|policy| policy.ingress.iter().chain(&policy.egress));
+        let peers = rules.flat_map(|rule| &rule.peers);
+        let networks = peers.filter_map(|peer| match peer {
+            ClusterPeer::Networks(networks) => Some(networks),
+            _ => None,
+        });
+        networks.flatten().copied()
+    }
 }
 
 /// Compiles the policies that select the subject.
 #[must_use]
 pub fn compile(
     subject: Subject<'_>,
-    policies: &BTreeMap<Key, Arc<NetworkPolicy>>,
+    policies: &Policies,
     world: &World<'_>,
     rules: &mut Rules,
 ) -> Compiled {
     let mut compiled = Compiled::default();
-    for (key, policy) in policies
-        .iter()
-        .filter(|(key, _)| key.namespace == subject.namespace)
-    {
-        let Some(spec) = &policy.spec else { continue };
-        let selected = spec
-            .pod_selector
-            .as_ref()
-            .is_none_or(|s| matches(s, subject.labels));
-        if !selected {
-            continue;
+    for egress in [false, true] {
+        let direction = Direction::of(egress, subject, policies, world, rules);
+        if direction.is_tiered() {
+            compiled.is_tiered = true;
+            let entries = flatten(&direction, subject, world);
+            compiled.entries.extend(entries);
+        } else {
+            let adding = Adding {
+                subject,
+                world,
+                egress,
+                entries: &mut compiled.entries,
+            };
+            adding.add(&direction.network);
         }
-        let mut compiler = Compiler {
-            subject,
-            key,
-            world,
-            rules,
-            compiled: &mut compiled,
+        if direction.is_tiered() || !direction.isolating.is_empty() {
+            compiled.flags |= if egress {
+                ISOLATED_EGRESS
+            } else {
+                ISOLATED_INGRESS
+            };
+        }
+        let by = if egress {
+            &mut compiled.egress_by
+        } else {
+            &mut compiled.ingress_by
         };
-        let types = Types::of(policy);
-        if types.ingress {
-            compiler.compiled.flags |= ISOLATED_INGRESS;
-            compiler.compiled.ingress_by.push(key.clone());
-            for (index, rule) in spec.ingress.iter().flatten().enumerate() {
-                compiler.rule(false, index, rule.from.as_ref(), rule.ports.as_ref());
-            }
-        }
-        if types.egress {
-            compiler.compiled.flags |= ISOLATED_EGRESS;
-            compiler.compiled.egress_by.push(key.clone());
-            for (index, rule) in spec.egress.iter().flatten().enumerate() {
-                compiler.rule(true, index, rule.to.as_ref(), rule.ports.as_ref());
-            }
-        }
+        *by = direction.isolating;
     }
     compiled
 }
 
-/// Which directions a policy isolates.
-struct Types {
-    ingress: bool,
-    egress: bool,
-}
-
-impl Types {
-    /// `policyTypes`, with the API's default: ingress always, egress if there are egress rules.
-    fn of(policy: &NetworkPolicy) -> Self {
-        let spec = policy.spec.as_ref();
-        match spec
-            .and_then(|spec| spec.policy_types.as_ref())
-            .filter(|types| !types.is_empty())
-        {
-            Some(types) => Self {
-                ingress: types.iter().any(|t| t == "Ingress"),
-                egress: types.iter().any(|t| t == "Egress"),
-            },
-            None => {
-                let egress = spec.and_then(|spec| spec.egress.as_ref());
-                Self {
-                    ingress: true,
-                    egress: egress.is_some_and(|rules| !rules.is_empty()),
-                }
-            }
-        }
-    }
-}
-
-struct Compiler<'a> {
+/// One direction in which only NetworkPolicies have a say: what any rule allows is allowed.
+struct Adding<'a> {
     subject: Subject<'a>,
-    key: &'a Key,
     world: &'a World<'a>,
-    rules: &'a mut Rules,
-    compiled: &'a mut Compiled,
+    egress: bool,
+    entries: &'a mut HashMap<PolicyKey, PolicyEntry>,
 }
 
-impl Compiler<'_> {
-    fn rule(
-        &mut self,
-        egress: bool,
-        index: usize,
-        peers: Option<&Vec<NetworkPolicyPeer>>,
-        ports: Option<&Vec<NetworkPolicyPort>>,
-    ) {
-        let rule = self.rules.number(RuleName {
-            policy: self.key.clone(),
-            egress,
-            index,
-        });
-        let ports = read(ports);
-        match peers.filter(|peers| !peers.is_empty()) {
-            None => self.allow_all(egress, &ports, rule),
-            Some(peers) => self.allow_peers(egress, peers, &ports, rule),
-        }
-    }
-
-    fn allow_all(&mut self, egress: bool, ports: &[PortSpec], rule: u32) {
-        for port in ports {
+impl Adding<'_> {
+    fn add(mut self, rules: &[Rule<'_>]) {
+        for rule in rules {
+            let everybody = matches!(rule.peers, Peers::Everybody);
             // A name means another number for each pod that is called.
-            if egress && matches!(port, PortSpec::Named(..)) {
-                for (_, identity) in self.world.classes {
-                    self.allow_port(egress, *identity, port, rule);
-                }
-            } else {
-                self.allow_port(egress, IDENTITY_ANY, port, rule);
+            let is_named = |port: &&PortSpec| self.egress && matches!(port, PortSpec::Named(..));
+            let ports = rule.ports.iter();
+            let (apart, together): (Vec<_>, Vec<_>) =
+                ports.partition(|port| !everybody || is_named(port));
+            for port in together {
+                self.allow(IDENTITY_ANY, port, rule.number);
+            }
+            if !apart.is_empty() {
+                self.allow_peers(rule, &apart);
             }
         }
     }
 
-    fn allow_peers(
-        &mut self,
-        egress: bool,
-        peers: &[NetworkPolicyPeer],
-        ports: &[PortSpec],
-        rule: u32,
-    ) {
+    fn allow_peers(&mut self, rule: &Rule<'_>, ports: &[&PortSpec]) {
         for (class, identity) in self.world.classes {
-            let namespaces: &Namespaces = self.world.namespaces;
-            let meant =
-                |peer: &NetworkPolicyPeer| means(peer, class, &self.key.namespace, namespaces);
-            if peers.iter().any(meant) {
+            if rule.peers.mean(Some(class), self.world.namespaces) {
                 for port in ports {
-                    self.allow_port(egress, *identity, port, rule);
+                    self.allow(*identity, port, rule.number);
                 }
             }
-        }
-    }
-
-    fn allow_port(&mut self, egress: bool, identity: u32, port: &PortSpec, rule: u32) {
-        let called = self
-            .world
-            .ports
-            .get(&identity)
-            .map_or(&[][..], Vec::as_slice);
-        let named = if egress { called } else { self.subject.ports };
-        for (protocol, port) in port.keys(named) {
-            self.allow(egress, identity, protocol, port, rule);
         }
     }
 
     /// Of several rules that allow the same, the first one (in the order of policies and rules) is
     /// named, whatever order they came in.
-    fn allow(&mut self, egress: bool, identity: u32, protocol: u8, port: Port, rule: u32) {
-        let direction = if egress { EGRESS } else { INGRESS };
-        let key = PolicyKey {
-            endpoint: self.subject.endpoint,
-            identity,
-            port,
-            protocol,
-            direction,
+    fn allow(&mut self, identity: u32, port: &PortSpec, rule: u32) {
+        let called = self.world.ports.get(&identity);
+        let called = called.map_or(&[][..], Vec::as_slice);
+        let named = if self.egress {
+            called
+        } else {
+            self.subject.ports
         };
-        self.compiled.entries.entry(key).or_insert(PolicyEntry {
-            verdict: ALLOW,
-            rule,
-        });
+        for (protocol, port) in port.keys(named) {
+            let key = PolicyKey {
+                endpoint: self.subject.endpoint,
+                identity,
+                port,
+                protocol,
+                direction: if self.egress { EGRESS } else { INGRESS },
+            };
+            let verdict = ALLOW;
+            self.entries
+                .entry(key)
+                .or_insert(PolicyEntry { verdict, rule });
+        }
     }
 }
 
@@ -266,11 +238,14 @@ mod tests {
         let policy = |spec: &Value| {
             Arc::new(serde_json::from_value(json!({"metadata": {}, "spec": spec})).unwrap())
         };
-        let policies = specs
-            .iter()
-            .enumerate()
-            .map(|(n, spec)| (named(n), policy(spec)))
-            .collect();
+        let policies = Policies {
+            network: specs
+                .iter()
+                .enumerate()
+                .map(|(n, spec)| (named(n), policy(spec)))
+                .collect(),
+            ..Policies::default()
+        };
         let classes = [
             (class("shop", "web"), 300),
             (class("shop", "api"), 301),
@@ -353,8 +328,11 @@ mod tests {
         let spec = json!({"podSelector": {}, "egress": [{"to": [
             {"ipBlock": {"cidr": "10.0.0.1/8", "except": ["10.1.0.0/16"]}}, {"ipBlock": {"cidr": "10.0.0.0/8"}}]}]});
         let policy = serde_json::from_value(json!({"metadata": {}, "spec": spec})).unwrap();
-        let blocks = blocks(&BTreeMap::from([(Key::new("a", "b"), Arc::new(policy))]));
-        let texts: Vec<_> = blocks.iter().map(ToString::to_string).collect();
+        let policies = Policies {
+            network: BTreeMap::from([(Key::new("a", "b"), Arc::new(policy))]),
+            ..Policies::default()
+        };
+        let texts: Vec<_> = policies.blocks().iter().map(ToString::to_string).collect();
         assert_eq!(texts, ["10.0.0.0/8", "10.1.0.0/16"]);
     }
 }

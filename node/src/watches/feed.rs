@@ -14,6 +14,17 @@ use super::table::{Key, Table};
 
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 const LONGEST_DELAY: Duration = Duration::from_secs(2);
+/// How long after it was told that a kind is not served the API server is asked again.
+const MISSING_DELAY: Duration = Duration::from_secs(10);
+
+/// Whether the API server must serve a kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Presence {
+    /// A kind of Kubernetes itself.
+    Certain,
+    /// A custom kind: while it is not served, there are no objects of it.
+    Optional,
+}
 
 /// Keeps an object whole, without what only clients of `apply` read.
 pub(super) fn whole<K: Resource>(mut object: K) -> Option<K> {
@@ -36,14 +47,16 @@ pub(super) async fn run<K, T>(
     config: watcher::Config,
     table: &Table<T>,
     reduce: fn(K) -> Option<T>,
+    presence: Presence,
     shutdown: CancellationToken,
 ) where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    let stream = watcher::watcher(Api::<K>::all(client), config);
-    let mut stream = std::pin::pin!(stream);
+    let begin = || watcher::watcher(Api::<K>::all(client.clone()), config.clone());
+    let mut stream = std::pin::pin!(begin());
     let mut listing = Vec::new();
     let mut delay = FIRST_DELAY;
+    let mut missing = false;
     loop {
         let event = tokio::select! {
             () = shutdown.cancelled() => return,
@@ -55,7 +68,23 @@ pub(super) async fn run<K, T>(
                 if !matches!(event, Event::Init) {
                     delay = FIRST_DELAY;
                 }
+                if matches!(event, Event::InitDone) && std::mem::take(&mut missing) {
+                    tracing::info!(kind = table.kind(), "the API server serves the kind now");
+                }
                 absorb(event, table, reduce, &mut listing);
+            }
+            Some(Err(error)) if presence == Presence::Optional && is_missing(&error) => {
+                if !std::mem::replace(&mut missing, true) {
+                    let kind = table.kind();
+                    tracing::info!(
+                        kind,
+                        "the API server does not serve the kind: there are none"
+                    );
+                    table.replace([]);
+                }
+                // From a list on: what comes back begins anew.
+                stream.set(begin());
+                let _ = tokio::time::timeout(MISSING_DELAY, shutdown.cancelled()).await;
             }
             Some(Err(error)) => {
                 tracing::warn!(kind = table.kind(), %error, ?delay, "watch interrupted");
@@ -63,6 +92,15 @@ pub(super) async fn run<K, T>(
             }
             None => return,
         }
+    }
+}
+
+/// Whether the API server says that there is no such kind.
+fn is_missing(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status.code == 404,
+        _ => false,
     }
 }
 

@@ -4,7 +4,11 @@
 //! kept while the API server is away, so that the data path goes on with what it knew. Parts read
 //! a table and wait for it to change; none opens a watch of its own for these kinds. ConfigMaps
 //! and Secrets are not here: a node may only fetch those its pods name.
+//!
+//! ClusterNetworkPolicies are a custom kind, which an API server may not serve, or not yet, or no
+//! more: then there are none, and the daemon asks again now and then.
 
+mod cluster_policy;
 mod feed;
 mod pod;
 mod table;
@@ -19,6 +23,10 @@ use kube::runtime::watcher;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+pub use cluster_policy::{
+    Action, ClusterPeer, ClusterPolicy, ClusterPort, ClusterRule, PodsOf, Tier,
+};
+use feed::Presence;
 pub use pod::{PodInfo, PodPort, Protocol};
 pub use table::{Key, Table};
 
@@ -37,6 +45,8 @@ pub struct Watches {
     pub namespaces: Table<Namespace>,
     /// Every NetworkPolicy.
     pub network_policies: Table<NetworkPolicy>,
+    /// Every ClusterNetworkPolicy, none where the kind is not served.
+    pub cluster_policies: Table<ClusterPolicy>,
     /// Every Node.
     pub nodes: Table<Node>,
     /// Every Ingress.
@@ -56,6 +66,7 @@ impl Watches {
             own_pods: Table::new("own pods"),
             namespaces: Table::new("namespaces"),
             network_policies: Table::new("networkpolicies"),
+            cluster_policies: Table::new("clusternetworkpolicies"),
             nodes: Table::new("nodes"),
             ingresses: Table::new("ingresses"),
             ingress_classes: Table::new("ingressclasses"),
@@ -73,12 +84,16 @@ impl Watches {
         let mine = all().fields(&format!("spec.nodeName={node_name}"));
         let mut feeds = JoinSet::new();
         macro_rules! feed {
-            ($table:ident, $config:expr, $reduce:expr) => {{
+            ($table:ident, $config:expr, $reduce:expr) => {
+                feed!($table, $config, $reduce, Presence::Certain)
+            };
+            ($table:ident, $config:expr, $reduce:expr, $presence:expr) => {{
                 let (watches, client, shutdown) =
                     (Arc::clone(&self), client.clone(), shutdown.clone());
                 let config = $config;
                 feeds.spawn(async move {
-                    feed::run(client, config, &watches.$table, $reduce, shutdown).await
+                    let table = &watches.$table;
+                    feed::run(client, config, table, $reduce, $presence, shutdown).await
                 });
             }};
         }
@@ -88,6 +103,12 @@ impl Watches {
         feed!(own_pods, mine, feed::whole::<Pod>);
         feed!(namespaces, all(), feed::whole::<Namespace>);
         feed!(network_policies, all(), feed::whole::<NetworkPolicy>);
+        feed!(
+            cluster_policies,
+            all(),
+            ClusterPolicy::read,
+            Presence::Optional
+        );
         feed!(nodes, all(), feed::whole::<Node>);
         feed!(ingresses, all(), feed::whole::<Ingress>);
         feed!(ingress_classes, all(), feed::whole::<IngressClass>);
@@ -101,6 +122,7 @@ impl Watches {
         self.pods.synced().await;
         self.namespaces.synced().await;
         self.network_policies.synced().await;
+        self.cluster_policies.synced().await;
         self.nodes.synced().await;
     }
 }

@@ -5,10 +5,10 @@ use serde_json::{Value, json};
 use crate::verdict::NAMESPACES;
 
 /// A small generator of numbers (splitmix64): the same seed gives the same policies everywhere.
-struct Dice(u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
+    pub(crate) fn roll(&mut self, sides: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut value = self.0;
         value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -16,12 +16,16 @@ impl Dice {
         (value ^ (value >> 31)) % sides
     }
 
-    fn pick<T: Clone>(&mut self, from: &[T]) -> T {
+    pub(crate) fn pick<T: Clone>(&mut self, from: &[T]) -> T {
         let index = self.roll(from.len() as u64);
         from[usize::try_from(index).expect("small")].clone()
     }
 
-    fn several(&mut self, most: u64, mut make: impl FnMut(&mut Self) -> Value) -> Vec<Value> {
+    pub(crate) fn several(
+        &mut self,
+        most: u64,
+        mut make: impl FnMut(&mut Self) -> Value,
+    ) -> Vec<Value> {
         (0..self.roll(most + 1)).map(|_| make(self)).collect()
     }
 }
@@ -35,7 +39,7 @@ pub(crate) fn case(seed: u64, addresses: &[String]) -> Vec<Value> {
         .collect()
 }
 
-fn policy(dice: &mut Dice, number: u64, addresses: &[String]) -> Value {
+pub(crate) fn policy(dice: &mut Dice, number: u64, addresses: &[String]) -> Value {
     let mut spec = json!({"podSelector": pods(dice)});
     let types = dice.pick(&[
         json!(["Ingress"]),
@@ -86,7 +90,7 @@ fn block(dice: &mut Dice, addresses: &[String]) -> Value {
     }
 }
 
-fn pods(dice: &mut Dice) -> Value {
+pub(crate) fn pods(dice: &mut Dice) -> Value {
     let letter = dice.pick(&["a", "b", "c"]);
     match dice.roll(6) {
         0 => json!({}),
@@ -100,7 +104,7 @@ fn pods(dice: &mut Dice) -> Value {
     }
 }
 
-fn namespaces(dice: &mut Dice) -> Value {
+pub(crate) fn namespaces(dice: &mut Dice) -> Value {
     let name = dice.pick(&NAMESPACES);
     match dice.roll(4) {
         0 => json!({}),

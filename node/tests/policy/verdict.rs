@@ -1,10 +1,11 @@
 //! What NetworkPolicies mean, read off their JSON in the plainest way: no classes, no tables, no
-//! order of evaluation. The daemon's compiler and this file share nothing but the specification.
+//! order of evaluation. The daemon's compiler and this file share nothing but the specification. What
+//! ClusterNetworkPolicies say before and after them stands in `tiers`.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The namespaces; each is labelled `ns=NAME`.
 pub(crate) const NAMESPACES: [&str; 3] = ["x", "y", "z"];
@@ -17,7 +18,7 @@ pub(crate) struct Target {
     pub(crate) name: String,
     pub(crate) namespace: String,
     pub(crate) address: Ipv4Addr,
-    labels: Value,
+    pub(crate) labels: Value,
     ports: Value,
 }
 
@@ -36,8 +37,12 @@ impl Target {
         }
     }
 
+    pub(crate) fn namespace_labels(&self) -> Value {
+        json!({"ns": self.namespace, "kubernetes.io/metadata.name": self.namespace})
+    }
+
     /// The number that the pod gives to a port's name.
-    fn named(&self, name: &str, udp: bool) -> Option<u16> {
+    pub(crate) fn named(&self, name: &str, udp: bool) -> Option<u16> {
         let mut ports = self.ports.as_array()?.iter();
         let found = ports.find(|port| port["name"] == name && is_udp(port) == udp)?;
         u16::try_from(found["containerPort"].as_u64()?).ok()
@@ -91,42 +96,73 @@ impl World {
 
     fn allows(&self, policies: &[Value], row: Row) -> bool {
         let (from, to) = (&self.pods[row.from], &self.pods[row.to]);
-        direction(policies, "Egress", from, to, to, row)
-            && direction(policies, "Ingress", to, from, to, row)
+        let egress = Question {
+            kind: "Egress",
+            pod: from,
+            peer: to,
+            server: to,
+            row,
+        };
+        let ingress = Question {
+            kind: "Ingress",
+            pod: to,
+            peer: from,
+            ..egress
+        };
+        [egress, ingress]
+            .iter()
+            .all(|question| crate::tiers::allow(policies, question))
     }
 }
 
-/// Whether the policies of one direction let `pod` talk with `peer`; `server` is who is called.
-fn direction(
-    policies: &[Value],
-    kind: &str,
-    pod: &Target,
-    peer: &Target,
-    server: &Target,
-    row: Row,
-) -> bool {
+/// Whether a pod may talk with a peer, in one direction as the pod sees it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Question<'a> {
+    /// `Egress` or `Ingress`.
+    pub(crate) kind: &'static str,
+    pub(crate) pod: &'a Target,
+    pub(crate) peer: &'a Target,
+    /// Who is called.
+    pub(crate) server: &'a Target,
+    pub(crate) row: Row,
+}
+
+/// Whether a policy is a ClusterNetworkPolicy.
+pub(crate) fn is_cluster(policy: &Value) -> bool {
+    policy["kind"] == "ClusterNetworkPolicy"
+}
+
+/// What NetworkPolicies say; nothing if none of them isolates the pod.
+pub(crate) fn network(policies: &[Value], question: &Question<'_>) -> Option<bool> {
+    let Question {
+        kind,
+        pod,
+        peer,
+        server,
+        row,
+    } = *question;
     let isolating: Vec<_> = policies
         .iter()
-        .filter(|policy| isolates(policy, kind, pod))
+        .filter(|policy| !is_cluster(policy) && isolates(policy, kind, pod))
         .collect();
     let (rules, peers) = if kind == "Egress" {
         ("egress", "to")
     } else {
         ("ingress", "from")
     };
-    isolating.is_empty()
-        || isolating.iter().any(|policy| {
-            each(&policy["spec"][rules]).any(|rule| {
-                let peer_fits = is_empty(&rule[peers])
-                    || each(&rule[peers]).any(|one| is_peer(one, policy, peer));
-                let port_fits = is_empty(&rule["ports"])
-                    || each(&rule["ports"]).any(|one| is_port(one, server, row));
-                peer_fits && port_fits
-            })
+    let allows = |policy: &&Value| {
+        each(&policy["spec"][rules]).any(|rule| {
+            let peer_fits =
+                is_empty(&rule[peers]) || each(&rule[peers]).any(|one| is_peer(one, policy, peer));
+            let port_fits = is_empty(&rule["ports"])
+                || each(&rule["ports"]).any(|one| is_port(one, server, row));
+            peer_fits && port_fits
         })
+    };
+    (!isolating.is_empty()).then(|| isolating.iter().any(allows))
 }
 
-fn each(list: &Value) -> impl Iterator<Item = &Value> {
+pub(crate) fn each(list: &Value) -> impl Iterator<Item = &Value> {
     list.as_array().into_iter().flatten()
 }
 
@@ -153,10 +189,7 @@ fn is_peer(peer: &Value, policy: &Value, pod: &Target) -> bool {
     }
     let namespace = match peer.get("namespaceSelector") {
         None => policy["metadata"]["namespace"] == pod.namespace.as_str(),
-        Some(selector) => {
-            let labels = serde_json::json!({"ns": pod.namespace, "kubernetes.io/metadata.name": pod.namespace});
-            selects(selector, &labels)
-        }
+        Some(selector) => selects(selector, &pod.namespace_labels()),
     };
     namespace
         && peer
@@ -164,7 +197,7 @@ fn is_peer(peer: &Value, policy: &Value, pod: &Target) -> bool {
             .is_none_or(|selector| selects(selector, &pod.labels))
 }
 
-fn in_network(cidr: &str, address: Ipv4Addr) -> bool {
+pub(crate) fn in_network(cidr: &str, address: Ipv4Addr) -> bool {
     let (network, length) = cidr.split_once('/').expect("a CIDR");
     let network = u32::from(network.parse::<Ipv4Addr>().expect("an address"));
     let host_bits = 32 - length.parse::<u32>().expect("a length");
@@ -190,7 +223,7 @@ fn is_port(port: &Value, server: &Target, row: Row) -> bool {
     }
 }
 
-fn selects(selector: &Value, labels: &Value) -> bool {
+pub(crate) fn selects(selector: &Value, labels: &Value) -> bool {
     let pairs = selector["matchLabels"].as_object().into_iter().flatten();
     let mut expressions = each(&selector["matchExpressions"]);
     pairs
@@ -211,8 +244,6 @@ fn selects(selector: &Value, labels: &Value) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn world() -> World {

@@ -1,6 +1,6 @@
 //! Objects for the daemons to follow: list and watch, as far as a watch cache needs them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -52,6 +52,8 @@ struct Inner {
     seen: Mutex<Vec<Seen>>,
     /// The only value of `Authorization` that is let in, if one is demanded.
     demanded: Mutex<Option<String>>,
+    /// Resources that the server does not know.
+    unknown: Mutex<BTreeSet<String>>,
     held: Mutex<Held>,
     events: broadcast::Sender<(String, Bytes)>,
 }
@@ -66,6 +68,7 @@ impl Objects {
         let served = Self(Arc::new(Inner {
             seen: Mutex::default(),
             demanded: Mutex::default(),
+            unknown: Mutex::default(),
             held,
             events: broadcast::Sender::new(4096),
         }));
@@ -100,6 +103,17 @@ impl Objects {
     /// Lets in nobody but who sends this token, from now on.
     pub fn demand(&self, token: &str) {
         *self.0.demanded.lock().expect("no panic") = Some(format!("Bearer {token}"));
+    }
+
+    /// Whether the server knows a resource, from now on; it knows all at first. Watches that are open
+    /// stay.
+    pub fn know(&self, plural: &str, known: bool) {
+        let mut unknown = self.0.unknown.lock().expect("no panic");
+        if known {
+            unknown.remove(plural);
+        } else {
+            unknown.insert(plural.to_owned());
+        }
     }
 
     /// Ends every watch, as a server does that is started again.
@@ -188,7 +202,7 @@ async fn answer_group(
     state: State<Objects>,
     Path((_, _, plural)): Path<(String, String, String)>,
     query: Parameters,
-) -> Body {
+) -> Result<Body, StatusCode> {
     answer(state, Path(plural), query).await
 }
 
@@ -196,7 +210,16 @@ async fn answer(
     State(objects): State<Objects>,
     Path(plural): Path<String>,
     query: Parameters,
-) -> Body {
+) -> Result<Body, StatusCode> {
+    if objects
+        .0
+        .unknown
+        .lock()
+        .expect("no panic")
+        .contains(&plural)
+    {
+        return Err(StatusCode::NOT_FOUND);
+    }
     let node = query
         .get("fieldSelector")
         .and_then(|text| text.strip_prefix("spec.nodeName="))
@@ -209,10 +232,9 @@ async fn answer(
     if !query.contains_key("watch") {
         let all = held.objects.iter().filter(|((kind, _), _)| *kind == plural);
         let items: Vec<_> = all.map(|(_, o)| o).filter(|o| fits(o)).collect();
-        return Body::from(
-            json!({"metadata": {"resourceVersion": held.version.to_string()}, "items": items})
-                .to_string(),
-        );
+        let version = held.version.to_string();
+        let list = json!({"metadata": {"resourceVersion": version}, "items": items});
+        return Ok(Body::from(list.to_string()));
     }
     let since: u64 = query
         .get("resourceVersion")
@@ -234,5 +256,7 @@ async fn answer(
         serde_json::from_slice::<Value>(line).is_ok_and(|event| fits(&event["object"]))
     };
     let lines = tokio_stream::iter(missed).chain(coming).filter(wanted);
-    Body::from_stream(lines.map(Ok::<_, std::convert::Infallible>))
+    Ok(Body::from_stream(
+        lines.map(Ok::<_, std::convert::Infallible>),
+    ))
 }

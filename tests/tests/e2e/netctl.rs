@@ -25,10 +25,10 @@ pub(crate) const CASES: &[Case] = cases![
 ];
 
 /// Exit code of `netctl why` for a connection that would be dropped.
-const DROPPED: i32 = 3;
+pub(crate) const DROPPED: i32 = 3;
 
 /// What netctl printed, and its exit code.
-struct Said {
+pub(crate) struct Said {
     code: Option<i32>,
     text: String,
     complaint: String,
@@ -45,7 +45,7 @@ impl Said {
     }
 
     /// Fails unless it ended with `code` and said every one of `words`.
-    fn expect(self, code: i32, words: &[&str]) -> Result<Self> {
+    pub(crate) fn expect(self, code: i32, words: &[&str]) -> Result<Self> {
         let all = words.iter().all(|w| self.text.contains(w));
         ensure!(
             self.code == Some(code) && all,
@@ -66,7 +66,7 @@ fn command(world: &World, args: &[&str]) -> Result<Command> {
     Ok(command)
 }
 
-fn netctl(world: &World, args: &[&str]) -> Result<Said> {
+pub(crate) fn netctl(world: &World, args: &[&str]) -> Result<Said> {
     let output = command(world, args)?.stdin(Stdio::null()).output()?;
     Ok(Said::of(&output))
 }

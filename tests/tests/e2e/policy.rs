@@ -1,15 +1,17 @@
-//! NetworkPolicies: what is allowed goes through, what is not is dropped, and changes take effect.
+//! Policies of both kinds: what is allowed goes through, what is not is dropped, and changes take effect.
 
 use anyhow::{Result, ensure};
 use naru_tests::support::wait;
 
 use crate::harness::{Case, cases};
+use crate::netctl::{DROPPED, netctl};
 use crate::world::{PATIENCE, Space, World};
 
 pub(crate) const CASES: &[Case] = cases![
     ingress_policy_allows_one_and_denies_another,
     egress_policy_denies_all_but_dns,
     removing_a_policy_opens_the_way_again,
+    a_cluster_policy_overrules_the_namespaces_own_and_netctl_names_its_rule,
     the_shop_lets_web_call_api_and_nobody_else,
 ];
 
@@ -104,6 +106,50 @@ fn removing_a_policy_opens_the_way_again(world: &World) -> Result<()> {
     becomes(&space, &url, &["friend1", "friend2"], false)?;
     space.run(&["delete", "networkpolicy", "closed"])?;
     becomes(&space, &url, &["friend1", "friend2"], true)
+}
+
+fn a_cluster_policy_overrules_the_namespaces_own_and_netctl_names_its_rule(
+    world: &World,
+) -> Result<()> {
+    let space = world.namespace("tiers")?;
+    let url = cast(&space)?;
+    space.apply(&policy("open", "{podSelector: {}, ingress: [{}]}"))?;
+    let name = &space.name;
+    let own =
+        format!("namespaceSelector: {{matchLabels: {{kubernetes.io/metadata.name: {name}}}}}");
+    let cluster = |tier: &str| {
+        format!(
+            "apiVersion: policy.networking.k8s.io/v1alpha2\nkind: ClusterNetworkPolicy\nmetadata: {{name: {name}}}\n\
+             spec: {{tier: {tier}, priority: 7, subject: {{pods: {{{own}, podSelector: {{matchLabels: {{app: server}}}}}}}}, \
+             ingress: [{{name: no strangers, action: Deny, from: [{{pods: {{{own}, podSelector: {{matchLabels: {{role: stranger}}}}}}}}]}}]}}\n"
+        )
+    };
+    let strangers = ["stranger1", "stranger2"];
+    space.apply(&cluster("Admin"))?;
+    becomes(&space, &url, &strangers, false)?;
+    becomes(&space, &url, &["friend1", "friend2"], true)?;
+    let listed = world.kubectl.run(&["get", "cnp", name])?;
+    ensure!(
+        listed.contains("TIER") && listed.contains("Admin"),
+        "{listed}"
+    );
+    let rule = format!("by policy ClusterNetworkPolicy/{name} ingress[0] \"no strangers\"");
+    let denied = format!("> x ingress denied {rule}");
+    let end = format!("the connection is dropped on node1: policy-ingress-denied {rule}");
+    for stranger in strangers {
+        let args = ["why", "-n", name, stranger, "pod/server:8080"];
+        netctl(world, &args)?.expect(DROPPED, &[&denied, &end])?;
+    }
+    let rule = rule.trim_start_matches("by policy ").to_owned();
+    netctl(world, &["drops", "-n", name])?.expect(0, &["policy-ingress-denied", &rule])?;
+    netctl(world, &["observe", "-n", name])?.expect(0, &[&format!("by ingress policy {rule}")])?;
+    // In the other tier the namespace's own policy has the last word.
+    space.apply(&cluster("Baseline"))?;
+    becomes(&space, &url, &strangers, true)?;
+    space.run(&["delete", "networkpolicy", "open"])?;
+    becomes(&space, &url, &strangers, false)?;
+    world.kubectl.run(&["delete", "cnp", name])?;
+    becomes(&space, &url, &strangers, true)
 }
 
 fn the_shop_lets_web_call_api_and_nobody_else(world: &World) -> Result<()> {
