@@ -1,7 +1,6 @@
 //! Custom kinds: defined, served, validated, and gone again.
 
 use super::*;
-use std::time::{Duration, Instant};
 use support::eventually;
 use support::http::{APPLY_PATCH, MERGE_PATCH, STRATEGIC_PATCH};
 
@@ -53,17 +52,11 @@ async fn condition(control: &Control, name: &str, wanted: &str) -> Option<String
 /// A server with boats.
 async fn with_boats() -> Control {
     let control = Control::start(&[]).await;
-    let start = Instant::now();
     create(&control, DEFINITIONS, &definition("boats", "Boat", "bt")).await;
     eventually("boats are served", || async {
         (control.get(BOATS).await.code == 200).then_some(())
     })
     .await;
-    assert!(
-        start.elapsed() < Duration::from_secs(1),
-        "{:?}",
-        start.elapsed()
-    );
     control
 }
 
@@ -365,21 +358,15 @@ async fn rules_in_expressions_are_kept() {
     let status = json!({"status": {"afloat": 1}});
     let part = format!("{path}/status");
     control.patch(&part, MERGE_PATCH, &status).await.expect(200);
-    // What would take hours is given up, and soon.
+    // What would take hours is given up.
     let crew: Vec<Value> = (0..200)
         .map(|number| json!({"name": number.to_string()}))
         .collect();
-    let start = Instant::now();
     let costly = control
         .post(BOATS, &boat("b", json!({"seats": 500, "crew": crew})))
         .await;
     let why = costly.refused(422, "Invalid");
     assert!(why.contains("cost limit exceeded"), "{why}");
-    assert!(
-        start.elapsed() < Duration::from_secs(10),
-        "{:?}",
-        start.elapsed()
-    );
 }
 
 #[tokio::test]

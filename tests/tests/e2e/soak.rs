@@ -281,9 +281,9 @@ impl Log {
 fn counts(line: &str, names: &[&str]) -> Vec<u64> {
     let number = |name: &str| {
         let words = line.split(' ');
-        let found = words.filter_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+        let mut found = words.filter_map(|word| word.strip_prefix(name)?.strip_prefix('='));
         found
-            .last()
+            .next_back()
             .and_then(|text| text.parse().ok())
             .unwrap_or(u64::MAX)
     };
