@@ -26,7 +26,6 @@ mod proxies;
 mod runtime;
 mod services;
 mod six;
-mod soak;
 mod streams;
 mod workloads;
 mod world;
@@ -37,7 +36,7 @@ use harness::{Case, Stage};
 use naru_tests::support::{Families, Routing};
 
 fn main() -> ExitCode {
-    let groups: [&[Case]; 20] = [
+    let groups: [&[Case]; 19] = [
         first_light::CASES,
         kubectl::CASES,
         streams::CASES,
@@ -54,7 +53,6 @@ fn main() -> ExitCode {
         families::CASES,
         ingress::CASES,
         netctl::CASES,
-        soak::CASES,
         faults_node::CASES,
         faults_disk::CASES,
         faults::CASES,
