@@ -7,7 +7,10 @@ use clap::{Parser, ValueEnum};
 use ipnet::IpNet;
 use naru_ebpf_common::TableSize;
 
-use crate::network::{LEAST, MOST};
+/// The fewest flows that tables are made for: below it, what each processor sets aside counts.
+pub const LEAST_FLOWS: u32 = 4096;
+/// The most: 4 GiB of tables.
+pub const MOST_FLOWS: u32 = 1 << 24;
 
 /// How pods of different nodes reach each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -79,11 +82,11 @@ pub struct Config {
     pub maglev_table_size: TableSize,
     /// Flows for which there is room from the beginning; unless given it follows from the memory of
     /// the node, 131072 from 8 GiB on. A flow takes 250 bytes.
-    #[arg(long, value_parser = clap::value_parser!(u32).range(LEAST as i64..=MOST as i64))]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(LEAST_FLOWS as i64..=MOST_FLOWS as i64))]
     pub flow_table_size: Option<u32>,
     /// Flows up to which room is made as they come; unless given so many that their tables take one
     /// part in 64 of the node's memory.
-    #[arg(long, value_parser = clap::value_parser!(u32).range(LEAST as i64..=MOST as i64))]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(LEAST_FLOWS as i64..=MOST_FLOWS as i64))]
     pub flow_table_limit: Option<u32>,
     /// containerd's CRI socket.
     #[arg(long, default_value = "/run/containerd/containerd.sock")]

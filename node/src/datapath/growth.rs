@@ -27,7 +27,7 @@ use naru_ebpf_common::{Conn, NatEntry, NatKey, Tuple, names};
 
 use super::error::DatapathError;
 use super::held::{Held, failed};
-use super::pins::Pins;
+use super::pins::{Pins, remove};
 use super::sys;
 use super::table::pinned;
 
@@ -183,13 +183,4 @@ fn info(pins: &Pins, name: &'static str) -> Result<MapInfo, DatapathError> {
 
 fn rename(from: &Path, to: &Path) -> Result<(), DatapathError> {
     fs::rename(from, to).map_err(DatapathError::path("rename", from))
-}
-
-fn remove(pin: &Path) -> Result<(), DatapathError> {
-    match fs::remove_file(pin) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(DatapathError::path("remove", pin)(error))
-        }
-        _ => Ok(()),
-    }
 }

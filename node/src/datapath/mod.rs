@@ -153,15 +153,19 @@ impl Datapath {
     /// [`Datapath::finish_growth`].
     ///
     /// # Errors
-    /// When the kernel has no room, or refuses a step; then all is as it was.
+    /// When the kernel has no room, or refuses a step; then all is as it was before the call.
     pub fn enlarge(&self, flows: u32) -> Result<bool, DatapathError> {
+        let goes_on = growth::is_going_on(&self.pins);
         if !growth::begin(&self.pins, flows)? {
             return Ok(false);
         }
         match self.load_larger(flows) {
             Ok(programs) => *self.programs.lock() = programs,
             Err(error) => {
-                growth::undo(&self.pins)?;
+                // What began earlier may have links already, and stays for the next attempt.
+                if !goes_on {
+                    growth::undo(&self.pins)?;
+                }
                 return Err(error);
             }
         }

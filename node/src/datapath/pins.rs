@@ -8,6 +8,7 @@
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use naru_ebpf_common::names;
@@ -114,6 +115,16 @@ impl Pins {
             }
         }
         Ok(())
+    }
+}
+
+/// Removes a pin, if it is there.
+pub(super) fn remove(pin: &Path) -> Result<(), DatapathError> {
+    match fs::remove_file(pin) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(DatapathError::path("remove", pin)(error))
+        }
+        _ => Ok(()),
     }
 }
 

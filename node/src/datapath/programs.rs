@@ -12,7 +12,7 @@ use super::cgroup::{CgroupProgram, Hook};
 use super::error::DatapathError;
 use super::growth;
 use super::objects::Object;
-use super::pins::Pins;
+use super::pins::{Pins, remove};
 
 /// Every program, loaded and pinned.
 #[derive(Debug)]
@@ -139,12 +139,8 @@ fn verify(name: &'static str, ebpf: &mut Ebpf) -> Result<(), DatapathError> {
 fn pin(name: &'static str, mut ebpf: Ebpf, to: &Path) -> Result<(), DatapathError> {
     let missing = || failed(name)("the object holds no program of its name".to_owned());
     let program = ebpf.program_mut(name).ok_or_else(missing)?;
-    match std::fs::remove_file(to) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            return Err(DatapathError::path("remove", to)(error));
-        }
-        _ => program.pin(to).map_err(failed(name))?,
-    }
+    remove(to)?;
+    program.pin(to).map_err(failed(name))?;
     tracing::info!(program = name, "loaded");
     Ok(())
 }

@@ -35,7 +35,6 @@ pub use attach::{AttachError, Request};
 pub use names::{Names, ServiceNames, Who};
 pub use open::OpenError;
 use room::Room;
-pub(crate) use room::{LEAST, MOST};
 
 use crate::datapath::Datapath;
 use crate::flows::FlowLog;

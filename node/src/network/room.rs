@@ -5,10 +5,7 @@
 
 use naru_ebpf_common::{Conn, NatEntry, NatKey, Tuple, names};
 
-/// The fewest flows that tables are made for: below it, what each processor sets aside counts.
-pub(crate) const LEAST: u32 = 4096;
-/// The most: 4 GiB of tables.
-pub(crate) const MOST: u32 = 1 << 24;
+use crate::config::{LEAST_FLOWS, MOST_FLOWS};
 
 /// What the kernel adds to an entry of a map that is made in advance, and to find it, in bytes.
 const BOOKKEEPING: u64 = 64;
@@ -31,10 +28,11 @@ pub(super) struct Room {
 impl Room {
     /// Of a node with `memory` bytes, where its configuration says nothing else.
     pub(super) fn new(memory: u64, first: Option<u32>, most: Option<u32>) -> Self {
-        let affordable = (memory / SHARE / BYTES).clamp(LEAST.into(), MOST.into()) as u32;
+        let affordable =
+            (memory / SHARE / BYTES).clamp(LEAST_FLOWS.into(), MOST_FLOWS.into()) as u32;
         let affordable = 1 << affordable.ilog2();
         let most = most.unwrap_or(affordable.max(first.unwrap_or(0)));
-        let usual = (affordable / 4).clamp(LEAST, names::CONNTRACK_SIZE);
+        let usual = (affordable / 4).clamp(LEAST_FLOWS, names::CONNTRACK_SIZE);
         let first = first.unwrap_or(usual).min(most);
         Self { first, most }
     }
@@ -84,8 +82,8 @@ mod tests {
         let of = |gib| Room::new(gib * GIB, None, None);
         assert_eq!((of(1).first, of(1).most), (16_384, 65_536));
         assert_eq!((of(24).first, of(24).most), (131_072, 1 << 20));
-        assert_eq!((of(4096).first, of(4096).most), (131_072, MOST));
-        assert_eq!((of(0).first, of(0).most), (LEAST, LEAST));
+        assert_eq!((of(4096).first, of(4096).most), (131_072, MOST_FLOWS));
+        assert_eq!((of(0).first, of(0).most), (LEAST_FLOWS, LEAST_FLOWS));
     }
 
     #[test]
