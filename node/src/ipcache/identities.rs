@@ -29,13 +29,14 @@ impl Default for Identities {
 
 impl Identities {
     /// Goes on where an earlier daemon ended: each class takes the number that one of its addresses
-    /// has in the map, unless another class claimed it first.
-    pub fn adopt(live: &HashMap<IpNet, u32>, entries: &BTreeMap<IpNet, Entry>) -> Self {
-        let next = live
-            .values()
-            .copied()
-            .max()
-            .map_or(IDENTITY_FIRST, |max| max.max(IDENTITY_FIRST - 1) + 1);
+    /// has in the map (`live`), unless another class claimed it first; new numbers begin after
+    /// `highest`, the highest in the map, be it of an address that is gone.
+    pub fn adopt(
+        live: &HashMap<IpNet, u32>,
+        highest: u32,
+        entries: &BTreeMap<IpNet, Entry>,
+    ) -> Self {
+        let next = highest.max(IDENTITY_FIRST - 1) + 1;
         let (mut numbers, mut claimed) = (HashMap::new(), HashSet::new());
         for (net, entry) in entries {
             let Some(number) = live.get(net).copied() else {
@@ -131,9 +132,26 @@ mod tests {
             (net("10.0.0.2/32"), pod("b")),
         ]);
         let live = HashMap::from([(net("10.0.0.1/32"), 300), (net("10.0.0.2/32"), 300)]);
-        let mut identities = Identities::adopt(&live, &entries);
+        let mut identities = Identities::adopt(&live, 300, &entries);
         identities.resolve(&entries);
         assert_eq!(identities.number(&pod("a").class), 300);
         assert_eq!(identities.number(&pod("b").class), 301);
+    }
+
+    #[test]
+    fn after_a_restart_the_number_of_an_address_that_is_gone_is_nobodys() {
+        let world = Entry::of(Class::Outside {
+            blocks: vec![net("0.0.0.0/0")],
+        });
+        let entries = BTreeMap::from([
+            (net("0.0.0.0/0"), world.clone()),
+            (net("10.0.0.1/32"), pod("a")),
+            (net("10.0.0.2/32"), pod("b")),
+        ]);
+        let live = HashMap::from([(net("0.0.0.0/0"), 300), (net("10.0.0.1/32"), 301)]);
+        let mut identities = Identities::adopt(&live, 310, &entries);
+        identities.resolve(&entries);
+        let numbers = [&world, &pod("a"), &pod("b")].map(|entry| identities.number(&entry.class));
+        assert_eq!(numbers, [300, 301, 311]);
     }
 }

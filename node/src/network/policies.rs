@@ -103,11 +103,8 @@ impl State {
             let live = entries
                 .keys()
                 .filter_map(|net| Some((*net, ipcache.get(&prefix(net))?.identity)));
-            let mut live: HashMap<IpNet, u32> = live.collect();
-            // Numbers of addresses that are gone must not come again either.
             let highest = ipcache.values().map(|info| info.identity).max();
-            live.extend(highest.map(|number| (IpNet::default(), number)));
-            Identities::adopt(&live, entries)
+            Identities::adopt(&live.collect(), highest.unwrap_or(0), entries)
         });
         identities.resolve(entries);
         identities
