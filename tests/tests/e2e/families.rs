@@ -367,7 +367,7 @@ fn killing_a_node_daemon_breaks_no_ipv6_connection(world: &World) -> Result<()> 
     answers(&space, "a", &url(&address, 80), "c")?;
     let pod = network_of(world, &space, "a")?;
     let target = format!("[{address}]:80");
-    let load = Background::start(within(world, &pod, "load", &target, UNTIL)?)?;
+    let load = Background::start(within(world, 1, &pod, "load", &target, UNTIL)?)?;
     let own = v6(&space, "a")?;
     world.cluster.kill(&node_process(1))?;
     world.cluster.start_node(1)?;

@@ -55,8 +55,8 @@ impl<'a> Held<'a> {
             world.get_outside(&entry, None).map(Some)
         })?;
         let pod = network_of(world, space, "client")?;
-        let inside = Background::start(within(world, &pod, "load", &service, UNTIL)?)?;
-        let stream = Background::start(within(world, &pod, "stream", &service, UNTIL)?)?;
+        let inside = Background::start(within(world, 1, &pod, "load", &service, UNTIL)?)?;
+        let stream = Background::start(within(world, 1, &pod, "stream", &service, UNTIL)?)?;
         let outside = load_from_outside(world, &format!("{}:{port}", addresses::node(1)))?;
         Ok(Self {
             world,
@@ -72,6 +72,7 @@ impl<'a> Held<'a> {
     fn goes_on(&self) -> Result<()> {
         let text = run::checked(&mut within(
             self.world,
+            1,
             &self.pod,
             "load",
             &self.service,
@@ -102,16 +103,17 @@ impl<'a> Held<'a> {
 /// Ends a load by closing its standard input.
 pub(crate) const UNTIL: &[&str] = &["--until-stdin-closes", "true"];
 
-/// A landing command in the network namespace of a pod of node 1.
+/// A landing command in the network namespace of a pod of node `k`.
 pub(crate) fn within(
     world: &World,
+    k: u8,
     pod: &Path,
     verb: &str,
     target: &str,
     more: &[&str],
 ) -> Result<Command> {
     let mut command = enter(
-        &world.cluster.cgroups.dir("node1/daemons"),
+        &world.cluster.cgroups.dir(&format!("node{k}/daemons")),
         Some(pod),
         false,
     );

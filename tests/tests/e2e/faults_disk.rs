@@ -147,7 +147,7 @@ fn a_full_disk_refuses_writes_and_loses_nothing_that_was_acknowledged(world: &Wo
     // In the pod's network, but no child of an exec session: that one would end with the server.
     let pod = network_of(world, &space, "client")?;
     let service = format!("{}:80", space.field("service/web", ".spec.clusterIP")?);
-    let load = Background::start(within(world, &pod, "load", &service, UNTIL)?)?;
+    let load = Background::start(within(world, 1, &pod, "load", &service, UNTIL)?)?;
     disk.fill()?;
     let (written, refusal) = write_until_refused(&space)?;
     ensure!(

@@ -26,6 +26,7 @@ mod proxies;
 mod runtime;
 mod services;
 mod six;
+mod soak;
 mod streams;
 mod workloads;
 mod world;
@@ -36,7 +37,7 @@ use harness::{Case, Stage};
 use naru_tests::support::{Families, Routing};
 
 fn main() -> ExitCode {
-    let groups: [&[Case]; 19] = [
+    let groups: [&[Case]; 20] = [
         first_light::CASES,
         kubectl::CASES,
         streams::CASES,
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         families::CASES,
         ingress::CASES,
         netctl::CASES,
+        soak::CASES,
         faults_node::CASES,
         faults_disk::CASES,
         faults::CASES,

@@ -192,7 +192,7 @@ fn killing_a_node_daemon_breaks_no_connection_in_the_tunnel(world: &World) -> Re
         let page = page_of(ip, 80);
         answers(&space, "a", &page, "c")?;
         let target = page.trim_start_matches("http://").trim_end_matches('/');
-        let start = |verb| Background::start(within(world, &pod, verb, target, UNTIL)?);
+        let start = |verb| Background::start(within(world, 1, &pod, verb, target, UNTIL)?);
         loads.push(start("load")?);
         streams.push(start("stream")?);
     }

@@ -271,16 +271,17 @@ fn from_the_node(world: &World, authority: &Path, token: &str) -> Result<(String
     ))
 }
 
-/// The first process of a pod's first container on node 1, as the machine numbers it.
+/// The first process of a pod's first container, as the machine numbers it.
 fn process_of(world: &World, space: &Space<'_>, pod: &str) -> Result<i32> {
     let id = space.field(
         &format!("pod/{pod}"),
         ".status.containerStatuses[0].containerID",
     )?;
-    Containerd::of(&world.cluster.layout, "node1").task_pid(&id)
+    let node = space.field(&format!("pod/{pod}"), ".spec.nodeName")?;
+    Containerd::of(&world.cluster.layout, &node).task_pid(&id)
 }
 
-/// The network namespace of a pod on node 1.
+/// The network namespace of a pod.
 pub(crate) fn network_of(world: &World, space: &Space<'_>, pod: &str) -> Result<PathBuf> {
     let pid = process_of(world, space, pod)?;
     Ok(PathBuf::from(format!("/proc/{pid}/ns/net")))
