@@ -139,7 +139,26 @@ const CLUSTER_DNS: u8 = 10;
 #[error("--routing vxlan needs an IPv4 address in --node-ip, at which other nodes reach this one")]
 pub struct NoIpv4;
 
+/// Tables cannot begin larger than they may become.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("--flow-table-size is {size}, more than --flow-table-limit, {limit}")]
+pub struct SizeAboveLimit {
+    size: u32,
+    limit: u32,
+}
+
 impl Config {
+    /// Checks that the flow tables' first size is within their limit, where both are given.
+    ///
+    /// # Errors
+    /// When it is above it.
+    pub fn flow_tables(&self) -> Result<(), SizeAboveLimit> {
+        match (self.flow_table_size, self.flow_table_limit) {
+            (Some(size), Some(limit)) if size > limit => Err(SizeAboveLimit { size, limit }),
+            _ => Ok(()),
+        }
+    }
+
     /// The address of this node in the overlay's outer packets; none with native routing.
     ///
     /// # Errors
@@ -252,6 +271,21 @@ mod tests {
         assert_eq!(config.maglev_table_size.slots(), 65_521);
         let error = parse(&["--maglev-table-size", "16384"]).unwrap_err();
         assert!(error.to_string().contains("supported values: \"251\""));
+    }
+
+    #[test]
+    fn flow_tables_do_not_begin_above_their_limit() {
+        let check = |size: &str, limit: &str| {
+            let words = ["naru-node", "--node-name", "n", "--node-ip", "192.0.2.1"];
+            let sizes = ["--flow-table-size", size, "--flow-table-limit", limit];
+            Config::parse_from(words.iter().chain(&sizes)).flow_tables()
+        };
+        assert_eq!(check("8192", "8192"), Ok(()));
+        let error = check("8193", "8192").unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "--flow-table-size is 8193, more than --flow-table-limit, 8192"
+        );
     }
 
     #[test]

@@ -13,6 +13,7 @@ fn main() -> anyhow::Result<()> {
     naru_core::start("naru-node");
     tracing::info!(?config, "starting");
     config.tunnel_address()?;
+    config.flow_tables()?;
     // Nothing that this daemon does later can give the kernel what it lacks: whoever starts it is
     // told at once, and what runs in the kernel is not touched.
     naru_node::datapath::Features::probe().context("this machine cannot run naru-node")?;
