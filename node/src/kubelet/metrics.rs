@@ -39,26 +39,30 @@ pub(super) fn metrics(shared: &Shared) -> Result<String, DatapathError> {
 
 fn maps(page: &mut Page, datapath: &Datapath) -> Result<(), DatapathError> {
     let fill = datapath.fill()?;
-    page.family("naru_map_entries", "gauge", "Entries in a map.");
-    for (map, entries, _) in &fill {
-        page.sample("naru_map_entries", &[("map", map)], entries);
-    }
-    page.family(
-        "naru_map_capacity",
-        "gauge",
-        "Entries that a map has room for.",
-    );
-    for (map, _, capacity) in &fill {
-        page.sample("naru_map_capacity", &[("map", map)], capacity);
-    }
-    page.family(
-        "naru_map_pressure",
-        "gauge",
-        "Entries of a map by its room, 0 to 1.",
-    );
-    for (map, entries, capacity) in &fill {
-        let pressure = *entries as f64 / (*capacity).max(1) as f64;
-        page.sample("naru_map_pressure", &[("map", map)], pressure);
+    let families: [(&str, &str, fn(f64, f64) -> f64); 3] = [
+        ("naru_map_entries", "Entries in a map.", |entries, _| {
+            entries
+        }),
+        (
+            "naru_map_capacity",
+            "Entries that a map has room for.",
+            |_, capacity| capacity,
+        ),
+        (
+            "naru_map_pressure",
+            "Entries of a map by its room, 0 to 1.",
+            |entries, capacity| entries / capacity.max(1.0),
+        ),
+    ];
+    for (name, help, value) in families {
+        page.family(name, "gauge", help);
+        for (map, entries, capacity) in &fill {
+            page.sample(
+                name,
+                &[("map", map)],
+                value(*entries as f64, *capacity as f64),
+            );
+        }
     }
     page.family(
         "naru_flows_opened_total",
