@@ -5,9 +5,10 @@ use naru_ebpf_common::service::{
 };
 use naru_ebpf_common::{
     Addr, Affinity, AffinityKey, Backend, BackendKey, MemberKey, NodeConfig, Port, RangeKey,
-    Reason, Service, ServiceKey, TableSize, config, protocol,
+    Reason, Service, ServiceKey, TableSize, config, ipcache, protocol,
 };
 
+use crate::admission::info;
 use crate::{Maps, Packet, Step, Verdict, maglev, nat};
 
 /// A service may change between the lookup of the service and that of its slot.
@@ -128,8 +129,8 @@ pub(crate) fn find<M: Maps>(
 #[inline(always)]
 fn search<M: Maps>(m: &M, config: &NodeConfig, p: &mut Packet, kind: u8, outside: bool) -> Outcome {
     let own = config.is_node(&p.dst);
-    let node_port = own && is_node_port(config, p.dst_port);
-    let host_port = own && config.flags & config::HOST_PORTS != 0;
+    let node_port = is_node_port(config, p.dst_port) && (own || is_of_node(m, &p.dst));
+    let host_port = config.flags & config::HOST_PORTS != 0;
     if own && !node_port && !host_port {
         return Outcome::NONE;
     }
@@ -141,11 +142,18 @@ fn search<M: Maps>(m: &M, config: &NodeConfig, p: &mut Packet, kind: u8, outside
         }
     }
     let outcome = pick(m, p, &addr, kind, SCOPE_ANY);
-    if outcome.is_none() && node_port && host_port {
+    if outcome.is_none() && node_port && (host_port || !own) {
         let node = p.dst;
         return pick(m, p, &node, kind, SCOPE_ANY);
     }
     outcome
+}
+
+/// Whether an address is one of this node's own, be it not the one that stands for it.
+#[inline(never)]
+fn is_of_node<M: Maps>(m: &M, addr: &Addr) -> bool {
+    let own = ipcache::NODE | ipcache::HOST;
+    info(m, addr).flags & own == own
 }
 
 #[inline(never)]

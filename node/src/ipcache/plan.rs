@@ -62,7 +62,7 @@ pub struct View<'a> {
     pub node_name: &'a str,
     /// Whether an overlay leads to other nodes: it knows their IPv4 addresses alone.
     pub overlay: bool,
-    /// Addresses of this node's own stack, besides those of its Node object.
+    /// Every address of this node's own stack.
     pub own_addresses: &'a [IpAddr],
     /// Address of the cluster DNS, on every node's `lo`, if nodes serve it.
     pub cluster_dns: &'a [IpAddr],
@@ -230,34 +230,44 @@ impl View<'_> {
     }
 
     fn add_nodes(&self, entries: &mut BTreeMap<IpNet, Entry>) {
+        let (own, others): (Vec<_>, Vec<_>) = self
+            .nodes
+            .iter()
+            .partition(|node| node.name == self.node_name);
+        for node in others {
+            self.add_other(entries, node);
+        }
+        // An address that moves between nodes is of the one whose link has it.
+        for node in own {
+            self.add_own(entries, node);
+        }
         for node in self.nodes {
-            let own = node.name == self.node_name;
-            for address in node.addresses.iter().filter(|_| !own) {
-                let class = Class::RemoteNode {
-                    blocks: self.holding(IpNet::from(*address)),
-                };
-                entries.insert(
-                    IpNet::from(*address),
-                    Entry {
-                        class,
-                        flags: NODE | NO_MASQUERADE,
-                        node: self.reached(node, *address),
-                    },
-                );
-            }
+            let host = if node.name == self.node_name { HOST } else { 0 };
             for ingress in node.ranges.iter().map(first_address) {
-                let host = if own { HOST } else { 0 };
                 entries.insert(
                     IpNet::from(ingress),
                     self.proxy(ingress, host | NO_MASQUERADE, self.reached(node, ingress)),
                 );
             }
-            if own {
-                self.add_own(entries, node);
-            }
         }
         for dns in self.cluster_dns {
             entries.insert(IpNet::from(*dns), self.dns(*dns));
+        }
+    }
+
+    fn add_other(&self, entries: &mut BTreeMap<IpNet, Entry>, node: &NodeView) {
+        for address in &node.addresses {
+            let class = Class::RemoteNode {
+                blocks: self.holding(IpNet::from(*address)),
+            };
+            entries.insert(
+                IpNet::from(*address),
+                Entry {
+                    class,
+                    flags: NODE | NO_MASQUERADE,
+                    node: self.reached(node, *address),
+                },
+            );
         }
     }
 
@@ -362,7 +372,7 @@ mod tests {
         classify(&View {
             node_name: "node1",
             overlay,
-            own_addresses: &[],
+            own_addresses: &[ip("192.168.77.101"), ip("192.168.77.201"), ip("10.244.0.1")],
             cluster_dns: &[ip("10.96.0.10")],
             nodes: &nodes,
             pods,
@@ -459,7 +469,10 @@ mod tests {
     #[test]
     fn own_addresses_are_the_host_and_the_proxies_are_pods() {
         let entries = view(&[], &[]);
-        assert_eq!(entries[&net("192.168.77.101/32")].class, Class::Host);
+        for own in ["192.168.77.101/32", "192.168.77.201/32"] {
+            assert_eq!(entries[&net(own)].class, Class::Host);
+            assert_eq!(entries[&net(own)].flags & (NODE | HOST), NODE | HOST);
+        }
         assert!(matches!(
             entries[&net("192.168.77.102/32")].class,
             Class::RemoteNode { .. }

@@ -11,10 +11,12 @@ mod cookie;
 mod mac;
 mod multicast;
 mod netlink;
+mod news;
 mod node;
 mod overlay;
 mod packet;
 mod pod;
+mod readdressed;
 mod sockdiag;
 mod sysctl;
 
@@ -27,4 +29,5 @@ pub use node::{NodeRoutes, Over, local_addresses, prepare_node};
 pub use overlay::{keep_overlay, remove_overlay};
 pub use packet::{LinkSocket, Wanted};
 pub use pod::{GATEWAY, GATEWAY_V6, PodLink, gateway, host_link_name, link_macs};
+pub use readdressed::Readdressed;
 pub use sockdiag::{Peer, can_end_sockets, end_sockets};

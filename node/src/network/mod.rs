@@ -4,9 +4,10 @@
 //! follow the API, each in the same way: wait for any change, let it settle for some milliseconds,
 //! read everything, plan, apply the difference. `node` keeps the node's own facts and routes,
 //! `services` the service maps, `policies` endpoints, identities and policy, `sweep` the flow
-//! tables. The CNI server attaches and detaches pods through [`Network::attach`] and
+//! tables. `addresses` follows the node's own. The CNI server attaches and detaches pods through [`Network::attach`] and
 //! [`Network::detach`], which return when the change is programmed.
 
+mod addresses;
 mod attach;
 mod balancers;
 mod mtu;
@@ -21,7 +22,7 @@ mod sweep;
 mod trigger;
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -91,6 +92,10 @@ pub struct Network {
     /// Pod addresses.
     pub ipam: Ipam,
     attached: Mutex<BTreeMap<LeaseKey, Attachment>>,
+    /// Every address of the node's own stack.
+    addresses: ArcSwap<Vec<IpAddr>>,
+    /// Raised when they have changed.
+    readdressed: watch::Sender<u64>,
     /// Directory of the node's cgroup.
     cgroup: PathBuf,
     /// How many flows there may be room for.
@@ -150,6 +155,7 @@ pub async fn run(shared: Shared, shutdown: CancellationToken) -> PartResult {
     let loops = async {
         tokio::join!(
             node::run(Arc::clone(&network)),
+            addresses::run(Arc::clone(&network)),
             services::run(Arc::clone(&network)),
             policies::run(Arc::clone(&network)),
             sweep::run(Arc::clone(&network)),

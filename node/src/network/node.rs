@@ -20,22 +20,29 @@ use crate::ipcache::{NodeView, prefix};
 use crate::net::{NetError, NodeRoutes, Over, gateway, local_addresses};
 
 const RESYNC: Duration = Duration::from_secs(60);
+const RETRY: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(network: Arc<Network>) {
     let watches = &network.watches;
     watches.nodes.synced().await;
     let mut trigger = Trigger::new(vec![watches.nodes.subscribe()], RESYNC);
+    let mut retry = Trigger::new(vec![watches.nodes.subscribe()], RETRY);
     loop {
         match network.mtu_fault().await {
             Ok(fault) => network.health.set("mtu", fault),
             Err(error) => network.health.set("mtu", Some(chain(&error))),
         }
         let outcome = network.reconcile_node().await;
+        let failed = outcome.is_err();
         network.health.set(
             "node-network",
             outcome.err().map(|error| chain(error.as_ref())),
         );
-        trigger.wait().await;
+        if failed {
+            retry.wait().await;
+        } else {
+            trigger.wait().await;
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use nix::sys::statfs::{FsType, statfs};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use super::addresses::own_addresses;
 use super::mtu::{self, TooSmall};
 use super::room::Room;
 use super::{Attachment, Network, Overlay};
@@ -73,6 +74,7 @@ impl Network {
         let uplink = prepare_node(&netlink, &config.uplink).await?;
         let mtu = mtu_of_pods(&config, &uplink)?;
         let overlay = prepare_overlay(&config, &netlink, mtu).await?;
+        let addresses = own_addresses(&netlink, &config).await?;
         let ipam = Ipam::open(config.state_dir.join("leases"))?;
         let memory = crate::status::machine::Machine::read().memory;
         let room = Room::new(memory, config.flow_table_size, config.flow_table_limit);
@@ -88,6 +90,8 @@ impl Network {
             datapath,
             ipam,
             attached: Mutex::default(),
+            addresses: ArcSwap::from_pointee(addresses),
+            readdressed: watch::Sender::new(0),
             cgroup,
             room,
             moving: tokio::sync::RwLock::default(),
@@ -245,7 +249,7 @@ fn cgroup2_mount() -> Option<PathBuf> {
 }
 
 impl Network {
-    /// Addresses of this node, one of each family at most, the first one first.
+    /// The addresses that stand for this node, one of each family at most, the first one first.
     #[must_use]
     pub fn node_ips(&self) -> &[IpAddr] {
         &self.config.node_ip

@@ -37,6 +37,7 @@ pub(super) async fn run(network: Arc<Network>) {
             watches.cluster_policies.subscribe(),
             watches.nodes.subscribe(),
             network.asked.subscribe(),
+            network.readdressed.subscribe(),
         ]
     };
     let mut trigger = Trigger::new(sources(), RESYNC);
@@ -319,7 +320,7 @@ impl Network {
         classify(&View {
             node_name: &self.config.node_name,
             overlay: self.overlay.is_some(),
-            own_addresses: self.node_ips(),
+            own_addresses: &self.own_addresses(),
             cluster_dns: &self.config.dns(),
             nodes,
             pods,
@@ -365,6 +366,11 @@ impl Network {
                     .map(|ip| (*ip, Who::Node(node.name.clone()))),
             );
         }
+        let own = self.own_addresses();
+        let own = own
+            .iter()
+            .map(|ip| (*ip, Who::Node(self.config.node_name.clone())));
+        names.addresses.extend(own);
         let dns = self.config.dns().into_iter();
         names
             .addresses

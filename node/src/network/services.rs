@@ -31,6 +31,7 @@ pub(super) async fn run(network: Arc<Network>) {
             watches.services.subscribe(),
             watches.endpoint_slices.subscribe(),
             watches.own_pods.subscribe(),
+            network.readdressed.subscribe(),
         ]
     };
     let mut trigger = Trigger::new(sources(), RESYNC);
@@ -80,8 +81,8 @@ impl Network {
         let fault = unmet_wishes(&services, limit_tables(&mut desired));
         self.report_health("load-balancer-algorithm", fault);
         let pods = self.watches.own_pods.sorted();
-        let node = self.node_ips();
-        let host_ports = add_host_ports(&mut desired, pods.values().map(Arc::as_ref), node);
+        let node = self.own_addresses();
+        let host_ports = add_host_ports(&mut desired, pods.values().map(Arc::as_ref), &node);
         let plan = programmed.plan(&desired);
         if !plan.is_empty() {
             apply(&self.datapath, &plan).await?;

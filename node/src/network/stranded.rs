@@ -33,7 +33,8 @@ impl Network {
     /// service changed may bring one back: it goes with the next change.
     fn forget_leftovers(&self, programmed: &Programmed) -> PartResult {
         let translations = self.datapath.nat.entries()?;
-        let nodes: Vec<Addr> = self.node_ips().iter().copied().map(Addr::from).collect();
+        let own = self.own_addresses();
+        let nodes: Vec<Addr> = own.iter().copied().map(Addr::from).collect();
         let leftovers = leftovers(&translations, programmed, &nodes);
         for leftover in &leftovers {
             self.datapath.nat.delete_all(&leftover.nat)?;

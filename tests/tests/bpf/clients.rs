@@ -159,9 +159,7 @@ fn a_port_of_the_host_leads_to_its_pod_when_the_node_has_any() {
     let asked: Ends = ends(OUTSIDE, 40000, NODE, 8443);
     let frame = frames::tcp(asked, SYN);
     assert_eq!(node.from_network(&frame).action, PASS, "nobody looks");
-    let mut config = node::config();
-    config.flags = config::HOST_PORTS;
-    node.configure(config);
+    have_host_ports(&mut node);
     let there = node.from_network(&frame);
     assert_eq!(
         (there.action, there.ends()),
@@ -175,4 +173,23 @@ fn a_port_of_the_host_leads_to_its_pod_when_the_node_has_any() {
     assert_eq!(node.from_network(&ssh).action, PASS);
     let node_agent = frames::tcp(ends(WEB, 40000, NODE, 10250), SYN);
     assert_eq!(node.from_pod(&node_agent).action, PASS);
+}
+
+#[test]
+fn a_port_of_the_host_may_be_at_one_address_of_the_node() {
+    let Some(mut node) = Node::new() else { return };
+    have_host_ports(&mut node);
+    for (port, target) in [(8443, 443), (30443, 444)] {
+        node.service(SECOND, port, TCP, &[(WEB, target)]);
+        let there = node.from_network(&frames::tcp(ends(OUTSIDE, 40000, SECOND, port), SYN));
+        assert_eq!(there.ends(), ends(OUTSIDE, 40000, WEB, target));
+        let elsewhere = frames::tcp(ends(OUTSIDE, 40000, NODE, port), SYN);
+        assert_eq!(node.from_network(&elsewhere).action, PASS);
+    }
+}
+
+fn have_host_ports(node: &mut Node) {
+    let mut config = node::config();
+    config.flags = config::HOST_PORTS;
+    node.configure(config);
 }

@@ -69,6 +69,40 @@ fn a_node_port_with_a_local_backend_keeps_the_clients_address() {
 }
 
 #[test]
+fn a_node_port_is_at_every_address_of_the_node_and_answers_from_there() {
+    let Some(mut node) = Node::new() else { return };
+    node.service(NODE.any(), 30080, TCP, &[(WEB, 8080)]);
+    let there = node.from_network(&frames::tcp(ends(OUTSIDE, 40000, SECOND, 30080), SYN));
+    assert_eq!(
+        (there.action, there.ends()),
+        (REDIRECT, ends(OUTSIDE, 40000, WEB, 8080))
+    );
+    let answer = node.from_pod(&frames::tcp(there.ends().back(), SYN | ACK));
+    assert_eq!(
+        (answer.action, answer.ends()),
+        (REDIRECT, ends(SECOND, 30080, OUTSIDE, 40000))
+    );
+    // A pod whose socket was not seen.
+    node.service(NODE.any(), 30081, TCP, &[(API, 8080)]);
+    let there = node.from_pod(&frames::tcp(ends(WEB, 40000, SECOND, 30081), SYN));
+    assert_eq!(
+        (there.action, there.ends()),
+        (REDIRECT, ends(WEB, 40000, API, 8080))
+    );
+}
+
+#[test]
+fn a_node_port_is_at_no_address_of_others() {
+    let Some(mut node) = Node::new() else { return };
+    node.service(NODE.any(), 30080, TCP, &[(WEB, 8080)]);
+    for other in [NODE2, VIP, INGRESS, DNS] {
+        let frame = frames::tcp(ends(OUTSIDE, 40000, other, 30080), SYN);
+        let out = node.from_network(&frame);
+        assert_eq!((out.action, out.frame), (PASS, frame), "{other}");
+    }
+}
+
+#[test]
 fn the_answer_of_a_local_backend_comes_from_the_node_port() {
     let Some(mut node) = Node::new() else { return };
     node.service(NODE.any(), 30053, UDP, &[(WEB, 53)]);

@@ -89,6 +89,7 @@ impl Node {
         self.endpoint(API, endpoint(2, ID_API, API_IFINDEX));
         let own = ipcache::NODE | ipcache::HOST;
         self.identity(NODE, ipcache::IDENTITY_HOST, own);
+        self.identity(SECOND, ipcache::IDENTITY_HOST, own);
         self.identity(NODE2, ipcache::IDENTITY_REMOTE_NODE, ipcache::NODE);
         self.identity(WEB, ID_WEB, ipcache::POD);
         self.identity(API, ID_API, ipcache::POD);

@@ -16,6 +16,7 @@ pub(crate) const CASES: &[Case] = cases![
     external_addresses_lead_to_pods_and_source_ranges_hold,
     every_node_gives_a_flow_to_the_same_pod_where_maglev_is_asked_for,
     a_port_of_the_host_leads_to_its_pod,
+    node_ports_and_ports_of_the_host_are_at_every_address_of_a_node,
     datagrams_move_when_their_pod_leaves,
 ];
 
@@ -233,21 +234,7 @@ fn external_addresses_lead_to_pods_and_source_ranges_hold(world: &World) -> Resu
 
 fn a_port_of_the_host_leads_to_its_pod(world: &World) -> Result<()> {
     let space = world.namespace("hostport")?;
-    space.apply(
-        "apiVersion: v1
-kind: Pod
-metadata: {name: web}
-spec:
-  nodeName: node1
-  terminationGracePeriodSeconds: 1
-  containers:
-  - name: main
-    image: naru.dev/landing:v1
-    args: [serve]
-    ports: [{containerPort: 8080, hostPort: 8099}]
-    readinessProbe: {httpGet: {path: /health, port: 8080}, periodSeconds: 1}
-",
-    )?;
+    space.apply(&host_port_pod("web", 8099))?;
     space.pods_ready(&["web"])?;
     space.landing_pod("near", Some(1))?;
     space.landing_pod("far", Some(2))?;
@@ -271,6 +258,97 @@ spec:
             .filter(|e| format!("{e:#}").contains("connect to server"))
             .map(drop))
     })
+}
+
+/// An address that a node has beside the one that stands for it, until dropped.
+struct Second<'a> {
+    world: &'a World,
+    address: &'static str,
+}
+
+impl<'a> Second<'a> {
+    fn of_node1(world: &'a World, address: &'static str) -> Result<Self> {
+        let words = ["ip", "addr", "add", address, "dev", "eth0"];
+        let nodad: &[&str] = if address.contains("::") {
+            &["nodad"]
+        } else {
+            &[]
+        };
+        world.on_node(1, &[&words, nodad].concat())?;
+        Ok(Self { world, address })
+    }
+}
+
+impl Drop for Second<'_> {
+    fn drop(&mut self) {
+        let words = ["ip", "addr", "del", self.address, "dev", "eth0"];
+        self.world.on_node(1, &words).ok();
+    }
+}
+
+fn node_ports_and_ports_of_the_host_are_at_every_address_of_a_node(world: &World) -> Result<()> {
+    let space = world.namespace("addresses")?;
+    space.apply(&host_port_pod("host", 8098))?;
+    space.apply(
+        "apiVersion: v1
+kind: Service
+metadata: {name: host}
+spec:
+  type: NodePort
+  ipFamilyPolicy: RequireDualStack
+  selector: {app: host}
+  ports: [{port: 80, targetPort: 8080}]
+",
+    )?;
+    space.pods_ready(&["host"])?;
+    let node_port = space.field("service/host", ".spec.ports[0].nodePort")?;
+    space.landing_pod("near", Some(1))?;
+    space.landing_pod("far", Some(2))?;
+    let seconds = [
+        ("192.168.77.201/24", "192.168.77.201"),
+        ("fd00:77::201/64", "[fd00:77::201]"),
+    ];
+    for (address, host) in seconds {
+        let second = Second::of_node1(world, address)?;
+        for port in [node_port.as_str(), "8098"] {
+            let url = format!("http://{host}:{port}/");
+            outside(world, &url, 200)?;
+            for pod in ["near", "far"] {
+                let page = space.get_from(pod, &url)?;
+                ensure!(page.contains("hostname host\n"), "{url} from {pod}: {page}");
+            }
+            let page = world.on_node(1, &["curl", "-gsS", "--max-time", "3", &url])?;
+            ensure!(
+                page.contains("hostname host\n"),
+                "{url} from the node: {page}"
+            );
+        }
+        drop(second);
+        let url = format!("http://{host}:{node_port}/");
+        wait::until("the address is nobody's", PATIENCE, || {
+            Ok(space.get_from("near", &url).err().map(drop))
+        })?;
+    }
+    Ok(())
+}
+
+/// A pod of node 1 with a port of the host that leads to its server.
+fn host_port_pod(name: &str, port: u16) -> String {
+    format!(
+        "apiVersion: v1
+kind: Pod
+metadata: {{name: {name}, labels: {{app: {name}}}}}
+spec:
+  nodeName: node1
+  terminationGracePeriodSeconds: 1
+  containers:
+  - name: main
+    image: naru.dev/landing:v1
+    args: [serve, --host, '::']
+    ports: [{{containerPort: 8080, hostPort: {port}}}]
+    readinessProbe: {{httpGet: {{path: /health, port: 8080}}, periodSeconds: 1}}
+"
+    )
 }
 
 /// A pod that sends datagrams back, behind the Service `echo` by its label.

@@ -4,6 +4,8 @@ use naru_ebpf_common::Addr;
 
 /// This node, on its uplink.
 pub(crate) const NODE: Addr = Addr::v4([192, 168, 77, 101]);
+/// Another address of this node.
+pub(crate) const SECOND: Addr = Addr::v4([192, 168, 77, 201]);
 /// Another node.
 pub(crate) const NODE2: Addr = Addr::v4([192, 168, 77, 102]);
 /// Something beyond the cluster.

@@ -11,6 +11,8 @@ const fn v6(g: [u16; 8]) -> Addr {
 
 /// This node, on its uplink.
 pub(crate) const NODE: Addr = v6([0xfd00, 0x77, 0, 0, 0, 0, 0, 0x101]);
+/// Another address of this node.
+pub(crate) const SECOND: Addr = v6([0xfd00, 0x77, 0, 0, 0, 0, 0, 0x201]);
 /// Another node.
 pub(crate) const NODE2: Addr = v6([0xfd00, 0x77, 0, 0, 0, 0, 0, 0x102]);
 /// Something beyond the cluster.
