@@ -6,11 +6,13 @@
 //! the same cgroups, so that nothing but the network differs. A rule set is unloaded before the next one comes,
 //! and no case sees the rules of another.
 
+mod change;
 mod cold;
 mod cost;
 mod end;
 mod place;
 mod plain;
+mod programmed;
 mod rules;
 
 use std::time::Duration;
@@ -93,6 +95,7 @@ pub(super) fn measure(cluster: &Cluster, effort: Effort, report: &mut Report) ->
         bed.two_nodes(mode, report)?;
     }
     bed.many_services(report)?;
+    bed.change(report)?;
     bed.cold(report)
 }
 
@@ -222,6 +225,17 @@ impl<'a> Bed<'a> {
         Ok(())
     }
 
+    /// One endpoint of very many.
+    fn change(&self, report: &mut Report) -> Result<()> {
+        if !report.wants(change::CHANGE) {
+            return Ok(());
+        }
+        let count = SERVICES[SERVICES.len() - 1];
+        let make = || self.make_services_of(count, &change::endpoints());
+        change::measure(self.cluster, &self.ground, (count, make), report)?;
+        self.delete_services()
+    }
+
     /// Last, because it restarts a node.
     fn cold(&self, report: &mut Report) -> Result<()> {
         if !report.wants(cold::COLD) {
@@ -257,17 +271,13 @@ impl<'a> Bed<'a> {
 
     fn make_services(&self, count: usize) -> Result<()> {
         let [first, second] = [self.address("server")?, self.address("second")?];
-        let endpoints = format!("{first},{second}");
+        self.make_services_of(count, &format!("{first},{second}"))
+    }
+
+    fn make_services_of(&self, count: usize, endpoints: &str) -> Result<()> {
         let count = count.to_string();
         let port = PORT.to_string();
-        let args = [
-            "--count",
-            &count,
-            "--endpoints",
-            &endpoints,
-            "--port",
-            &port,
-        ];
+        let args = ["--count", &count, "--endpoints", endpoints, "--port", &port];
         load::run(self.cluster, "services", &args).map(drop)
     }
 
