@@ -130,6 +130,10 @@ pub mod annotations {
     pub const LOAD_BALANCER_ALGORITHM: &str = "naru.dev/load-balancer-algorithm";
     /// Slots of the lookup table of a Service with the algorithm `maglev`.
     pub const MAGLEV_TABLE_SIZE: &str = "naru.dev/maglev-table-size";
+    /// Bits in a second that may enter a pod, a quantity.
+    pub const INGRESS_BANDWIDTH: &str = "kubernetes.io/ingress-bandwidth";
+    /// Bits in a second that a pod may send out of its node, a quantity.
+    pub const EGRESS_BANDWIDTH: &str = "kubernetes.io/egress-bandwidth";
     /// Time of the last change that led to Endpoints.
     pub const LAST_CHANGE: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 }
