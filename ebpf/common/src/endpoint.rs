@@ -6,6 +6,13 @@ use crate::{Addr, abi};
 pub const ISOLATED_INGRESS: u32 = 1 << 0;
 /// Only traffic that an entry of the policy map allows may leave (a policy selects the pod for egress).
 pub const ISOLATED_EGRESS: u32 = 1 << 1;
+/// What enters the pod is limited ([`crate::Bandwidth`]), and its host interface has a queue that
+/// knows departure times.
+pub const LIMITED_INGRESS: u32 = 1 << 2;
+/// What the pod sends out of the node is limited, and the uplink has such a queue.
+pub const LIMITED_EGRESS: u32 = 1 << 3;
+/// The limits alone: nothing that policy depends on.
+pub const LIMITED: u32 = LIMITED_INGRESS | LIMITED_EGRESS;
 
 abi! {
     /// What the data path knows of a local pod.
@@ -19,7 +26,7 @@ abi! {
         /// Grows with each change of the pod's policy or isolation, never 0. Flows allowed under
         /// another revision are judged again at their next packet.
         pub policy_revision: u32,
-        /// [`ISOLATED_INGRESS`] and [`ISOLATED_EGRESS`].
+        /// [`ISOLATED_INGRESS`], [`ISOLATED_EGRESS`], [`LIMITED_INGRESS`], [`LIMITED_EGRESS`].
         pub flags: u32,
         /// MAC address of `eth0` in the pod.
         pub pod_mac: [u8; 6],

@@ -13,6 +13,7 @@
 #![cfg_attr(not(any(feature = "user", test)), no_std)]
 
 mod addr;
+pub mod bandwidth;
 pub mod config;
 pub mod counter;
 pub mod endpoint;
@@ -33,6 +34,7 @@ pub mod socket;
 mod user;
 
 pub use addr::{Addr, Port};
+pub use bandwidth::{Bandwidth, BandwidthKey};
 pub use config::{Family, NodeConfig};
 pub use counter::Counter;
 pub use endpoint::{Endpoint, PodAddrs};

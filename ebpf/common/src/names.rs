@@ -43,12 +43,14 @@ pub const DROPS: &str = "DROPS";
 pub const COUNTERS: &str = "COUNTERS";
 /// Per-CPU array of two [`crate::Pace`].
 pub const PACE: &str = "PACE";
+/// Hash, [`crate::BandwidthKey`] → [`crate::Bandwidth`].
+pub const BANDWIDTH: &str = "BANDWIDTH";
 /// Ring buffer of [`crate::Event`].
 pub const EVENTS: &str = "EVENTS";
 
 /// Every map with the version of its layout, which grows with each change of the map's key, value,
 /// kind or size. The pin carries it, so that an upgrade keeps every map that it can read.
-pub const MAPS: [(&str, u32); 20] = [
+pub const MAPS: [(&str, u32); 21] = [
     (ENDPOINTS, 1),
     (IPCACHE, 1),
     (POLICY, 1),
@@ -68,6 +70,7 @@ pub const MAPS: [(&str, u32); 20] = [
     (DROPS, 1),
     (COUNTERS, 2),
     (PACE, 3),
+    (BANDWIDTH, 1),
     (EVENTS, 1),
 ];
 
@@ -105,6 +108,8 @@ pub const CONNECTED_SIZE: u32 = 65_536;
 pub const DROPS_SIZE: u32 = 4096;
 /// Entries of [`PACE`].
 pub const PACE_SIZE: u32 = 2;
+/// Entries of [`BANDWIDTH`]: two directions of every endpoint.
+pub const BANDWIDTH_SIZE: u32 = 2 * ENDPOINTS_SIZE;
 /// Bytes of [`EVENTS`], a power of two.
 pub const EVENTS_BYTES: u32 = 1 << 20;
 

@@ -63,6 +63,7 @@ reasons! {
     24 HOST_BACKEND "host-backend" "The endpoint is on this node's own network: sockets reach it, translated packets do not.";
     25 NO_TUNNEL_ENDPOINT "no-tunnel-endpoint" "The address lives on a node that the overlay cannot reach: its IPv4 address is not known.";
     26 SPOOFED_OVERLAY "spoofed-overlay" "The overlay brought a packet whose source does not live on the node that sent it, or one of another network identifier.";
+    27 BANDWIDTH "bandwidth" "The pod's bandwidth limit would keep the packet waiting for more than two seconds.";
 }
 
 impl Reason {

@@ -6,10 +6,11 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::str::FromStr;
 
 use crate::{
-    Addr, Affinity, AffinityKey, Backend, BackendKey, Conn, ConnectedPeer, Counter, DropCount,
-    DropKey, Endpoint, Event, Family, FragmentKey, Fragmented, IpInfo, MaglevBlock, MaglevKey,
-    MemberKey, NatEntry, NatKey, NodeConfig, Pace, PodAddrs, PolicyEntry, PolicyKey, Port,
-    RangeKey, Reason, Service, ServiceKey, SocketKey, SocketPeer, TableSize, Tuple,
+    Addr, Affinity, AffinityKey, Backend, BackendKey, Bandwidth, BandwidthKey, Conn, ConnectedPeer,
+    Counter, DropCount, DropKey, Endpoint, Event, Family, FragmentKey, Fragmented, IpInfo,
+    MaglevBlock, MaglevKey, MemberKey, NatEntry, NatKey, NodeConfig, Pace, PodAddrs, PolicyEntry,
+    PolicyKey, Port, RangeKey, Reason, Service, ServiceKey, SocketKey, SocketPeer, TableSize,
+    Tuple,
 };
 
 /// Compiles only for types without padding whose every bit pattern is valid.
@@ -26,7 +27,7 @@ macro_rules! pods {
 }
 
 pods! {
-    Addr Affinity AffinityKey Backend BackendKey Conn ConnectedPeer Counter DropCount DropKey Endpoint Event IpInfo
+    Addr Affinity AffinityKey Backend BackendKey Bandwidth BandwidthKey Conn ConnectedPeer Counter DropCount DropKey Endpoint Event IpInfo
     Family FragmentKey Fragmented MaglevBlock MaglevKey MemberKey NatEntry NatKey NodeConfig Pace PodAddrs PolicyEntry PolicyKey RangeKey Service ServiceKey
     SocketKey SocketPeer Tuple
 }

@@ -6,10 +6,10 @@ use std::fs;
 
 use naru_ebpf_common::names::{self, *};
 use naru_ebpf_common::{
-    Addr, Affinity, AffinityKey, Backend, BackendKey, Conn, ConnectedPeer, Counter, DropCount,
-    DropKey, Endpoint, FragmentKey, Fragmented, IpInfo, MaglevBlock, MaglevKey, MemberKey,
-    NatEntry, NatKey, NodeConfig, Pace, PodAddrs, PolicyEntry, PolicyKey, RangeKey, Reason,
-    Service, ServiceKey, SocketKey, SocketPeer, Tuple, counter,
+    Addr, Affinity, AffinityKey, Backend, BackendKey, Bandwidth, BandwidthKey, Conn, ConnectedPeer,
+    Counter, DropCount, DropKey, Endpoint, FragmentKey, Fragmented, IpInfo, MaglevBlock, MaglevKey,
+    MemberKey, NatEntry, NatKey, NodeConfig, Pace, PodAddrs, PolicyEntry, PolicyKey, RangeKey,
+    Reason, Service, ServiceKey, SocketKey, SocketPeer, Tuple, counter,
 };
 
 const PAPER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/datapath.md");
@@ -59,6 +59,7 @@ fn maps() -> Vec<Map> {
         map!(DROPS, "drops by cause", "LRU hash, in advance", DROPS_SIZE, DropKey => DropCount),
         map!(COUNTERS, "packets and bytes by hook and reason", "array per processor", counter::HOOKS * counter::REASONS, () => Counter),
         map!(PACE, "how fast flows are opened, and refused", "array per processor", PACE_SIZE, () => Pace),
+        map!(BANDWIDTH, "limits of pods, and when their next packets leave", "hash", BANDWIDTH_SIZE, BandwidthKey => Bandwidth),
         map!(EVENTS, "events", "ring buffer", EVENTS_BYTES, () => u8),
     ]
 }

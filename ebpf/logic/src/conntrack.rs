@@ -6,6 +6,9 @@
 //! A flow remembers where its ends are, under the epoch of the node's facts in which they were
 //! looked up. While the epoch stands and the entry is fresh, one lookup decides ([`crate::quick`]).
 //!
+//! A flow of a pod whose bandwidth is limited remembers nothing: each of its packets takes the
+//! ordinary way, and only that one knows of limits.
+//!
 //! A closed flow stays for questions about the past, but not in a rush: many short connections would
 //! drive the long ones out of the table. A TCP flow opened in one is forgotten with the last
 //! acknowledgement of its close. That packet may get lost on a wire, and then the FIN before it is
@@ -14,6 +17,7 @@
 //! packet therefore only where it is handed to a pod of this node.
 
 use naru_ebpf_common::config::{self, Timeouts};
+use naru_ebpf_common::endpoint::LIMITED;
 use naru_ebpf_common::{Conn, Endpoint, NodeConfig, flow, protocol};
 
 use crate::{Hop, Maps, Packet, Segment};
@@ -103,6 +107,8 @@ pub(crate) struct Ends {
     revision: [u32; 2],
     /// Host interfaces, 0 likewise.
     ifindex: [u32; 2],
+    /// Not 0 if the bandwidth of either is limited.
+    limited: u32,
 }
 
 impl Ends {
@@ -110,10 +116,18 @@ impl Ends {
     pub(crate) fn of(src: Option<&Endpoint>, dst: Option<&Endpoint>) -> Self {
         let revision = |e: Option<&Endpoint>| e.map_or(0, |e| e.policy_revision);
         let ifindex = |e: Option<&Endpoint>| e.map_or(0, |e| e.ifindex);
+        let limited = |e: Option<&Endpoint>| e.map_or(0, |e| e.flags & LIMITED);
         Self {
             revision: [revision(src), revision(dst)],
             ifindex: [ifindex(src), ifindex(dst)],
+            limited: limited(src) | limited(dst),
         }
+    }
+
+    /// The epoch under which a flow remembers them: that of the node's facts, or none.
+    #[inline(always)]
+    const fn epoch(&self, config: &NodeConfig) -> u32 {
+        if self.limited == 0 { config.epoch } else { 0 }
     }
 }
 
@@ -334,7 +348,7 @@ fn note(
         return Seen(seen | Seen::JUDGE);
     }
     seen |= Seen::KNOWN;
-    remember(conn, config.epoch, side, ends, p.next_hop);
+    remember(conn, ends.epoch(config), side, ends, p.next_hop);
     if p.related == 0 {
         let bits = conn.sides[side] | flow::SEEN | (p.tcp.flags & flow::KEPT_TCP_FLAGS);
         if bits != conn.sides[side] {
@@ -401,7 +415,7 @@ pub(crate) fn open<M: Maps>(
     conn.seen_ns = now;
     conn.opener = side as u8;
     conn.flags = flags | brief | p.next_hop.flag();
-    conn.epoch = config.epoch;
+    conn.epoch = ends.epoch(config);
     conn.next_hop = p.next_hop.address();
     conn.fin_end = p.tcp.fin_end;
     conn.revision[side] = ends.revision[0];

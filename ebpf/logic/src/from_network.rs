@@ -9,6 +9,7 @@ use naru_ebpf_common::{Endpoint, NodeConfig, Reason, config, flow, protocol};
 
 use crate::admission::{self, admit, judge_again};
 use crate::conntrack;
+use crate::departure::{deliver, scheduled};
 use crate::leave::leave;
 use crate::parse::{ECHO_REPLY, ECHO_REPLY_V6};
 use crate::service;
@@ -18,6 +19,7 @@ use crate::{Maps, Packet, Step, Verdict, nat};
 #[inline(always)]
 pub fn from_network<M: Maps>(m: &M, p: &mut Packet) -> Verdict {
     let verdict = decide(m, p);
+    let verdict = scheduled(m, p, verdict);
     m.step(|| Step::Verdict(verdict));
     verdict
 }
@@ -50,7 +52,7 @@ pub(crate) fn arrived<M: Maps>(m: &M, config: &NodeConfig, p: &mut Packet) -> Ve
     let seen = conntrack::touch(m, p, None, Some(dst));
     if seen.is_plain() {
         m.step(|| Step::Known);
-        return Verdict::deliver(dst.ifindex);
+        return deliver(p, dst);
     }
     p.seen = seen;
     to_endpoint(m, p, dst, 0);
@@ -86,10 +88,10 @@ fn into_endpoint<M: Maps>(m: &M, p: &mut Packet, dst: &Endpoint, flags: u8) -> V
         return if nat::translate(m, p) == 0 {
             Verdict::drop(Reason::NAT_LOST)
         } else {
-            Verdict::deliver(dst.ifindex).rewritten()
+            deliver(p, dst).rewritten()
         };
     }
-    Verdict::deliver(dst.ifindex)
+    deliver(p, dst)
 }
 
 #[inline(always)]

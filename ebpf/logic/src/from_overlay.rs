@@ -6,6 +6,7 @@
 use naru_ebpf_common::{Addr, Reason};
 
 use crate::admission::info;
+use crate::departure::scheduled;
 use crate::from_network::arrived;
 use crate::{Hop, Maps, Packet, Step, Verdict};
 
@@ -14,6 +15,7 @@ use crate::{Hop, Maps, Packet, Step, Verdict};
 #[inline(always)]
 pub fn from_overlay<M: Maps>(m: &M, p: &mut Packet, node: u32) -> Verdict {
     let verdict = decide(m, p, node);
+    let verdict = scheduled(m, p, verdict);
     m.step(|| Step::Verdict(verdict));
     verdict
 }

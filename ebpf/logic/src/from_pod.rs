@@ -3,13 +3,17 @@
 //! Most packets never come here ([`crate::quick`]). The destination's ingress policy is decided here
 //! too when it is a pod of this node, because the packet goes straight into that pod.
 
+use naru_ebpf_common::endpoint::LIMITED_EGRESS;
 use naru_ebpf_common::ipcache::{self, IDENTITY_HOST};
 use naru_ebpf_common::nat::{HAIRPIN, MASQUERADE, SERVICE};
 use naru_ebpf_common::policy::EGRESS;
-use naru_ebpf_common::{Endpoint, IpInfo, NodeConfig, Reason, config, flow, protocol};
+use naru_ebpf_common::{
+    BandwidthKey, Endpoint, IpInfo, NodeConfig, Reason, config, flow, protocol,
+};
 
 use crate::admission::{self, admit, info, judge_again};
 use crate::conntrack::{self, Seen};
+use crate::departure::{deliver, scheduled};
 use crate::leave::{leave, leave_for};
 use crate::service::{self, Outcome};
 use crate::{Hop, Maps, Packet, Step, Verdict, nat};
@@ -18,6 +22,7 @@ use crate::{Hop, Maps, Packet, Step, Verdict, nat};
 #[inline(always)]
 pub fn from_pod<M: Maps>(m: &M, p: &mut Packet, ifindex: u32) -> Verdict {
     let verdict = decide(m, p, ifindex);
+    let verdict = scheduled(m, p, verdict);
     m.step(|| Step::Verdict(verdict));
     verdict
 }
@@ -40,6 +45,9 @@ fn decide<M: Maps>(m: &M, p: &mut Packet, ifindex: u32) -> Verdict {
     p.found.direction = EGRESS;
     if src.ifindex != ifindex || p.foreign_sender != 0 {
         return Verdict::drop(Reason::SPOOFED_SOURCE);
+    }
+    if src.flags & LIMITED_EGRESS != 0 {
+        p.limit = BandwidthKey::new(src.id, EGRESS);
     }
     let dst = m.endpoint(&p.dst);
     let seen = conntrack::touch(m, p, Some(src), dst);
@@ -68,7 +76,7 @@ fn next_hop<M: Maps>(
     match dst {
         Some(dst) => {
             m.step(|| Step::Endpoint(p.dst, *dst));
-            Verdict::deliver(dst.ifindex)
+            deliver(p, dst)
         }
         None => leave(m, config, p),
     }
@@ -211,7 +219,7 @@ fn after_service<M: Maps>(m: &M, p: &mut Packet, src: &Endpoint, outcome: Outcom
         return service::turn_away(m, p, reason);
     }
     if outcome.is_hairpin() {
-        return Verdict::deliver(src.ifindex).rewritten();
+        return deliver(p, src).rewritten();
     }
     let dst = m.endpoint(&p.dst);
     let seen = conntrack::touch(m, p, Some(src), dst);

@@ -7,10 +7,10 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
 use naru_ebpf_common::{
-    Addr, Affinity, AffinityKey, Backend, BackendKey, Conn, DropCount, DropKey, Endpoint, Event,
-    FragmentKey, Fragmented, IpInfo, MaglevBlock, MaglevKey, MemberKey, NatEntry, NatKey,
-    NodeConfig, PodAddrs, PolicyEntry, PolicyKey, RangeKey, Service, ServiceKey, SocketKey,
-    SocketPeer, Tuple,
+    Addr, Affinity, AffinityKey, Backend, BackendKey, Bandwidth, BandwidthKey, Conn, DropCount,
+    DropKey, Endpoint, Event, FragmentKey, Fragmented, IpInfo, MaglevBlock, MaglevKey, MemberKey,
+    NatEntry, NatKey, NodeConfig, PodAddrs, PolicyEntry, PolicyKey, RangeKey, Service, ServiceKey,
+    SocketKey, SocketPeer, Tuple,
 };
 
 use crate::parse::Frame;
@@ -67,6 +67,8 @@ pub struct Snapshot {
     pub ranges: Vec<(u32, Addr, u32)>,
     /// Flows.
     pub conntrack: RefCell<HashMap<Tuple, Conn>>,
+    /// Limits of pods.
+    pub bandwidth: RefCell<HashMap<BandwidthKey, Bandwidth>>,
     /// Translations.
     pub nat: RefCell<HashMap<NatKey, NatEntry>>,
     /// Packets that come in fragments.
@@ -184,6 +186,14 @@ impl Maps for Snapshot {
 
     fn may_answer(&self, _: u64) -> bool {
         true
+    }
+
+    fn update_bandwidth<R>(
+        &self,
+        key: &BandwidthKey,
+        change: impl FnOnce(&mut Bandwidth) -> R,
+    ) -> Option<R> {
+        self.bandwidth.borrow_mut().get_mut(key).map(change)
     }
 
     fn update_nat<R>(&self, key: &NatKey, change: impl FnOnce(&mut NatEntry) -> R) -> Option<R> {

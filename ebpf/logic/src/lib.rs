@@ -15,6 +15,7 @@
 
 mod admission;
 pub mod conntrack;
+pub mod departure;
 pub mod drops;
 pub mod fragment;
 mod from_network;

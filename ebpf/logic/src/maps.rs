@@ -1,9 +1,10 @@
 //! What the decisions need from their surroundings.
 
 use naru_ebpf_common::{
-    Addr, Affinity, AffinityKey, Backend, BackendKey, Conn, DropCount, DropKey, Endpoint, Event,
-    FragmentKey, Fragmented, IpInfo, MaglevKey, MemberKey, NatEntry, NatKey, NodeConfig, PodAddrs,
-    PolicyEntry, PolicyKey, RangeKey, Service, ServiceKey, SocketKey, SocketPeer, Tuple,
+    Addr, Affinity, AffinityKey, Backend, BackendKey, Bandwidth, BandwidthKey, Conn, DropCount,
+    DropKey, Endpoint, Event, FragmentKey, Fragmented, IpInfo, MaglevKey, MemberKey, NatEntry,
+    NatKey, NodeConfig, PodAddrs, PolicyEntry, PolicyKey, RangeKey, Service, ServiceKey, SocketKey,
+    SocketPeer, Tuple,
 };
 
 use crate::Trace;
@@ -57,6 +58,13 @@ pub trait Maps: Trace {
     fn in_a_rush(&self, now_ns: u64, limit: u32) -> bool;
     /// Counts an answer to a refused datagram at `now_ns`; whether it may be given.
     fn may_answer(&self, now_ns: u64) -> bool;
+
+    /// Changes a pod's limit in place; `None` when it has none in this direction.
+    fn update_bandwidth<R>(
+        &self,
+        key: &BandwidthKey,
+        change: impl FnOnce(&mut Bandwidth) -> R,
+    ) -> Option<R>;
 
     /// Changes a NAT entry in place; `None` when there is none.
     fn update_nat<R>(&self, key: &NatKey, change: impl FnOnce(&mut NatEntry) -> R) -> Option<R>;

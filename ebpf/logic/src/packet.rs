@@ -1,6 +1,6 @@
 //! A packet as the decisions see it.
 
-use naru_ebpf_common::{Addr, Conn, Event, NatEntry, NatKey, Port, Tuple, protocol};
+use naru_ebpf_common::{Addr, BandwidthKey, Conn, Event, NatEntry, NatKey, Port, Tuple, protocol};
 
 use crate::conntrack::Seen;
 use crate::fragment::Part;
@@ -76,6 +76,10 @@ pub struct Packet {
     pub len: u32,
     /// The next hop to the end that is not here, as far as it is known.
     pub next_hop: Hop,
+    /// The limit that the packet is subject to if it leaves through a queue; of endpoint 0 for none.
+    pub limit: BandwidthKey,
+    /// When it leaves, in nanoseconds of the monotonic clock; 0 for at once.
+    pub departure_ns: u64,
     /// What was found out.
     pub found: Found,
     /// What conntrack said of the flow. It lives here, not in registers: the verifier forgets what
@@ -114,6 +118,8 @@ impl Packet {
         self.part.which = Part::WHOLE;
         self.l4_offset = 0;
         self.next_hop = Hop::UNKNOWN;
+        self.limit.endpoint = 0;
+        self.departure_ns = 0;
         self.found = Found::default();
     }
 

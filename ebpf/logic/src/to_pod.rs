@@ -1,20 +1,26 @@
 //! Packets that the node's stack sends to a pod: hook `to_pod`.
 //!
 //! The node's own addresses are always allowed; the cluster DNS and the ingress proxy live on the
-//! node too, but have identities of their own.
+//! node too, but have identities of their own. What enters a limited pod gets its departure here and
+//! stays in the queue that it is on its way to.
 
+use naru_ebpf_common::endpoint::LIMITED_INGRESS;
 use naru_ebpf_common::ipcache::IDENTITY_HOST;
 use naru_ebpf_common::policy::INGRESS;
-use naru_ebpf_common::{Endpoint, Reason, flow};
+use naru_ebpf_common::{BandwidthKey, Endpoint, Reason, flow};
 
 use crate::admission::{self, admit, info, judge_again};
 use crate::conntrack;
+use crate::departure::scheduled;
 use crate::{Maps, Packet, Step, Verdict};
 
 /// Decides about a packet that leaves through the host side of a veth, `ifindex`.
 #[inline(always)]
 pub fn to_pod<M: Maps>(m: &M, p: &mut Packet, ifindex: u32) -> Verdict {
-    let verdict = decide(m, p, ifindex);
+    let verdict = match decide(m, p, ifindex) {
+        Verdict::PASS if p.limit.endpoint != 0 => scheduled(m, p, Verdict::queue(ifindex)),
+        verdict => verdict,
+    };
     m.step(|| Step::Verdict(verdict));
     verdict
 }
@@ -31,6 +37,9 @@ fn decide<M: Maps>(m: &M, p: &mut Packet, ifindex: u32) -> Verdict {
     m.step(|| Step::Endpoint(p.dst, *dst));
     p.found.endpoint = dst.id;
     p.found.direction = INGRESS;
+    if dst.flags & LIMITED_INGRESS != 0 {
+        p.limit = BandwidthKey::new(dst.id, INGRESS);
+    }
     if config.is_node(&p.src) {
         m.step(|| Step::Exempt);
         return Verdict::PASS;

@@ -17,6 +17,11 @@ pub enum Action {
         /// Interface index of the host side of the veth.
         ifindex: u32,
     },
+    /// The same through the queue of this host interface, for pods of which that is limited.
+    Queue {
+        /// Interface index of the host side of the veth.
+        ifindex: u32,
+    },
     /// Out of the uplink, to the next hop of the route to the packet's destination.
     Uplink {
         /// Interface index of the uplink.
@@ -37,10 +42,11 @@ const KIND: u32 = 56;
 const REWRITTEN: u64 = 1 << 48;
 const PASS: u64 = 0;
 const DELIVER: u64 = 1;
-const UPLINK: u64 = 2;
-const ENCAPSULATE: u64 = 3;
-const DROP: u64 = 4;
-const REFUSE: u64 = 5;
+const QUEUE: u64 = 2;
+const UPLINK: u64 = 3;
+const ENCAPSULATE: u64 = 4;
+const DROP: u64 = 5;
+const REFUSE: u64 = 6;
 
 impl Verdict {
     /// To the node's stack.
@@ -50,6 +56,12 @@ impl Verdict {
     #[inline(always)]
     pub const fn deliver(ifindex: u32) -> Self {
         Self(DELIVER << KIND | ifindex as u64)
+    }
+
+    /// Into the pod behind host interface `ifindex`, through that interface's queue.
+    #[inline(always)]
+    pub const fn queue(ifindex: u32) -> Self {
+        Self(QUEUE << KIND | ifindex as u64)
     }
 
     /// Out of the uplink `ifindex`.
@@ -88,6 +100,12 @@ impl Verdict {
         self.0 & REWRITTEN != 0
     }
 
+    /// Whether the packet leaves through an interface that may have a queue.
+    #[inline(always)]
+    pub(crate) const fn is_for_a_queue(self) -> bool {
+        matches!(self.0 >> KIND, QUEUE | UPLINK | ENCAPSULATE)
+    }
+
     /// Why the packet is dropped; [`Reason::FORWARDED`] when it is not.
     #[inline(always)]
     pub const fn reason(self) -> Reason {
@@ -104,6 +122,7 @@ impl Verdict {
         let number = self.0 as u32;
         match self.0 >> KIND {
             DELIVER => Action::Deliver { ifindex: number },
+            QUEUE => Action::Queue { ifindex: number },
             UPLINK => Action::Uplink { ifindex: number },
             ENCAPSULATE => Action::Encapsulate { node: number },
             DROP => Action::Drop(Reason(self.0 as u8)),
@@ -123,6 +142,8 @@ mod tests {
         let deliver = Verdict::deliver(u32::MAX).rewritten();
         assert_eq!(deliver.action(), Action::Deliver { ifindex: u32::MAX });
         assert!(deliver.is_rewritten());
+        assert_eq!(Verdict::queue(9).action(), Action::Queue { ifindex: 9 });
+        assert!(Verdict::queue(9).rewritten().is_for_a_queue() && !deliver.is_for_a_queue());
         assert_eq!(Verdict::uplink(7).action(), Action::Uplink { ifindex: 7 });
         let drop = Verdict::drop(Reason::NO_BACKEND);
         assert_eq!(drop.action(), Action::Drop(Reason::NO_BACKEND));

@@ -4,9 +4,10 @@ use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST, BPF_RB_NO_WAKEUP};
 use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_ktime_get_coarse_ns};
 use aya_ebpf::maps::lpm_trie::Key;
 use naru_ebpf_common::{
-    Addr, Affinity, AffinityKey, Backend, BackendKey, Conn, DropCount, DropKey, Endpoint, Event,
-    FragmentKey, Fragmented, IpInfo, MaglevKey, MemberKey, NatEntry, NatKey, NodeConfig, Pace,
-    PodAddrs, PolicyEntry, PolicyKey, RangeKey, Service, ServiceKey, SocketKey, SocketPeer, Tuple,
+    Addr, Affinity, AffinityKey, Backend, BackendKey, Bandwidth, BandwidthKey, Conn, DropCount,
+    DropKey, Endpoint, Event, FragmentKey, Fragmented, IpInfo, MaglevKey, MemberKey, NatEntry,
+    NatKey, NodeConfig, Pace, PodAddrs, PolicyEntry, PolicyKey, RangeKey, Service, ServiceKey,
+    SocketKey, SocketPeer, Tuple,
 };
 use naru_ebpf_logic::{Maps, Trace};
 
@@ -127,6 +128,18 @@ impl Maps for Kernel {
     #[inline(always)]
     fn may_answer(&self, now_ns: u64) -> bool {
         !is_exceeded(Pace::REFUSALS, now_ns, Pace::ANSWERS)
+    }
+
+    #[inline(always)]
+    fn update_bandwidth<R>(
+        &self,
+        key: &BandwidthKey,
+        change: impl FnOnce(&mut Bandwidth) -> R,
+    ) -> Option<R> {
+        let limit = maps::BANDWIDTH.get_ptr_mut(key)?;
+        // SAFETY: the pointer is valid until the program ends; see `Kernel`. Programs of other
+        // processors write `next_ns` too, which `departure` reckons with.
+        Some(change(unsafe { &mut *limit }))
     }
 
     #[inline(always)]

@@ -5,6 +5,7 @@
 //! `naru-ebpf-logic`; helpers are called here only.
 #![no_std]
 
+pub mod bandwidth;
 mod kernel;
 pub mod maps;
 pub mod overlay;

@@ -4,10 +4,10 @@ use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
 use naru_ebpf_common::{
-    Addr, Affinity, AffinityKey, Backend, BackendKey, Conn, ConnectedPeer, Counter, DropCount,
-    DropKey, Endpoint, FragmentKey, Fragmented, IpInfo, MaglevBlock, MaglevKey, MemberKey,
-    NatEntry, NatKey, NodeConfig, Pace, PodAddrs, PolicyEntry, PolicyKey, RangeKey, Service,
-    ServiceKey, SocketKey, SocketPeer, Tuple, counter, names,
+    Addr, Affinity, AffinityKey, Backend, BackendKey, Bandwidth, BandwidthKey, Conn, ConnectedPeer,
+    Counter, DropCount, DropKey, Endpoint, FragmentKey, Fragmented, IpInfo, MaglevBlock, MaglevKey,
+    MemberKey, NatEntry, NatKey, NodeConfig, Pace, PodAddrs, PolicyEntry, PolicyKey, RangeKey,
+    Service, ServiceKey, SocketKey, SocketPeer, Tuple, counter, names,
 };
 use naru_ebpf_logic::Packet;
 
@@ -76,6 +76,10 @@ pub static COUNTERS: PerCpuArray<Counter> =
 
 #[map]
 pub static PACE: PerCpuArray<Pace> = PerCpuArray::pinned(names::PACE_SIZE, 0);
+
+#[map]
+pub static BANDWIDTH: HashMap<BandwidthKey, Bandwidth> =
+    HashMap::pinned(names::BANDWIDTH_SIZE, BPF_F_NO_PREALLOC);
 
 #[map]
 pub static EVENTS: RingBuf = RingBuf::pinned(names::EVENTS_BYTES, 0);

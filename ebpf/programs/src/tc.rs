@@ -16,7 +16,7 @@ use naru_ebpf_logic::parse::{self, Other, Parsed};
 use naru_ebpf_logic::{Action, Hop, Maps, Packet, Verdict, drops, quick};
 
 use crate::skb::Skb;
-use crate::{Kernel, maps, overlay, refuse, rewrite};
+use crate::{Kernel, bandwidth, maps, overlay, refuse, rewrite};
 
 /// Bytes that hold every header that is looked at.
 const HEADERS: u32 = 128;
@@ -107,6 +107,9 @@ fn finish(ctx: &TcContext, packet: &mut Packet) {
             Action::Encapsulate { .. } => conntrack::remember_next_hop(&Kernel, packet),
             _ => {}
         }
+    }
+    if packet.departure_ns != 0 && bandwidth::set_departure(ctx, packet.departure_ns) != 0 {
+        packet.verdict = Verdict::drop(Reason::REWRITE_FAILED);
     }
     let reason = packet.verdict.reason();
     count(packet.hook, reason, packet.len);
@@ -200,6 +203,9 @@ fn send(ctx: &TcContext, packet: &Packet) -> i32 {
         Action::Pass => TC_ACT_OK as i32,
         Action::Drop(_) => TC_ACT_SHOT as i32,
         Action::Deliver { ifindex } => deliver(ctx, ifindex),
+        // It is on its way there.
+        Action::Queue { .. } if packet.hook == counter::TO_POD => TC_ACT_OK as i32,
+        Action::Queue { ifindex } => bandwidth::enqueue(ctx, packet, ifindex),
         Action::Uplink { ifindex } => leave(ifindex, packet.next_hop.address()),
         Action::Encapsulate { node } => overlay::send(ctx, node),
         // Back where it came from.
