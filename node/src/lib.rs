@@ -6,6 +6,7 @@
 
 pub mod access;
 pub mod announce;
+pub mod bandwidth;
 pub mod cluster_dns;
 pub mod cni;
 pub mod config;

@@ -26,10 +26,10 @@ mod table;
 use std::path::Path;
 
 use naru_ebpf_common::{
-    Addr, Affinity, AffinityKey, Backend, BackendKey, Conn, ConnectedPeer, Counter, DropCount,
-    DropKey, Endpoint, IpInfo, MaglevBlock, MaglevKey, MemberKey, NatEntry, NatKey, NodeConfig,
-    Pace, PodAddrs, PolicyEntry, PolicyKey, Service, ServiceKey, SocketKey, SocketPeer, Tuple,
-    names,
+    Addr, Affinity, AffinityKey, Backend, BackendKey, Bandwidth, BandwidthKey, Conn, ConnectedPeer,
+    Counter, DropCount, DropKey, Endpoint, IpInfo, MaglevBlock, MaglevKey, MemberKey, NatEntry,
+    NatKey, NodeConfig, Pace, PodAddrs, PolicyEntry, PolicyKey, Service, ServiceKey, SocketKey,
+    SocketPeer, Tuple, names,
 };
 use parking_lot::Mutex;
 
@@ -72,6 +72,8 @@ pub struct Datapath {
     pub ranges: RangeTable,
     /// Cookies of network namespaces → their pods.
     pub namespaces: Table<u64, PodAddrs>,
+    /// Limits of pods.
+    pub bandwidth: Table<BandwidthKey, Bandwidth>,
     /// Flows.
     pub conntrack: Table<Tuple, Conn>,
     /// Translations.
@@ -129,6 +131,7 @@ impl Datapath {
             tables: Table::open(&pins, names::MAGLEV)?,
             ranges: RangeTable::open(&pins)?,
             namespaces: Table::open(&pins, names::NAMESPACES)?,
+            bandwidth: Table::open(&pins, names::BANDWIDTH)?,
             conntrack: Table::open(&pins, names::CONNTRACK)?,
             nat: Table::open(&pins, names::NAT)?,
             sockets: Table::open(&pins, names::SOCKETS)?,
@@ -271,6 +274,7 @@ impl Datapath {
             self.tables.fill()?,
             self.ranges.fill()?,
             self.namespaces.fill()?,
+            self.bandwidth.fill()?,
             self.conntrack.fill()?,
             self.nat.fill()?,
             self.sockets.fill()?,

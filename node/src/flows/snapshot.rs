@@ -32,6 +32,7 @@ pub(super) fn copy(datapath: &Datapath, to: (Port, u8)) -> Result<Snapshot, Data
         services: services.into_iter().collect(),
         backends: datapath.backends.entries()?.into_iter().collect(),
         affinity: RefCell::new(datapath.affinity.entries()?.into_iter().collect()),
+        bandwidth: RefCell::new(datapath.bandwidth.entries()?.into_iter().collect()),
         members: datapath.members.entries()?.into_iter().collect(),
         namespaces: datapath.namespaces.entries()?.into_iter().collect(),
         ranges: datapath.ranges.entries()?,

@@ -175,6 +175,12 @@ impl Answer {
                 response.policies = policies;
             }
             Action::Deliver { .. } => self.say(format!("delivered to {end}"), false),
+            Action::Queue { .. } => {
+                self.say(
+                    format!("delivered to {end} at the pace of its limit"),
+                    false,
+                );
+            }
             Action::Pass => self.say(format!("handed to the node's own stack: {end}"), false),
             Action::Uplink { .. } => {
                 self.say(format!("sent out of the uplink to {end}"), false);

@@ -69,7 +69,7 @@ pub(super) fn refused(operation: impl Into<String>) -> impl FnOnce(rtnetlink::Er
     move |source| NetError::Netlink { operation, source }
 }
 
-fn errno(error: &rtnetlink::Error) -> Option<i32> {
+pub(super) fn errno(error: &rtnetlink::Error) -> Option<i32> {
     match error {
         rtnetlink::Error::NetlinkError(message) => message.to_io().raw_os_error(),
         _ => None,

@@ -10,6 +10,7 @@
 mod addresses;
 mod attach;
 mod balancers;
+mod bandwidth;
 mod mtu;
 mod names;
 mod node;
@@ -41,6 +42,7 @@ use crate::datapath::Datapath;
 use crate::flows::FlowLog;
 use crate::ipam::{Ipam, Lease, LeaseKey};
 use crate::net::{Link, Netlink, can_end_sockets};
+use crate::pods::events::Recorder;
 use crate::{Config, Health, PartResult, Shared, Watches};
 
 /// Where the other parts find the network, once it is open.
@@ -81,6 +83,8 @@ pub struct Network {
     config: Arc<Config>,
     watches: Arc<Watches>,
     health: Arc<Health>,
+    /// Events about pods.
+    events: Recorder,
     uplink: Link,
     /// The overlay that leads to other nodes; none with native routing.
     overlay: Option<Overlay>,

@@ -24,7 +24,11 @@ use crate::ipam::{Ipam, Lease, LeaseKey, StoreError};
 use crate::net::{
     Link, NetError, Netlink, keep_overlay, namespace_cookie, prepare_node, remove_overlay,
 };
+use crate::pods::events::Recorder;
 use crate::{Config, Shared};
+
+/// Component named in events.
+const COMPONENT: &str = "naru-node";
 
 /// `NSFS_MAGIC` of linux/magic.h: a live network namespace.
 const NSFS: FsType = FsType(0x6e73_6673);
@@ -104,6 +108,7 @@ impl Network {
             has_host_ports: AtomicBool::new(false),
             watches: Arc::clone(&shared.watches),
             health: Arc::clone(&shared.health),
+            events: Recorder::start(shared.client.clone(), COMPONENT, config.node_name.clone()),
             config,
             uplink,
             overlay,

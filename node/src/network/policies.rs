@@ -6,14 +6,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use naru_ebpf_common::endpoint::{ISOLATED_EGRESS, ISOLATED_INGRESS};
+use naru_ebpf_common::endpoint::{ISOLATED_EGRESS, ISOLATED_INGRESS, LIMITED};
 use naru_ebpf_common::policy::{EGRESS, INGRESS};
 use naru_ebpf_common::{Addr, Endpoint, IpInfo, PodAddrs, PolicyEntry, PolicyKey};
 
+use super::bandwidth::{self, InForce, Rates, Shaper};
 use super::names::{Names, Who};
 use super::trigger::Trigger;
 use super::{Attachment, Network, chain};
 use crate::PartResult;
+use crate::bandwidth::Limits;
 use crate::datapath::{Datapath, DatapathError, Prefix, changes};
 use crate::ipam::{LeaseKey, first_address};
 use crate::ipcache::{
@@ -42,11 +44,12 @@ pub(super) async fn run(network: Arc<Network>) {
     };
     let mut trigger = Trigger::new(sources(), RESYNC);
     let mut retry = Trigger::new(sources(), RETRY);
-    let mut state = None;
+    let (mut state, mut shaper) = (None, Shaper::default());
     loop {
         // Read first: what is asked from now on is answered by the next round.
         let asked = *network.asked.borrow();
-        let outcome = network.reconcile_policies(&mut state);
+        let limits = network.shape(&mut shaper).await;
+        let outcome = network.reconcile_policies(&mut state, &limits);
         let failed = outcome.is_err();
         network
             .health
@@ -66,6 +69,7 @@ struct State {
     endpoints: HashMap<Addr, Endpoint>,
     ipcache: HashMap<Prefix, IpInfo>,
     policy: HashMap<PolicyKey, PolicyEntry>,
+    rates: Rates,
     namespaces: HashMap<u64, PodAddrs>,
     identities: Option<Identities>,
     last_endpoint: u32,
@@ -89,6 +93,7 @@ impl State {
                 .max()
                 .unwrap_or(0),
             ipcache: datapath.ipcache.entries()?.into_iter().collect(),
+            rates: bandwidth::adopt(datapath)?,
             endpoints,
             policy,
             namespaces: datapath.namespaces.entries()?.into_iter().collect(),
@@ -147,7 +152,7 @@ impl Local {
 }
 
 impl Network {
-    fn reconcile_policies(&self, state: &mut Option<State>) -> PartResult {
+    fn reconcile_policies(&self, state: &mut Option<State>, limits: &InForce) -> PartResult {
         let started = Instant::now();
         let state = match state {
             Some(state) => state,
@@ -202,21 +207,25 @@ impl Network {
             .chain(&policy.delete)
             .map(|key| key.endpoint)
             .collect();
-        let mut desired_endpoints = HashMap::new();
+        let (mut desired_endpoints, mut desired_rates) = (HashMap::new(), Rates::new());
         for (local, (id, result)) in locals.iter().zip(&compiled) {
             let judge_again =
                 touched.contains(id) || (moved && result.flags != 0) || (known && result.is_tiered);
+            let limits = limits.get(&local.attachment.lease.key);
+            desired_rates.extend(limits.iter().flat_map(|limits| limits.entries(*id)));
+            let flags = result.flags | limits.map_or(0, Limits::flags);
             for address in local.addresses() {
                 // A block may hold one of the addresses and not the other.
                 let entry = entries.get(&IpNet::from(*address));
                 let identity = entry.zip(state.identities.as_ref());
                 let identity = identity.map_or(0, |(entry, all)| all.number(&entry.class));
                 let ends = (Addr::from(*address), *id, identity);
-                let endpoint = state.endpoint(local, ends, result.flags, judge_again);
+                let endpoint = state.endpoint(local, ends, flags, judge_again);
                 desired_endpoints.insert(ends.0, endpoint);
             }
         }
         let endpoints = changes(&state.endpoints, &desired_endpoints);
+        let rates = changes(&state.rates, &desired_rates);
         // New verdicts before the identities that they speak of; old verdicts go before endpoints
         // get the revision under which flows are judged again.
         let datapath = &self.datapath;
@@ -232,10 +241,12 @@ impl Network {
             .delete
             .iter()
             .try_for_each(|prefix| datapath.ipcache.delete(*prefix))?;
+        bandwidth::write(datapath, &rates.put)?;
         datapath
             .endpoints
             .put_all(endpoints.put.iter().map(|(key, value)| (key, value)))?;
         datapath.endpoints.delete_all(&endpoints.delete)?;
+        datapath.bandwidth.delete_all(&rates.delete)?;
         if !endpoints.is_empty() {
             datapath.forget_ends()?;
         }
@@ -261,6 +272,7 @@ impl Network {
         datapath.namespaces.delete_all(&entered.delete)?;
         state.namespaces = namespaces;
         state.endpoints = desired_endpoints;
+        state.rates = desired_rates;
         state.ipcache = desired_ipcache;
         state.policy = desired_policy;
         self.names.store(Arc::new(
@@ -424,7 +436,9 @@ impl State {
     ) -> Endpoint {
         let lease = &local.attachment.lease;
         let before = self.endpoints.get(&address);
-        let same = before.is_some_and(|before| before.flags == flags) && !judge_again;
+        // Limits concern no verdict.
+        let is_same = |before: &Endpoint| (before.flags ^ flags) & !LIMITED == 0;
+        let same = before.is_some_and(is_same) && !judge_again;
         let policy_revision = match before {
             Some(before) if same => before.policy_revision,
             _ => {

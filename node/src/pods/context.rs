@@ -17,6 +17,9 @@ use super::sandbox::{SandboxFacts, parse_resolv_conf};
 use crate::Shared;
 use crate::watches::Watches;
 
+/// Component named in events.
+const COMPONENT: &str = "kubelet";
+
 /// Shared by all workers, immutable but for what hides behind its own locks.
 pub struct Context {
     /// The runtime.
@@ -58,7 +61,7 @@ impl Context {
             client: shared.client.clone(),
             watches: Arc::clone(&shared.watches),
             caches: Caches::new(&shared.client),
-            events: Recorder::start(shared.client.clone(), config.node_name.clone()),
+            events: Recorder::start(shared.client.clone(), COMPONENT, config.node_name.clone()),
             dirs: Dirs::new(&config.state_dir),
             sandbox: SandboxFacts {
                 node_name: config.node_name.clone(),

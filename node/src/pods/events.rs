@@ -13,8 +13,6 @@ use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt};
 use tokio::sync::mpsc;
 
-/// Component named in events.
-const COMPONENT: &str = "kubelet";
 /// Repeats within this many seconds are counted; later ones make a new event.
 const AGGREGATE: i64 = 600;
 /// Events that wait for delivery; more are dropped.
@@ -62,10 +60,11 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// A recorder that writes in the name of `node` until its last clone is dropped.
-    pub fn start(client: Client, node: String) -> Self {
+    /// A recorder that writes in the name of `component` of `node` until its last clone is dropped.
+    pub fn start(client: Client, component: &'static str, node: String) -> Self {
         let (queue, received) = mpsc::channel(QUEUE);
-        tokio::spawn(deliver(client, node, received));
+        let source = Source { component, node };
+        tokio::spawn(deliver(client, source, received));
         Self { queue }
     }
 
@@ -91,6 +90,12 @@ impl Recorder {
     }
 }
 
+/// Who writes events.
+struct Source {
+    component: &'static str,
+    node: String,
+}
+
 /// A repeat that was written before: which object to count on.
 #[derive(Debug, Clone)]
 struct Known {
@@ -99,7 +104,7 @@ struct Known {
     last: Timestamp,
 }
 
-async fn deliver(client: Client, node: String, mut received: mpsc::Receiver<Occurrence>) {
+async fn deliver(client: Client, source: Source, mut received: mpsc::Receiver<Occurrence>) {
     let mut known: HashMap<Key, Known> = HashMap::new();
     while let Some(occurrence) = received.recv().await {
         let now = Timestamp::now();
@@ -112,7 +117,7 @@ async fn deliver(client: Client, node: String, mut received: mpsc::Receiver<Occu
             message: occurrence.message.clone(),
         };
         let before = known.get(&key).cloned();
-        match write(&client, &node, occurrence, before, now).await {
+        match write(&client, &source, occurrence, before, now).await {
             Some(event) => known.insert(key, event),
             None => known.remove(&key),
         };
@@ -121,7 +126,7 @@ async fn deliver(client: Client, node: String, mut received: mpsc::Receiver<Occu
 
 async fn write(
     client: &Client,
-    node: &str,
+    source: &Source,
     occurrence: Occurrence,
     before: Option<Known>,
     now: Timestamp,
@@ -137,7 +142,7 @@ async fn write(
     {
         return Some(counted);
     }
-    let event = event(occurrence, namespace, node, now);
+    let event = event(occurrence, namespace, source, now);
     let mut delay = Duration::from_millis(200);
     for _ in 0..ATTEMPTS {
         match api.create(&PostParams::default(), &event).await {
@@ -173,7 +178,8 @@ async fn count(api: &Api<Event>, before: Known, now: Timestamp) -> Option<Known>
     })
 }
 
-fn event(occurrence: Occurrence, namespace: String, node: &str, now: Timestamp) -> Event {
+fn event(occurrence: Occurrence, namespace: String, source: &Source, now: Timestamp) -> Event {
+    let Source { component, node } = source;
     let name = occurrence.about.name.clone().unwrap_or_default();
     Event {
         metadata: ObjectMeta {
@@ -186,11 +192,11 @@ fn event(occurrence: Occurrence, namespace: String, node: &str, now: Timestamp) 
         message: Some(occurrence.message),
         type_: Some(occurrence.severity.text().to_owned()),
         source: Some(EventSource {
-            component: Some(COMPONENT.to_owned()),
-            host: Some(node.to_owned()),
+            component: Some((*component).to_owned()),
+            host: Some(node.clone()),
         }),
-        reporting_component: Some(COMPONENT.to_owned()),
-        reporting_instance: Some(node.to_owned()),
+        reporting_component: Some((*component).to_owned()),
+        reporting_instance: Some(node.clone()),
         first_timestamp: Some(Time(now)),
         last_timestamp: Some(Time(now)),
         count: Some(1),
@@ -213,7 +219,11 @@ mod tests {
             reason: "BackOff".into(),
             message: "m".into(),
         };
-        let event = event(occurrence, "shop".into(), "node1", Timestamp::UNIX_EPOCH);
+        let source = Source {
+            component: "kubelet",
+            node: "node1".into(),
+        };
+        let event = event(occurrence, "shop".into(), &source, Timestamp::UNIX_EPOCH);
         assert!(event.name_any().starts_with("web."));
         assert_eq!(event.type_.as_deref(), Some("Warning"));
         assert_eq!(event.source.unwrap().host.as_deref(), Some("node1"));

@@ -1,5 +1,6 @@
 //! The network of two nodes with the real daemon, the real plugin and real programs.
 
+mod bandwidth;
 mod room;
 #[path = "../support/mod.rs"]
 mod support;
