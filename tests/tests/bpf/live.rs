@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use aya::programs::{SchedClassifier, TcAttachType};
 use naru_ebpf_common::protocol::{TCP, UDP};
-use naru_ebpf_common::{Addr, names};
+use naru_ebpf_common::{Addr, Endpoint, names};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::gettid;
 
@@ -20,7 +20,7 @@ use crate::numbers::*;
 type Job = Box<dyn FnOnce() + Send>;
 
 /// Enough for many large segments.
-const BULK: usize = 4 << 20;
+pub(super) const BULK: usize = 4 << 20;
 
 /// A thread with a network namespace of its own; both end with the last handle.
 #[derive(Clone)]
@@ -92,7 +92,7 @@ pub(super) fn at(addr: Addr, port: u16) -> SocketAddr {
     SocketAddr::new(addr.into(), port)
 }
 
-/// Sends four megabytes each way.
+/// Sends [`BULK`] each way.
 pub(super) fn exchange(mut client: TcpStream, listener: &TcpListener) -> IpAddr {
     let (mut server, from) = listener.accept().expect("accepted");
     let echo = std::thread::spawn(move || {
@@ -115,15 +115,15 @@ pub(super) fn exchange(mut client: TcpStream, listener: &TcpListener) -> IpAddr 
     from.ip()
 }
 
-struct Fabric {
-    node: Node,
-    web: Place,
-    api: Place,
-    outside: Place,
+pub(super) struct Fabric {
+    pub(super) node: Node,
+    pub(super) web: Place,
+    pub(super) api: Place,
+    pub(super) outside: Place,
 }
 
 impl Fabric {
-    fn new() -> Option<Self> {
+    pub(super) fn new() -> Option<Self> {
         let mut node = Node::new()?;
         ip("link set lo up");
         let (web, api, outside) = (Place::new(), Place::new(), Place::new());
@@ -177,7 +177,12 @@ pub(super) fn pod(node: &mut Node, place: &Place, name: &str, addr: Addr, id: u3
     ip(&format!(
         "neigh add {addr} lladdr {pod_mac} dev {name} nud permanent"
     ));
-    node.endpoint(addr, node::endpoint(id, identity, ifindex(name)));
+    let endpoint = Endpoint {
+        pod_mac: octets(&pod_mac),
+        host_mac: octets(&host_mac),
+        ..node::endpoint(id, identity, ifindex(name))
+    };
+    node.endpoint(addr, endpoint);
     attach(node, names::FROM_POD, name, TcAttachType::Ingress);
     attach(node, names::TO_POD, name, TcAttachType::Egress);
 }
@@ -213,6 +218,12 @@ fn read_mac(name: &str) -> String {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let mut words = text.split_whitespace().skip_while(|w| *w != "link/ether");
     words.nth(1).expect("a MAC address").to_owned()
+}
+
+fn octets(mac: &str) -> [u8; 6] {
+    let octets = mac.split(':').map(|octet| u8::from_str_radix(octet, 16));
+    let octets: Result<Vec<_>, _> = octets.collect();
+    octets.expect("octets").try_into().expect("six")
 }
 
 fn mac_of_eth0() -> String {

@@ -22,6 +22,8 @@ static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
 mod v4 {
     mod addresses;
+    #[path = "../bandwidth.rs"]
+    mod bandwidth;
     #[path = "../clients.rs"]
     mod clients;
     #[path = "../fragments.rs"]
@@ -61,6 +63,8 @@ mod v4 {
 
 mod v6 {
     mod addresses;
+    #[path = "../bandwidth.rs"]
+    mod bandwidth;
     #[path = "../clients.rs"]
     mod clients;
     #[path = "../fragments.rs"]

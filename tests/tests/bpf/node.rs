@@ -30,6 +30,21 @@ pub(crate) struct Out {
     pub(crate) frame: Vec<u8>,
 }
 
+/// The same, with what the packet is for the kernel.
+#[derive(Debug)]
+pub(crate) struct Sent {
+    pub(crate) out: Out,
+    /// `skb->mark`.
+    pub(crate) mark: u32,
+    /// `skb->tstamp`: when the packet may leave, 0 for at once.
+    pub(crate) departure_ns: u64,
+}
+
+/// Bytes of `__sk_buff`, and where in it the mark and the time are.
+const CONTEXT: usize = 192;
+const CONTEXT_MARK: std::ops::Range<usize> = 8..12;
+const CONTEXT_TIME: std::ops::Range<usize> = 152..160;
+
 /// The tc programs of a node without an overlay.
 const NATIVE: [&str; 3] = [names::FROM_POD, names::TO_POD, names::FROM_NETWORK];
 
@@ -214,18 +229,47 @@ impl Node {
         self.rule(key, policy::ALLOW, 77);
     }
 
-    /// Runs a program on a frame.
-    pub(crate) fn run(&mut self, program: &str, frame: &[u8]) -> Out {
+    fn classifier(&mut self, program: &str) -> &mut SchedClassifier {
         let objects = self.objects.iter_mut();
         let (_, object) = objects
             .into_iter()
             .find(|(n, _)| *n == program)
             .expect("a program");
-        let program: &mut SchedClassifier = object
+        object
             .program_mut(program)
             .expect("its program")
             .try_into()
-            .expect("a classifier");
+            .expect("a classifier")
+    }
+
+    /// Runs a program on a packet with this mark.
+    pub(crate) fn send(&mut self, program: &str, frame: &[u8], mark: u32) -> Sent {
+        let mut before = [0; CONTEXT];
+        before[CONTEXT_MARK].copy_from_slice(&mark.to_ne_bytes());
+        let (mut after, mut out) = ([0; CONTEXT], vec![0; frame.len() + 64]);
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(&mut out),
+            ctx_in: Some(&before),
+            ctx_out: Some(&mut after),
+            ..TestRunOptions::new()
+        };
+        let result = self.classifier(program).test_run(options);
+        let result = result.expect("test run");
+        out.truncate(result.data_size_out as usize);
+        Sent {
+            out: Out {
+                action: result.return_value,
+                frame: out,
+            },
+            mark: u32::from_ne_bytes(after[CONTEXT_MARK].try_into().expect("a word")),
+            departure_ns: u64::from_ne_bytes(after[CONTEXT_TIME].try_into().expect("two words")),
+        }
+    }
+
+    /// Runs a program on a frame.
+    pub(crate) fn run(&mut self, program: &str, frame: &[u8]) -> Out {
+        let program = self.classifier(program);
         let mut out = vec![0; frame.len() + 64];
         let options = TestRunOptions {
             data_in: Some(frame),

@@ -3,7 +3,8 @@
 use naru_ebpf_common::Reason;
 
 /// The tables, and the decisions on the host.
-const TESTS: [&str; 14] = [
+const TESTS: [&str; 15] = [
+    include_str!("bandwidth.rs"),
     include_str!("clients.rs"),
     include_str!("fragments.rs"),
     include_str!("from_network.rs"),

@@ -17,7 +17,7 @@ pub(crate) const CASES: &[Case] = cases![
 ];
 
 /// Messages of the events of one reason in a namespace.
-fn messages(space: &Space<'_>, reason: &str) -> Result<String> {
+pub(crate) fn messages(space: &Space<'_>, reason: &str) -> Result<String> {
     let path = format!(
         "jsonpath={{range .items[?(@.reason==\"{reason}\")]}}{{.message}}{{\"\\n\"}}{{end}}"
     );
@@ -25,7 +25,7 @@ fn messages(space: &Space<'_>, reason: &str) -> Result<String> {
 }
 
 /// Waits until the events of a reason have all the words.
-fn event_says(space: &Space<'_>, reason: &str, words: &[&str]) -> Result<()> {
+pub(crate) fn event_says(space: &Space<'_>, reason: &str, words: &[&str]) -> Result<()> {
     wait::until(
         &format!("an event {reason} with {words:?}"),
         PATIENCE,

@@ -7,6 +7,7 @@
 //! `NARU_E2E_KEEP=1` leaves the clusters running, for a look into it and for a quick next run.
 
 mod balancers;
+mod bandwidth;
 mod families;
 mod faults;
 mod faults_disk;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         lifecycle::CASES,
         runtime::CASES,
         network::CASES,
+        bandwidth::CASES,
         services::CASES,
         balancers::CASES,
         names::CASES,

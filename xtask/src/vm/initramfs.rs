@@ -13,7 +13,7 @@ use super::kernel::Kernel;
 use super::machine::{BEGIN, END};
 
 /// What the tests make links and attach programs with.
-const MODULES: &[&str] = &["veth", "sch_ingress", "cls_bpf", "vxlan"];
+const MODULES: &[&str] = &["veth", "sch_ingress", "cls_bpf", "vxlan", "sch_fq"];
 
 /// What goes in besides the kernel's modules and the objects.
 pub(super) struct Initramfs {
@@ -35,7 +35,9 @@ impl Initramfs {
         }
         copy(&self.busybox, &root.join("bin/busybox"))?;
         copy_program(&self.test, &root, "bin/bpf-tests")?;
-        copy_program(&program("ip")?, &root, "bin/ip")?;
+        for tool in ["ip", "tc"] {
+            copy_program(&program(tool)?, &root, &format!("bin/{tool}"))?;
+        }
         copy_objects(&root.join("objects"))?;
         let modules = kernel.with_dependencies(MODULES, &self.busybox)?;
         for (name, bytes) in &modules {

@@ -289,7 +289,7 @@ fn fate(node: &Snapshot, hook: u8, frame: &[u8]) -> Result<u64, String> {
     };
     let steps = node.take_steps().len();
     let action = verdict.action();
-    if let Action::Deliver { ifindex } = action
+    if let Action::Deliver { ifindex } | Action::Queue { ifindex } = action
         && ![POD_DEVICE, ISOLATED_DEVICE].contains(&ifindex)
     {
         return Err(format!("delivered to {ifindex}, where no pod is"));
