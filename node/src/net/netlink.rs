@@ -5,8 +5,9 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use futures_util::TryStreamExt;
+use futures_util::{TryStream, TryStreamExt};
 use ipnet::IpNet;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::AddressHeaderFlags;
@@ -17,6 +18,7 @@ use netlink_packet_route::route::{
 };
 use nix::sched::{CloneFlags, setns};
 use rtnetlink::{Handle, LinkUnspec, LinkVeth, RouteMessageBuilder};
+use tokio::sync::Mutex;
 
 use super::mac::Mac;
 
@@ -95,6 +97,8 @@ pub struct Link {
 #[derive(Debug, Clone)]
 pub struct Netlink {
     pub(super) handle: Handle,
+    /// Held while the kernel makes a list: one at a time for each socket, others it refuses.
+    listing: Arc<Mutex<()>>,
 }
 
 impl Netlink {
@@ -105,7 +109,24 @@ impl Netlink {
     pub fn here() -> Result<Self, NetError> {
         let (connection, handle, _) = rtnetlink::new_connection().map_err(NetError::Socket)?;
         tokio::spawn(connection);
-        Ok(Self { handle })
+        Ok(Self {
+            handle,
+            listing: Arc::default(),
+        })
+    }
+
+    /// A whole list; `ask` sends the request for it, and `what` is how an error calls it.
+    pub(super) async fn list<T, S>(
+        &self,
+        what: &str,
+        ask: impl FnOnce(&Handle) -> S,
+    ) -> Result<Vec<T>, NetError>
+    where
+        S: TryStream<Ok = T, Error = rtnetlink::Error>,
+    {
+        let _alone = self.listing.lock().await;
+        let list = ask(&self.handle).try_collect().await;
+        list.map_err(refused(format!("list {what}")))
     }
 
     /// A socket in the namespace at `path`, and the result of `also`, which runs there. A thread
@@ -159,13 +180,8 @@ impl Netlink {
     /// # Errors
     /// When the kernel refuses.
     pub async fn links(&self) -> Result<Vec<Link>, NetError> {
-        let links = self
-            .handle
-            .link()
-            .get()
-            .execute()
-            .map_ok(|message| describe(&message));
-        links.try_collect().await.map_err(refused("list links"))
+        let links = self.list("links", |handle| handle.link().get().execute());
+        Ok(links.await?.iter().map(describe).collect())
     }
 
     /// Makes a veth pair whose `peer` is born inside the namespace `netns`, so that it is never
@@ -287,15 +303,9 @@ impl Netlink {
         } else {
             RouteMessageBuilder::<Ipv4Addr>::new().build()
         };
-        let routes: Vec<RouteMessage> = self
-            .handle
-            .route()
-            .get(any)
-            .execute()
-            .try_collect()
-            .await
-            .map_err(refused("list routes"))?;
+        let routes = self.list("routes", |handle| handle.route().get(any).execute());
         Ok(routes
+            .await?
             .iter()
             .filter_map(Route::read)
             .filter(|route| route.link == index && route.to.addr().is_ipv6() == v6)
@@ -308,14 +318,7 @@ impl Netlink {
     /// When the kernel refuses.
     pub async fn addresses(&self) -> Result<Vec<(u32, IpAddr)>, NetError> {
         use netlink_packet_route::address::AddressAttribute;
-        let messages: Vec<_> = self
-            .handle
-            .address()
-            .get()
-            .execute()
-            .try_collect()
-            .await
-            .map_err(refused("list addresses"))?;
+        let messages = self.list("addresses", |handle| handle.address().get().execute());
         let local = |message: &netlink_packet_route::address::AddressMessage| {
             let own = |attribute: &AddressAttribute| match attribute {
                 AddressAttribute::Local(address) => Some(*address),
@@ -326,7 +329,7 @@ impl Netlink {
             let address = message.attributes.iter().find_map(own)?;
             Some((message.header.index, address))
         };
-        Ok(messages.iter().filter_map(local).collect())
+        Ok(messages.await?.iter().filter_map(local).collect())
     }
 }
 

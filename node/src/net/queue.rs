@@ -4,7 +4,7 @@
 //! interface are replaced. An interface with several hardware queues keeps them (`mq`), each with an
 //! `fq` of its own.
 
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::StreamExt;
 use netlink_packet_core::NetlinkPayload;
 use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage};
 use netlink_packet_route::RouteNetlinkMessage;
@@ -87,15 +87,13 @@ impl Netlink {
     }
 
     async fn qdiscs(&self, index: u32) -> Result<Vec<Qdisc>, NetError> {
-        let all = self
-            .handle
-            .qdisc()
-            .get()
-            .index(index.cast_signed())
-            .execute();
-        let all: Vec<TcMessage> = all.try_collect().await.map_err(refused("list qdiscs"))?;
+        let all = self.list("qdiscs", |handle| {
+            let link = index.cast_signed();
+            handle.qdisc().get().index(link).execute()
+        });
         // The kernel lists those of every link, whichever is asked for.
         let here = all
+            .await?
             .into_iter()
             .filter(|qdisc| qdisc.header.index == index.cast_signed());
         Ok(here.map(Qdisc::read).collect())

@@ -2,15 +2,12 @@
 
 use rtnetlink::MulticastGroup;
 
-use super::netlink::{NetError, Netlink};
+use super::netlink::NetError;
 use super::news::News;
 
 /// Hears when links get and lose addresses.
 #[derive(Debug)]
-pub struct Readdressed {
-    news: News,
-    netlink: Netlink,
-}
+pub struct Readdressed(News);
 
 impl Readdressed {
     /// Listens from now on.
@@ -19,19 +16,11 @@ impl Readdressed {
     /// When the kernel gives no socket.
     pub fn watch() -> Result<Self, NetError> {
         let groups = [MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
-        let (news, handle) = News::of(&groups)?;
-        let netlink = Netlink { handle };
-        Ok(Self { news, netlink })
-    }
-
-    /// A socket of its own to ask by: the kernel makes one list at a time for each.
-    #[must_use]
-    pub fn netlink(&self) -> &Netlink {
-        &self.netlink
+        News::of(&groups).map(|(news, _)| Self(news))
     }
 
     /// Waits until an address may have come or gone.
     pub async fn again(&mut self) {
-        self.news.next().await;
+        self.0.next().await;
     }
 }

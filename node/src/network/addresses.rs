@@ -33,7 +33,7 @@ impl Network {
     async fn follow_addresses(&self) -> Result<Infallible, NetError> {
         let mut news = Readdressed::watch()?;
         loop {
-            self.have(own_addresses(news.netlink(), &self.config).await?);
+            self.have(own_addresses(&self.netlink, &self.config).await?);
             self.health.set("node-addresses", None);
             let _ = tokio::time::timeout(RESYNC, news.again()).await;
         }
