@@ -38,7 +38,7 @@ use harness::{Case, Stage};
 use naru_tests::support::{Families, Routing};
 
 fn main() -> ExitCode {
-    let groups: [&[Case]; 20] = [
+    let groups: &[&[Case]] = &[
         first_light::CASES,
         kubectl::CASES,
         streams::CASES,
