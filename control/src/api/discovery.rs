@@ -278,6 +278,9 @@ fn subresources(kind: &'static Kind) -> Vec<Sub> {
     if kind.status {
         subs.push(sub("status", own, READ_WRITE));
     }
+    for part in kind.parts {
+        subs.push(sub(part.name, own, READ_WRITE));
+    }
     if kind.scale.is_some() {
         subs.push(sub("scale", ("autoscaling", "v1", "Scale"), READ_WRITE));
     }

@@ -343,6 +343,7 @@ fn sentence(fault: &FieldError) -> String {
         FieldErrorReason::Invalid => "Invalid value",
         FieldErrorReason::NotSupported => "Unsupported value",
         FieldErrorReason::Duplicate => "Duplicate value",
+        FieldErrorReason::NotFound => "Not found",
         FieldErrorReason::Forbidden => "Forbidden",
     };
     if fault.message.is_empty() {
@@ -358,6 +359,7 @@ fn cause(fault: &FieldError) -> Value {
         FieldErrorReason::Invalid => "FieldValueInvalid",
         FieldErrorReason::NotSupported => "FieldValueNotSupported",
         FieldErrorReason::Duplicate => "FieldValueDuplicate",
+        FieldErrorReason::NotFound => "FieldValueNotFound",
         FieldErrorReason::Forbidden => "FieldValueForbidden",
     };
     json!({"reason": reason, "message": sentence(fault), "field": fault.field})

@@ -12,7 +12,7 @@ use super::meta;
 use super::server::Server;
 use super::status::{Result, Status};
 use super::value::{finalizers, integer, is_deleting, items, key, name, namespace, text};
-use crate::registry::kind::{FieldError, FieldErrorReason};
+use crate::registry::kind::{FieldError, FieldErrorReason, OwnPart};
 use crate::store::{Change, Object, WriteError};
 
 /// Attempts of an update against concurrent writers.
@@ -29,6 +29,8 @@ pub(super) enum Part {
     Finalize,
     /// The conditions in the status alone.
     Approval,
+    /// What the kind says about a part of its own.
+    Own(&'static OwnPart),
     /// Anything: the server itself writes.
     Raw,
 }
@@ -62,7 +64,7 @@ impl Server {
         kind.complete(&mut object);
         admission::mutate(self, request, target, &mut object, None).await?;
         (kind.prepare)(&mut object, None);
-        check(target, &object, None)?;
+        check(target, Part::Whole, &object, None)?;
         let nothing = Value::Object(serde_json::Map::new());
         let given = given.filter(|_| !matches!(trace, Trace::Update(_)));
         let list = managed::record(target, trace, (&nothing, &object), given, None);
@@ -241,7 +243,7 @@ pub(super) fn plan(
         meta::keep(&mut new, &bare);
     }
     kind.complete(&mut new);
-    if part == Part::Whole {
+    if matches!(part, Part::Whole | Part::Own(_)) {
         (kind.prepare)(&mut new, Some(old));
     }
     let list = managed::record(target, trace, (&bare, &new), given, had.as_ref());
@@ -249,7 +251,7 @@ pub(super) fn plan(
         return Ok(Plan::Unchanged);
     }
     managed::put(&mut new, list);
-    check(target, &new, Some(old))?;
+    check(target, part, &new, Some(old))?;
     Ok(if may_go(&new) {
         Plan::Remove(new)
     } else {
@@ -305,6 +307,7 @@ fn merge_part(part: Part, old: &Value, mut candidate: Value) -> Value {
         Part::Whole | Part::Raw => return candidate,
         Part::Status | Part::Approval => "status",
         Part::Finalize => "spec",
+        Part::Own(own) => return (own.merge)(old, &candidate),
     };
     let mut new = old.clone();
     let written = candidate
@@ -330,9 +333,12 @@ fn merge_part(part: Part, old: &Value, mut candidate: Value) -> Value {
 }
 
 /// Checks an object that is about to be stored.
-fn check(target: Target, new: &Value, old: Option<&Value>) -> Result<()> {
+fn check(target: Target, part: Part, new: &Value, old: Option<&Value>) -> Result<()> {
     let mut faults = meta::validate(target.kind, new);
-    faults.extend(target.kind.faults(new, old));
+    faults.extend(match (part, old) {
+        (Part::Own(own), Some(old)) => (own.validate)(new, old),
+        _ => target.kind.faults(new, old),
+    });
     faults.extend(old.and_then(|old| new_finalizer(new, old)));
     if faults.is_empty() {
         return Ok(());

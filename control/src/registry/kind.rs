@@ -39,6 +39,8 @@ pub struct Kind {
     pub returned: bool,
     /// Whether `/status` is a subresource with its own write path.
     pub status: bool,
+    /// Parts of its objects that are written on paths of their own, by rules of their own.
+    pub parts: &'static [OwnPart],
     /// Where `/scale` finds its fields, for kinds that have it.
     pub scale: Option<ScalePaths>,
     /// Columns of the server-side table, after the object's own metadata.
@@ -106,6 +108,11 @@ impl Kind {
         }
     }
 
+    /// The part that is written on the path `subresource`.
+    pub(crate) fn part(&self, subresource: &str) -> Option<&'static OwnPart> {
+        self.parts.iter().find(|part| part.name == subresource)
+    }
+
     /// The labels of its field selectors, in the order of the values that the store keeps.
     pub(crate) fn labels(&self) -> Vec<&'static str> {
         let fields = self.fields.iter().map(|(label, _)| *label);
@@ -149,6 +156,7 @@ impl Kind {
         ],
         returned: false,
         status: false,
+        parts: &[],
         scale: None,
         columns: &[column::NAME, column::AGE],
         cells: |object, now| vec![column::name(object), super::age::age(object, now)],
@@ -160,6 +168,33 @@ impl Kind {
         custom: None,
         paths: &[],
     };
+}
+
+/// A part of a kind's objects that is written as a subresource of them: an object comes in, and of
+/// it that part is taken.
+pub struct OwnPart {
+    /// The subresource.
+    pub name: &'static str,
+    /// Leaves of an object's spec what is about the part, and what tells its elements apart.
+    pub select: fn(spec: &mut Value),
+    /// The stored object with the part as `written` has it; all else stays.
+    pub merge: fn(old: &Value, written: &Value) -> Value,
+    /// Every fault of the object with its new part, none if it may be stored.
+    pub validate: fn(new: &Value, old: &Value) -> Vec<FieldError>,
+}
+
+impl PartialEq for OwnPart {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for OwnPart {}
+
+impl std::fmt::Debug for OwnPart {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(self.name)
+    }
 }
 
 /// What an object's name has to look like.
@@ -233,6 +268,8 @@ pub enum FieldErrorReason {
     NotSupported,
     /// A value occurs twice where it must be unique.
     Duplicate,
+    /// A value names something that is not there.
+    NotFound,
     /// A value may not be set or changed.
     Forbidden,
 }

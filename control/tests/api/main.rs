@@ -14,6 +14,7 @@ mod conversion;
 mod custom;
 mod deletion;
 mod encryption;
+mod ephemeral;
 mod fairness;
 mod identity;
 mod lists;

@@ -79,7 +79,8 @@ pub(super) async fn mutate(
 /// Whether webhooks and policies are asked about a write.
 fn is_shown(request: &Request<'_>, target: Target) -> bool {
     let part = matches!(request.subresource, "" | "status" | "approval" | "finalize");
-    part && request.user.is_some() && target.kind.group != "admissionregistration.k8s.io"
+    let own = target.kind.part(request.subresource).is_some();
+    (part || own) && request.user.is_some() && target.kind.group != "admissionregistration.k8s.io"
 }
 
 /// What the plugins of the server itself fill in; nothing more the second time.
@@ -130,6 +131,8 @@ pub(super) async fn validate(
     certificates::check(server, request, target, new, old)?;
     if whole {
         check(server, request, target, new, old)?;
+    } else {
+        check_part(server, request, target, new, old)?;
     }
     if is_shown(request, target) {
         let write = Write::of(server, request, target, old);
@@ -176,6 +179,23 @@ fn check(
         }
     }
     Ok(())
+}
+
+/// What they have against an object of which one part was written.
+fn check_part(
+    server: &Server,
+    request: &Request<'_>,
+    target: Target,
+    new: &Value,
+    old: Option<&Value>,
+) -> Result<()> {
+    let kind = target.kind;
+    match (kind.group, kind.plural, request.subresource) {
+        ("", "pods", "ephemeralcontainers") => {
+            pod_security::check_pod(server, request, target, new, old)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Admits the deletion of the object called `name`, whatever it is.

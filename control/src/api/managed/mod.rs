@@ -55,6 +55,7 @@ impl Writer {
                 Part::Status => "status",
                 Part::Finalize => "finalize",
                 Part::Approval => "approval",
+                Part::Own(own) => own.name,
             },
         }
     }

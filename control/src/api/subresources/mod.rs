@@ -27,6 +27,9 @@ pub(super) async fn run(
     request: Request<Body>,
 ) -> Result<Reply> {
     let kind = call.target.kind;
+    if let Some(part) = kind.part(subresource) {
+        return call.run(verb, Part::Own(part), request.into_body()).await;
+    }
     match (kind.group, kind.plural, subresource) {
         (_, _, "status") if kind.status => call.run(verb, Part::Status, request.into_body()).await,
         (_, _, "scale") if kind.scale.is_some() => {

@@ -96,7 +96,10 @@ fn merged_form(call: &Call, target: Target, part: Part, mut config: Value) -> Va
             _ => {}
         }
     }
-    if part == Part::Status {
+    if let (Part::Own(own), Some(spec)) = (part, config.get_mut("spec")) {
+        (own.select)(spec);
+    }
+    if matches!(part, Part::Status | Part::Own(_)) {
         let kept = ["name", "namespace", "uid", "resourceVersion"];
         object(&mut config, "metadata").retain(|key, _| kept.contains(&key.as_str()));
     }

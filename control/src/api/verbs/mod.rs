@@ -153,6 +153,6 @@ fn permitted(call: &Call, part: Part, old: &Value, new: &Value) -> Result<()> {
             super::authz::escalation::check(&call.server, &call.user, call.target, Some(old), new)?;
             super::admission::node::updated(&call.user, call.target, old, new)
         }
-        Part::Status | Part::Finalize | Part::Approval | Part::Raw => Ok(()),
+        Part::Status | Part::Finalize | Part::Approval | Part::Own(_) | Part::Raw => Ok(()),
     }
 }

@@ -10,7 +10,8 @@ mod warnings;
 pub(super) use columns::{container_cells, wide_cells};
 pub(super) use default::{pod_defaults, template_defaults};
 pub(super) use validate::{
-    spec as validate_spec, template as validate_template, template_selector,
+    ephemeral_additions as validate_ephemeral_additions, spec as validate_spec,
+    template as validate_template, template_selector,
 };
 pub(super) use warnings::in_vain;
 

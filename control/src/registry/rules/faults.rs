@@ -45,6 +45,11 @@ impl Faults {
         self.push(at, FieldErrorReason::Duplicate, at.value().to_string());
     }
 
+    /// A value names something that is not there.
+    pub(crate) fn not_found(&mut self, at: &At<'_>) {
+        self.push(at, FieldErrorReason::NotFound, at.value().to_string());
+    }
+
     /// A value may not stand here, or not be changed.
     pub(crate) fn forbidden(&mut self, at: &At<'_>, why: &str) {
         self.push(at, FieldErrorReason::Forbidden, why.to_owned());

@@ -1,6 +1,7 @@
 //! Pod: containers that share a network address and volumes, on one node.
 
 mod columns;
+mod ephemeral;
 mod qos;
 mod status;
 mod validate;
@@ -23,6 +24,7 @@ pub(in crate::registry) static KIND: Kind = Kind {
     categories: &["all"],
     returned: true,
     status: true,
+    parts: &[ephemeral::PART],
     columns: &[
         NAME,
         string("Ready"),

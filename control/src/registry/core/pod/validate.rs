@@ -18,7 +18,13 @@ pub(super) fn validate(new: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let mut faults = Faults::default();
     let spec = At::root(new).get("spec");
     match old {
-        None => validate_spec(&spec, &mut faults),
+        None => {
+            validate_spec(&spec, &mut faults);
+            let ephemeral = spec.get("ephemeralContainers");
+            if !ephemeral.is_empty() {
+                faults.forbidden(&ephemeral, "cannot be set on create");
+            }
+        }
         Some(old) if new.get("spec") == old.get("spec") => {}
         Some(old) => {
             validate_spec(&spec, &mut faults);
@@ -198,6 +204,18 @@ mod tests {
             },
             &["spec.containers"],
         );
+        case(
+            |spec| spec["ephemeralContainers"] = json!([{"name": "look", "image": "b"}]),
+            &["spec"],
+        );
+    }
+
+    #[test]
+    fn a_pod_is_not_born_with_ephemeral_containers() {
+        let mut new = pod();
+        new["spec"]["ephemeralContainers"] = json!([{"name": "look", "image": "b"}]);
+        let faults = validate(&new, None);
+        assert_eq!(Faults::paths(&faults), ["spec.ephemeralContainers"]);
     }
 
     #[test]

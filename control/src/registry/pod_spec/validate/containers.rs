@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use naru_core::Quantity;
 use serde_json::Value;
 
-use super::probes;
+use super::{ephemeral, probes};
 use crate::registry::rules::{
     At, Faults, dns_label, dns_subdomain, ip, is_port_name, one_of, port_number, qualified_name,
     required, required_one_of, unique,
@@ -35,6 +35,10 @@ pub(super) fn validate(spec: &At<'_>, faults: &mut Faults) {
     for container in spec.get("initContainers").each() {
         one(&container, &volumes, host_network, faults);
         init(&container, faults);
+    }
+    for container in spec.get("ephemeralContainers").each() {
+        one(&container, &volumes, host_network, faults);
+        ephemeral::one(&container, spec, faults);
     }
     host_ports(&containers, faults);
 }

@@ -1,9 +1,12 @@
 //! Validation of pod specs: every fault, by the path under which the user wrote it.
 
 mod containers;
+mod ephemeral;
 mod probes;
 mod scheduling;
 mod volumes;
+
+pub(in crate::registry) use ephemeral::additions as ephemeral_additions;
 
 use super::CONTAINER_LISTS;
 use crate::registry::rules::{
@@ -28,6 +31,13 @@ pub(in crate::registry) fn template(
         faults.invalid(&labels, "`selector` does not match template `labels`");
     }
     let template_spec = template.get("spec");
+    let debuggers = template_spec.get("ephemeralContainers");
+    if !debuggers.is_empty() {
+        faults.forbidden(
+            &debuggers,
+            "ephemeral containers not allowed in pod template",
+        );
+    }
     spec(&template_spec, faults);
     let policy = template_spec.get("restartPolicy");
     if ["Always", "OnFailure", "Never"].contains(&policy.text()) {
