@@ -146,8 +146,13 @@ impl Server {
             .and_then(|s| s.container_statuses.as_ref())
             .into_iter()
             .flatten();
+        let ephemeral = statuses
+            .and_then(|s| s.ephemeral_container_statuses.as_ref())
+            .into_iter()
+            .flatten();
         let waiting = init
             .chain(main)
+            .chain(ephemeral)
             .find(|status| status.name == container)
             .and_then(|status| status.state.as_ref()?.waiting.as_ref()?.reason.clone())
             .unwrap_or_else(|| "ContainerCreating".to_owned());

@@ -52,6 +52,8 @@ pub struct Resolved {
     pub mounts: Vec<v1::Mount>,
     /// The node's memory in bytes.
     pub memory_capacity: i64,
+    /// The runtime's id of the container whose processes this one sees.
+    pub target: Option<String>,
 }
 
 /// The runtime's description of one attempt of a container.
@@ -100,7 +102,7 @@ pub fn container_config(
                 container,
                 resolved.memory_capacity,
             )),
-            security_context: Some(security(pod, container)),
+            security_context: Some(security(pod, container, resolved.target)),
         }),
         mounts: resolved.mounts,
         envs: resolved
@@ -116,7 +118,11 @@ pub fn container_config(
 }
 
 /// The container's own security settings over the pod's.
-fn security(pod: &Pod, container: &Container) -> v1::LinuxContainerSecurityContext {
+fn security(
+    pod: &Pod,
+    container: &Container,
+    target: Option<String>,
+) -> v1::LinuxContainerSecurityContext {
     let empty = PodSecurityContext::default();
     let of_pod = spec(pod).security_context.as_ref().unwrap_or(&empty);
     let own = container.security_context.clone().unwrap_or_default();
@@ -132,7 +138,7 @@ fn security(pod: &Pod, container: &Container) -> v1::LinuxContainerSecurityConte
     v1::LinuxContainerSecurityContext {
         capabilities: Some(capabilities(own.capabilities.as_ref())),
         privileged,
-        namespace_options: Some(namespaces(spec(pod))),
+        namespace_options: Some(joined(namespaces(spec(pod)), target)),
         run_as_user: int64(own.run_as_user.or(of_pod.run_as_user)),
         run_as_group: int64(own.run_as_group.or(of_pod.run_as_group)),
         readonly_rootfs: own.read_only_root_filesystem == Some(true),
@@ -142,6 +148,19 @@ fn security(pod: &Pod, container: &Container) -> v1::LinuxContainerSecurityConte
         readonly_paths: paths(&READ_ONLY),
         seccomp: Some(seccomp(&own, of_pod, privileged)),
         ..v1::LinuxContainerSecurityContext::default()
+    }
+}
+
+/// The namespaces of a container that looks at another one: the processes are that one's, unless all
+/// of the pod have theirs in common.
+fn joined(own: v1::NamespaceOption, target: Option<String>) -> v1::NamespaceOption {
+    match target {
+        Some(target_id) if own.pid() == v1::NamespaceMode::Container => v1::NamespaceOption {
+            pid: v1::NamespaceMode::Target as i32,
+            target_id,
+            ..own
+        },
+        _ => own,
     }
 }
 
@@ -236,6 +255,7 @@ mod tests {
             env: vec![("WHO".into(), "me".into())],
             mounts: Vec::new(),
             memory_capacity: 1 << 30,
+            target: None,
         };
         container_config(&pod, &spec(&pod).containers[0], resolved)
     }
@@ -270,6 +290,22 @@ mod tests {
             {"name": "c", "securityContext": {"privileged": true}}]}));
         let security = config.linux.unwrap().security_context.unwrap();
         assert!(security.privileged && security.masked_paths.is_empty());
+    }
+
+    #[test]
+    fn a_debugger_joins_the_processes_of_its_target_or_of_all() {
+        let joined = |pod_spec: serde_json::Value| {
+            let spec = serde_json::from_value(pod_spec).unwrap();
+            let options = joined(namespaces(&spec), Some("id".into()));
+            (options.pid(), options.target_id)
+        };
+        use v1::NamespaceMode::{Node, Pod, Target};
+        let own = joined(serde_json::json!({"containers": []}));
+        assert_eq!(own, (Target, "id".to_owned()));
+        let shared = serde_json::json!({"containers": [], "shareProcessNamespace": true});
+        assert_eq!(joined(shared), (Pod, String::new()));
+        let host = serde_json::json!({"containers": [], "hostPID": true});
+        assert_eq!(joined(host), (Node, String::new()));
     }
 
     #[test]

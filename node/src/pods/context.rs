@@ -118,10 +118,6 @@ fn node_dns(config: &crate::Config) -> v1::DnsConfig {
 /// The object an event is about.
 fn reference(pod: &Pod, container: Option<&str>) -> ObjectReference {
     let id = PodId::of(pod);
-    let is_init = |name: &str| {
-        let init = super::plan::spec(pod).init_containers.iter().flatten();
-        init.into_iter().any(|c| c.name == name)
-    };
     ObjectReference {
         api_version: Some("v1".to_owned()),
         kind: Some("Pod".to_owned()),
@@ -129,9 +125,9 @@ fn reference(pod: &Pod, container: Option<&str>) -> ObjectReference {
         name: Some(id.name),
         uid: Some(id.uid),
         resource_version: pod.metadata.resource_version.clone(),
-        field_path: container.map(|name| match is_init(name) {
-            true => format!("spec.initContainers{{{name}}}"),
-            false => format!("spec.containers{{{name}}}"),
+        field_path: container.map(|name| {
+            let list = super::containers::list_of(pod, name);
+            format!("spec.{list}{{{name}}}")
         }),
     }
 }

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use k8s_openapi::api::core::v1::Pod;
 
+use super::containers;
 use super::names::{Dirs, PodId};
 use super::observed::Container;
-use super::plan::spec;
 
 /// Longest message in bytes.
 const MAX: usize = 4096;
@@ -25,15 +25,8 @@ pub fn read(dirs: &Dirs, id: &PodId, pod: &Pod, container: &Container) -> Option
     if !words.is_empty() {
         return Some(words);
     }
-    let spec = spec(pod);
-    let mut all = spec
-        .containers
-        .iter()
-        .chain(spec.init_containers.iter().flatten());
-    let policy = all
-        .find(|c| c.name == container.name)?
-        .termination_message_policy
-        .as_deref();
+    let described = containers::find(pod, &container.name)?;
+    let policy = described.termination_message_policy.as_deref();
     if policy != Some("FallbackToLogsOnError") || exit.code == 0 {
         return None;
     }

@@ -12,6 +12,7 @@ pub mod backoff;
 pub mod cgroups;
 pub mod conditions;
 pub mod container;
+pub mod containers;
 pub mod context;
 pub mod env;
 pub mod events;

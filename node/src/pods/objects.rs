@@ -18,8 +18,8 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
-use super::env;
 use super::plan::spec;
+use super::{containers, env};
 
 /// How long a pod waits for the API's first word about an object.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -150,12 +150,8 @@ impl References {
     pub fn of(pod: &Pod) -> Self {
         let mut references = Self::default();
         let spec = spec(pod);
-        for container in spec
-            .containers
-            .iter()
-            .chain(spec.init_containers.iter().flatten())
-        {
-            let (maps, secrets) = env::references(container);
+        for container in containers::all(pod) {
+            let (maps, secrets) = env::references(&container);
             references.config_maps.extend(maps);
             references.secrets.extend(secrets);
         }

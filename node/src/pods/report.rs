@@ -1,5 +1,7 @@
 //! The status of a pod as the API shows it: pure, from the same view as the plan.
 
+mod ephemeral;
+
 use std::net::IpAddr;
 
 use jiff::{SignedDuration, Timestamp};
@@ -73,6 +75,7 @@ pub fn pod_status(view: View<'_>, facts: &Facts<'_>) -> PodStatus {
             .or(Some(qos_class(spec(view.pod)).to_owned())),
         init_container_statuses: Some(init).filter(|list| !list.is_empty()),
         container_statuses: Some(main).filter(|list| !list.is_empty()),
+        ephemeral_container_statuses: ephemeral::statuses(view, facts),
         conditions: Some(conditions::adopt_foreign(
             before.conditions.as_deref(),
             view.pod,

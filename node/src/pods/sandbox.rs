@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use k8s_openapi::api::core::v1::{Pod, PodSpec, SecurityContext};
 use naru_cri::v1;
 
+use super::containers;
 use super::names::{self, Dirs, PodId};
 use super::plan::{DEFAULT_GRACE, spec};
 
@@ -64,7 +65,7 @@ pub fn sandbox_config(
         annotations: HashMap::from([(names::GRACE_PERIOD.to_owned(), grace.to_string())]),
         linux: Some(v1::LinuxPodSandboxConfig {
             cgroup_parent: cgroup(&facts.cgroup_parent, &id.uid),
-            security_context: Some(security(spec)),
+            security_context: Some(security(pod)),
             sysctls: sysctls(spec),
         }),
     }
@@ -119,7 +120,8 @@ pub fn namespaces(spec: &PodSpec) -> v1::NamespaceOption {
     }
 }
 
-fn security(spec: &PodSpec) -> v1::LinuxSandboxSecurityContext {
+fn security(pod: &Pod) -> v1::LinuxSandboxSecurityContext {
+    let spec = spec(pod);
     let context = spec.security_context.clone().unwrap_or_default();
     let groups = context
         .fs_group
@@ -133,10 +135,8 @@ fn security(spec: &PodSpec) -> v1::LinuxSandboxSecurityContext {
             .filter(|_| context.run_as_user.is_some())
             .map(|value| v1::Int64Value { value }),
         supplemental_groups: groups.collect(),
-        privileged: spec
-            .containers
-            .iter()
-            .any(|c| is_privileged(c.security_context.as_ref())),
+        // The runtime asks for it whenever a privileged container is made.
+        privileged: containers::all(pod).any(|c| is_privileged(c.security_context.as_ref())),
         seccomp: Some(v1::SecurityProfile::default()),
         ..v1::LinuxSandboxSecurityContext::default()
     }

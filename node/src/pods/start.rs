@@ -20,7 +20,7 @@ use super::names::PodId;
 use super::objects::{Snapshot, Sources};
 use super::plan::{grace, spec};
 use super::sandbox::{hosts_file, is_host_network, sandbox_config};
-use super::{hooks, volumes};
+use super::{containers, hooks, volumes};
 
 /// What a start is about.
 #[derive(Debug, Clone)]
@@ -35,6 +35,8 @@ pub struct StartJob {
     pub sandbox: (String, u32),
     /// The pod's addresses.
     pub ips: Vec<IpAddr>,
+    /// The container whose processes this one is to see, and its id if it is there.
+    pub target: Option<(String, Option<String>)>,
     /// Containers of the same name that were made and never started.
     pub leftovers: Vec<String>,
     /// The objects the pod refers to.
@@ -57,15 +59,13 @@ impl StartJob {
     /// # Errors
     /// The failure to show on the container; an event has been recorded.
     pub async fn run(&self, ctx: &Context, over: &CancellationToken) -> Result<(), StartFailure> {
-        let all = spec(&self.pod).containers.iter();
-        let mut all = all.chain(spec(&self.pod).init_containers.iter().flatten());
-        let Some(container) = all.find(|container| container.name == self.container) else {
+        let Some(container) = containers::find(&self.pod, &self.container) else {
             return Err(failure(
                 "CreateContainerError",
                 "no such container in the pod",
             ));
         };
-        let outcome = self.start(ctx, container, over).await;
+        let outcome = self.start(ctx, &container, over).await;
         if let Err(failure) = &outcome
             && !matches!(
                 failure.reason,
@@ -237,12 +237,20 @@ impl StartJob {
             .as_deref()
             .unwrap_or(TERMINATION_LOG);
         mounts.push(mount(path, &words, false));
+        let target = match &self.target {
+            Some((name, None)) => {
+                return Err(wrong(format!("unable to find target container {name}")));
+            }
+            Some((_, id)) => id.clone(),
+            None => None,
+        };
         let resolved = Resolved {
             attempt: self.attempt,
             image,
             env,
             mounts,
             memory_capacity: ctx.allocatable.memory,
+            target,
         };
         Ok(container_config(&self.pod, container, resolved))
     }

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Container as ContainerSpec, Pod, PodStatus};
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use tokio::sync::{Mutex, Notify, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -21,7 +21,7 @@ use super::events::Severity::{Normal, Warning};
 use super::jobs::{CANCELLED, Job, OtherJob, Outcome};
 use super::memory::{Memory, Retry, StartFailure, Volumes};
 use super::names::PodId;
-use super::objects::Sources;
+use super::objects::{References, Sources};
 use super::observed::{Container, Observed, Reader, RunState};
 use super::plan::{
     Action, Lifecycle, Plan, View, has_finished, is_deleted, is_overdue, spec, start_wait,
@@ -31,7 +31,7 @@ use super::report::{ERROR_SHOWN, Facts, OVERDUE, pod_status};
 use super::start::StartJob;
 use super::stop::StopJob;
 use super::volumes::tokens::Tokens;
-use super::{last_words, publish};
+use super::{containers, last_words, publish};
 
 /// What the manager tells a worker.
 #[derive(Debug)]
@@ -255,6 +255,7 @@ impl Worker {
                     self.observed.sandbox().map_or(0, |s| s.attempt),
                 ),
                 ips,
+                target: self.looked_at(container),
                 leftovers: self.leftovers(container),
                 sources: Arc::clone(&self.sources),
             }),
@@ -281,6 +282,13 @@ impl Worker {
                 status: self.reported.clone(),
             })),
         }
+    }
+
+    /// What the container looks at, if it is one that looks at another.
+    fn looked_at(&self, name: &str) -> Option<(String, Option<String>)> {
+        let target = containers::target(&self.pod, name)?;
+        let id = self.observed.newest(target).map(|c| c.id.clone());
+        Some((target.to_owned(), id))
     }
 
     fn leftovers(&self, name: &str) -> Vec<String> {
@@ -360,8 +368,7 @@ impl Worker {
             .collect();
         for (name, until) in waits {
             if self.announced.insert((name.clone(), until)) {
-                let image = self
-                    .container(&name)
+                let image = containers::find(&self.pod, &name)
                     .and_then(|c| c.image.clone())
                     .unwrap_or_default();
                 let message = format!("Back-off pulling image \"{image}\"");
@@ -373,15 +380,6 @@ impl Worker {
             }
         }
         self.announced.retain(|(_, until)| *until > now);
-    }
-
-    fn container(&self, name: &str) -> Option<&ContainerSpec> {
-        let spec = spec(&self.pod);
-        let mut all = spec
-            .containers
-            .iter()
-            .chain(spec.init_containers.iter().flatten());
-        all.find(|container| container.name == name)
     }
 
     // --- news
@@ -425,8 +423,20 @@ impl Worker {
         if facts(&pod) != facts(&self.pod) {
             self.refresh_volumes();
         }
+        if References::of(&pod) != References::of(&self.pod) {
+            self.follow(&pod);
+        }
         self.pod = pod;
         Woken::Replan
+    }
+
+    /// Follows what the pod refers to now: containers that join it later may refer to more.
+    fn follow(&mut self, pod: &Pod) {
+        self.sources = Arc::new(self.ctx.caches.follow(pod));
+        let wake = Arc::clone(&self.source_news);
+        let tasks = self.sources.on_change(move || wake.notify_one());
+        let before = std::mem::replace(&mut self.source_tasks, tasks);
+        before.iter().for_each(AbortHandle::abort);
     }
 
     fn take_outcome(&mut self, outcome: Result<Outcome, tokio::task::JoinError>) -> Woken {

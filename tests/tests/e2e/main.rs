@@ -8,6 +8,7 @@
 
 mod balancers;
 mod bandwidth;
+mod debug;
 mod families;
 mod faults;
 mod faults_disk;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         first_light::CASES,
         kubectl::CASES,
         streams::CASES,
+        debug::CASES,
         proxies::CASES,
         workloads::CASES,
         images::CASES,

@@ -76,6 +76,7 @@ fn stop_lost_containers(view: View<'_>, plan: &mut Plan) {
 
 fn sync_containers(view: View<'_>, sandbox: &str, plan: &mut Plan) {
     remove_old_attempts(view, plan);
+    sync_ephemeral(view, sandbox, plan);
     for init in spec(view.pod).init_containers.iter().flatten() {
         match sync_init(view, sandbox, init, plan) {
             InitProgress::Done => {}
@@ -84,6 +85,21 @@ fn sync_containers(view: View<'_>, sandbox: &str, plan: &mut Plan) {
     }
     for container in &spec(view.pod).containers {
         sync_one(view, sandbox, container, restart_policy(view.pod), plan);
+    }
+}
+
+/// Ephemeral containers start as soon as they are seen, and once: what ended, or was lost with an
+/// older sandbox, stays ended.
+fn sync_ephemeral(view: View<'_>, sandbox: &str, plan: &mut Plan) {
+    for container in spec(view.pod).ephemeral_containers.iter().flatten() {
+        let name = &container.name;
+        match view.observed.newest(name) {
+            None => start(view, sandbox, name, 0, plan),
+            Some(made) if made.state == RunState::Created && made.sandbox == sandbox => {
+                start(view, sandbox, name, made.attempt, plan);
+            }
+            Some(_) => {}
+        }
     }
 }
 

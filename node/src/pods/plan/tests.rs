@@ -486,3 +486,49 @@ fn grace_is_the_deletions_then_the_specs_then_half_a_minute() {
     assert_eq!(grace(&deleted(own, 0)).as_secs(), 0);
     assert_eq!(grace(&simple("Always")).as_secs(), 30);
 }
+
+#[test]
+fn an_ephemeral_container_starts_once_and_waits_for_nobody() {
+    let pod = pod(
+        json!({"initContainers": [{"name": "first"}], "containers": [{"name": "a"}],
+        "ephemeralContainers": [{"name": "look"}]}),
+    );
+    let memory = ready_memory();
+    let first = container("first", 0, running());
+    let started = |container: Option<Container>| {
+        let all = container.into_iter().chain([first.clone()]).collect();
+        let (_, plan) = step(Lifecycle::Syncing, &pod, &in_sandbox(all), &memory);
+        plan.actions
+    };
+    let start = Action::Start {
+        container: "look".into(),
+        attempt: 0,
+        sandbox: "s0".into(),
+    };
+    assert_eq!(started(None), [start.clone()]);
+    let made = container("look", 0, RunState::Created);
+    assert_eq!(started(Some(made)), [start]);
+    for state in [running(), exited(0, 50), exited(1, 50), RunState::Unknown] {
+        assert_eq!(started(Some(container("look", 0, state))), []);
+    }
+    let mut lost = container("look", 0, exited(137, 50));
+    lost.sandbox = "older".into();
+    assert_eq!(started(Some(lost)), []);
+}
+
+#[test]
+fn a_pod_is_over_although_somebody_looks_into_it() {
+    let pod = pod(
+        json!({"restartPolicy": "Never", "containers": [{"name": "a"}],
+        "ephemeralContainers": [{"name": "look"}]}),
+    );
+    let observed = in_sandbox(vec![
+        container("a", 0, exited(0, 50)),
+        container("look", 0, running()),
+    ]);
+    let (next, plan) = step(Lifecycle::Syncing, &pod, &observed, &ready_memory());
+    assert_eq!(next, Lifecycle::Ending);
+    let stopped =
+        matches!(&plan.actions[..], [Action::Stop { container, .. }] if container == "look");
+    assert!(stopped, "{:?}", plan.actions);
+}

@@ -392,3 +392,40 @@ fn a_pod_whose_time_is_up_has_failed_for_that_reason() {
         (Some("Succeeded"), None)
     );
 }
+
+#[test]
+fn ephemeral_containers_are_told_and_change_nothing_else() {
+    let pod = pod(json!({"containers": [{"name": "a"}], "initContainers": [],
+        "ephemeralContainers": [{"name": "look", "image": "busybox"}]}));
+    let main = container("a", 0, running());
+    let look = |state: Option<RunState>, memory: &Memory| {
+        let look = state.map(|state| container("look", 0, state));
+        let all = look.into_iter().chain([main.clone()]).collect();
+        let status = report(&pod, &observed(all), memory, false);
+        assert_eq!(status.phase.as_deref(), Some("Running"));
+        let ready =
+            |c: &k8s_openapi::api::core::v1::PodCondition| c.type_ == "Ready" && c.status == "True";
+        assert!(status.conditions.unwrap().iter().any(ready));
+        status.ephemeral_container_statuses.unwrap().remove(0)
+    };
+    let memory = Memory::default();
+    let waiting = look(None, &memory);
+    assert_eq!(waiting.image, "busybox");
+    let reason = |status: ContainerStatus| status.state.unwrap().waiting.unwrap().reason;
+    assert_eq!(reason(waiting).as_deref(), Some("ContainerCreating"));
+    let mut failed = Memory::default();
+    failed.container("look").failure = Some(StartFailure {
+        reason: "ErrImagePull",
+        message: "no such image".into(),
+        at: at(99),
+    });
+    let pulling = look(None, &failed);
+    assert_eq!(reason(pulling).as_deref(), Some("ErrImagePull"));
+    let running = look(Some(running()), &memory);
+    assert!(running.state.unwrap().running.is_some());
+    assert!(!running.ready && running.started.is_none());
+    // It ended badly, and that is that.
+    let ended = look(Some(exited(1)), &failed);
+    assert_eq!(ended.state.unwrap().terminated.unwrap().exit_code, 1);
+    assert_eq!(ended.restart_count, 0);
+}
