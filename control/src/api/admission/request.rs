@@ -5,6 +5,7 @@ use parking_lot::Mutex;
 use crate::api::audit::Trail;
 use crate::api::authn::User;
 use crate::api::kinds::Target;
+use crate::measure::{Amounts, amounts};
 
 /// Who writes what, and what the writer hears beside the answer.
 pub(in crate::api) struct Request<'a> {
@@ -17,6 +18,7 @@ pub(in crate::api) struct Request<'a> {
     /// Whether everything is checked and nothing written.
     pub(in crate::api) dry: bool,
     told: Mutex<Vec<String>>,
+    charged: Mutex<Amounts>,
     trail: Option<&'a Trail>,
 }
 
@@ -46,6 +48,7 @@ impl<'a> Request<'a> {
             subresource: "",
             dry: false,
             told: Mutex::default(),
+            charged: Mutex::default(),
             trail: None,
         }
     }
@@ -56,6 +59,23 @@ impl<'a> Request<'a> {
             subresource,
             ..self
         }
+    }
+
+    /// Of what a write uses up, what it was not charged for yet: one that meets a faster writer comes
+    /// back with the next version of the object.
+    pub(super) fn uncharged(&self, mut usage: Amounts) -> Amounts {
+        for (name, amount) in self.charged.lock().iter() {
+            if let Some(usage) = usage.get_mut(name) {
+                *usage = *usage - *amount;
+            }
+        }
+        usage.retain(|_, amount| !amount.is_negative() && !amount.is_zero());
+        usage
+    }
+
+    /// Remembers what the write was charged for.
+    pub(super) fn note_charged(&self, usage: &Amounts) {
+        amounts::add(&mut self.charged.lock(), usage);
     }
 
     /// Tells the writer something, once.
@@ -84,5 +104,22 @@ impl<'a> Request<'a> {
     pub(in crate::api) fn warnings(&self, mut warnings: Vec<String>) -> Vec<String> {
         warnings.append(&mut self.told.lock());
         warnings
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::Kinds;
+    use crate::registry::KINDS;
+
+    #[test]
+    fn a_write_that_comes_back_is_charged_for_the_rest() {
+        let request = Request::own(Kinds(KINDS).of("", "pods").unwrap());
+        let cpu = |cpu: &str| Amounts::from([("cpu".to_owned(), cpu.parse().unwrap())]);
+        assert_eq!(request.uncharged(cpu("2")), cpu("2"));
+        request.note_charged(&cpu("2"));
+        assert!(request.uncharged(cpu("2")).is_empty());
+        assert_eq!(request.uncharged(cpu("3")), cpu("1"));
     }
 }

@@ -41,7 +41,7 @@ pub(super) async fn charge(
         return Ok(());
     }
     let quotas = Book::all(server, namespace(new));
-    let usage = added(target, new, old);
+    let usage = request.uncharged(added(target, new, old));
     let refused = |why: String| Status::forbidden_object(target.kind, called(new), &why);
     let mut concerned = false;
     for quota in &quotas {
@@ -56,11 +56,13 @@ pub(super) async fn charge(
     let charge = Charge {
         target,
         object: new.clone(),
-        usage,
+        usage: usage.clone(),
         dry: request.dry,
     };
     let settled = server.desks.settle(server, namespace(new), charge).await?;
-    settled.map_err(refused)
+    settled.map_err(refused)?;
+    request.note_charged(&usage);
+    Ok(())
 }
 
 /// What a write adds to what is used.
