@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use naru_core::Quantity;
 use serde_json::Value;
 
-use crate::registry::value::{list as items, text};
+use crate::registry::value::{list as items, present, text};
 
 /// Quantities by the name of their resource.
 pub(crate) type Amounts = BTreeMap<String, Quantity>;
@@ -50,7 +50,44 @@ fn raise(most: &mut Amounts, other: &Amounts) {
 /// The `requests` or `limits` of a whole pod: its containers together, or the most that it needs
 /// while it starts; with its overhead. What the pod says of itself as a whole counts instead.
 pub(crate) fn of_pod(pod: &Value, what: &str) -> Amounts {
-    let of = |container: &Value| read(container.pointer(&format!("/resources/{what}")));
+    total(pod, what, &|container| {
+        read(container.pointer(&format!("/resources/{what}")))
+    })
+}
+
+/// The same of what the pod holds: while a container is resized, the most of what it wants, was given
+/// and has; what no node can give it does not hold.
+pub(crate) fn held_by_pod(pod: &Value, what: &str) -> Amounts {
+    let refused = is_infeasible(pod);
+    total(pod, what, &|container| {
+        let wanted = read(container.pointer(&format!("/resources/{what}")));
+        let name = text(container, "/name");
+        let mut statuses = ["/status/containerStatuses", "/status/initContainerStatuses"]
+            .iter()
+            .flat_map(|list| items(pod, list));
+        let status = statuses.find(|status| text(status, "/name") == name);
+        let Some(status) = status.filter(|status| present(status, "/resources")) else {
+            return wanted;
+        };
+        let mut held = if refused { Amounts::new() } else { wanted };
+        raise(
+            &mut held,
+            &read(status.pointer(&format!("/resources/{what}"))),
+        );
+        if what == "requests" {
+            raise(&mut held, &read(status.get("allocatedResources")));
+        }
+        held
+    })
+}
+
+fn is_infeasible(pod: &Value) -> bool {
+    items(pod, "/status/conditions").iter().any(|condition| {
+        text(condition, "/type") == "PodResizePending" && text(condition, "/reason") == "Infeasible"
+    })
+}
+
+fn total(pod: &Value, what: &str, of: &dyn Fn(&Value) -> Amounts) -> Amounts {
     let mut sum = Amounts::new();
     for container in items(pod, "/spec/containers") {
         add(&mut sum, &of(container));
@@ -81,6 +118,23 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_pod_that_is_resized_holds_the_most_of_what_it_wants_and_has() {
+        let mut pod = json!({"spec": {"containers": [
+                {"name": "a", "resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "2"}}},
+                {"name": "b", "resources": {"requests": {"cpu": "1"}}}]},
+            "status": {"containerStatuses": [
+                {"name": "b", "resources": {"requests": {"cpu": "3"}}},
+                {"name": "a", "resources": {"requests": {"cpu": "1"}, "limits": {"cpu": "3"}},
+                    "allocatedResources": {"cpu": "1500m"}}]}});
+        let held = |pod: &Value, what| held_by_pod(pod, what)["cpu"].to_string();
+        assert_eq!(held(&pod, "requests"), "5");
+        assert_eq!(held(&pod, "limits"), "3");
+        assert_eq!(of_pod(&pod, "requests")["cpu"].to_string(), "3");
+        pod["status"]["conditions"] = json!([{"type": "PodResizePending", "reason": "Infeasible"}]);
+        assert_eq!(held(&pod, "requests"), "4500m");
+    }
 
     #[test]
     fn a_pod_needs_its_containers_or_its_start_whichever_is_more() {

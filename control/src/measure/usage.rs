@@ -61,8 +61,8 @@ fn is_over(pod: &Value) -> bool {
 
 fn pod(pod: &Value, used: &mut Amounts) {
     compute(
-        &amounts::of_pod(pod, "requests"),
-        &amounts::of_pod(pod, "limits"),
+        &amounts::held_by_pod(pod, "requests"),
+        &amounts::held_by_pod(pod, "limits"),
         used,
     );
 }

@@ -34,18 +34,39 @@ pub fn estimate_of_pod(pod: &Pod) -> Resources {
 
 fn total(pod: &Pod, of: fn(&Container) -> Resources) -> Resources {
     let spec = &pod.spec;
+    let of = |container: &Container| held(pod, container, of(container));
     let mut total = Resources::default();
     spec.containers
         .iter()
         .for_each(|container| total.add(&of(container)));
-    let (sidecars, starting) = of_init(spec, of);
+    let (sidecars, starting) = of_init(spec, &of);
     total.add(&sidecars);
     total.raise(&starting);
     total.add(&spec.overhead);
     total
 }
 
-fn of_init(spec: &Spec, of: fn(&Container) -> Resources) -> (Resources, Resources) {
+/// While a pod is resized its containers hold the most of what they want, were given and have; what
+/// no node can give they do not hold.
+fn held(pod: &Pod, container: &Container, wanted: Resources) -> Resources {
+    let resize = pod.status.resize.as_ref();
+    let has = resize.and_then(|resize| {
+        let mut held = resize.held.iter();
+        let (_, has) = held.find(|(name, _)| *name == container.name)?;
+        Some((resize.is_infeasible, has))
+    });
+    match has {
+        None => wanted,
+        Some((true, has)) => has.clone(),
+        Some((false, has)) => {
+            let mut held = wanted;
+            held.raise(has);
+            held
+        }
+    }
+}
+
+fn of_init(spec: &Spec, of: &dyn Fn(&Container) -> Resources) -> (Resources, Resources) {
     let (mut sidecars, mut starting) = (Resources::default(), Resources::default());
     for container in &spec.init_containers {
         let mut moment = sidecars.clone();
@@ -79,6 +100,27 @@ mod tests {
         let total = of_pod(&pod);
         assert_eq!(total.get("cpu"), 2110);
         assert_eq!(total.get("memory"), 3 << 20);
+    }
+
+    #[test]
+    fn a_pod_that_is_resized_holds_the_most_of_what_it_wants_and_has() {
+        let cpu_of = |condition: serde_json::Value| {
+            let pod: Pod = serde_json::from_value(json!({"metadata": {}, "spec": {"containers": [
+                    {"name": "a", "resources": {"requests": {"cpu": "3"}}},
+                    {"name": "b", "resources": {"requests": {"cpu": "1"}}}]},
+                "status": {"conditions": [condition], "containerStatuses": [
+                    {"name": "b", "resources": {"requests": {"cpu": "2"}}},
+                    {"name": "a", "allocatedResources": {"cpu": "1500m"}}]}}))
+            .unwrap();
+            of_pod(&pod).get("cpu")
+        };
+        let pending =
+            |reason| json!({"type": "PodResizePending", "status": "True", "reason": reason});
+        assert_eq!(cpu_of(pending("Deferred")), 5000);
+        assert_eq!(cpu_of(pending("Infeasible")), 3500);
+        let going = json!({"type": "PodResizeInProgress", "status": "True"});
+        assert_eq!(cpu_of(going), 5000);
+        assert_eq!(cpu_of(json!({"type": "Ready", "status": "True"})), 4000);
     }
 
     #[test]

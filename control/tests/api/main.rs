@@ -21,6 +21,7 @@ mod lists;
 mod oidc;
 mod operations;
 mod patches;
+mod resize;
 mod rights;
 mod roles;
 mod rotation;

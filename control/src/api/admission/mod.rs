@@ -143,7 +143,8 @@ pub(super) async fn validate(
             server.hooks.validate(write, Some(new), old).await?;
         }
     }
-    if whole {
+    let resized = request.subresource == "resize";
+    if whole || resized {
         quota::charge(server, request, target, new, old).await?;
     }
     Ok(())
@@ -194,6 +195,7 @@ fn check_part(
         ("", "pods", "ephemeralcontainers") => {
             pod_security::check_pod(server, request, target, new, old)
         }
+        ("", "pods", "resize") => limit_ranger::check_pod(server, target, new),
         _ => Ok(()),
     }
 }

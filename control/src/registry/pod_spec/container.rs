@@ -1,8 +1,8 @@
 //! Containers: their defaults, and the image names from which one of them follows.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use crate::registry::value::{default, default_text, list_mut, text};
+use crate::registry::value::{default, default_text, list, list_mut, present, put, text};
 
 /// Fills in the defaults of one container.
 pub(super) fn set_defaults(container: &mut Value) {
@@ -28,6 +28,27 @@ pub(super) fn set_defaults(container: &mut Value) {
     }
     for hook in ["/lifecycle/postStart/httpGet", "/lifecycle/preStop/httpGet"] {
         http_defaults(container.pointer_mut(hook));
+    }
+}
+
+/// A container goes on while an amount changes that it asks for, unless it says otherwise.
+pub(in crate::registry) fn resize_policies(container: &mut Value) {
+    for resource in ["cpu", "memory"] {
+        let asks = |what| present(container, &format!("/resources/{what}/{resource}"));
+        let said = list(container, "/resizePolicy")
+            .iter()
+            .any(|policy| text(policy, "/resourceName") == resource);
+        if said || !(asks("requests") || asks("limits")) {
+            continue;
+        }
+        let policy = json!({"resourceName": resource, "restartPolicy": "NotRequired"});
+        match container
+            .get_mut("resizePolicy")
+            .and_then(Value::as_array_mut)
+        {
+            Some(policies) => policies.push(policy),
+            None => put(container, "resizePolicy", Some(json!([policy]))),
+        }
     }
 }
 
@@ -72,9 +93,23 @@ fn tag(name: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
+
+    #[test]
+    fn what_is_asked_for_can_change_without_a_restart() {
+        let mut container = json!({"resources": {"limits": {"memory": "1Gi"}, "requests": {"cpu": "1"}},
+            "resizePolicy": [{"resourceName": "memory", "restartPolicy": "RestartContainer"}]});
+        resize_policies(&mut container);
+        let once = container.clone();
+        resize_policies(&mut container);
+        assert_eq!(container, once);
+        let policies = json!([{"resourceName": "memory", "restartPolicy": "RestartContainer"},
+            {"resourceName": "cpu", "restartPolicy": "NotRequired"}]);
+        assert_eq!(container["resizePolicy"], policies);
+        let mut silent = json!({"resources": {}});
+        resize_policies(&mut silent);
+        assert_eq!(silent, json!({"resources": {}}));
+    }
 
     #[test]
     fn the_pull_policy_follows_the_tag() {

@@ -17,6 +17,7 @@ pub(in crate::registry) fn pod_defaults(pod: &mut Value) {
     for field in ["initContainers", "containers"] {
         for container in list_mut(spec, &format!("/{field}")) {
             requests_from_limits(container);
+            container::resize_policies(container);
             if host_network {
                 host_ports(container);
             }

@@ -8,6 +8,7 @@ mod volume;
 mod warnings;
 
 pub(super) use columns::{container_cells, wide_cells};
+pub(super) use container::resize_policies;
 pub(super) use default::{pod_defaults, template_defaults};
 pub(super) use validate::{
     ephemeral_additions as validate_ephemeral_additions, spec as validate_spec,

@@ -11,6 +11,9 @@ use super::or_default;
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Container {
+    /// Its name.
+    #[serde(deserialize_with = "or_default")]
+    pub name: Box<str>,
     /// What it asks for.
     #[serde(rename = "resources", deserialize_with = "requests")]
     pub requests: Resources,
@@ -182,7 +185,7 @@ fn amount(name: &str, text: &str) -> i64 {
     }
 }
 
-fn requests<'de, D: Deserializer<'de>>(decoder: D) -> Result<Resources, D::Error> {
+pub(super) fn requests<'de, D: Deserializer<'de>>(decoder: D) -> Result<Resources, D::Error> {
     #[derive(Deserialize)]
     struct Requirements {
         #[serde(default, deserialize_with = "or_default")]

@@ -11,7 +11,7 @@ mod status;
 
 pub use container::{Container, HostPort, Port, Resources};
 pub use pod::{DELETION_COST, Pod, Spec};
-pub use status::{Phase, Readiness, Status};
+pub use status::{Phase, Readiness, Resize, Status};
 
 use serde::{Deserialize, Deserializer};
 

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::PodCondition;
 use serde::{Deserialize, Deserializer};
 
+use super::container::{Resources, requests};
 use super::or_default;
 
 /// Where a pod is in its life.
@@ -38,6 +39,17 @@ pub struct Status {
     pub unscheduled: Option<Box<PodCondition>>,
     /// The restarts of the container that was restarted most often.
     pub restarts: i32,
+    /// What its containers hold beside what they ask for, while they are resized.
+    pub resize: Option<Box<Resize>>,
+}
+
+/// A resize that is not done yet.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Resize {
+    /// Whether its node can never give what is asked for.
+    pub is_infeasible: bool,
+    /// What the containers were given or have, whichever is more, by name.
+    pub held: Box<[(Box<str>, Resources)]>,
 }
 
 /// Condition `Ready`.
@@ -62,7 +74,9 @@ struct Wire {
     #[serde(default, deserialize_with = "or_default")]
     conditions: Vec<PodCondition>,
     #[serde(default, deserialize_with = "or_default")]
-    container_statuses: Vec<Restarts>,
+    container_statuses: Vec<Container>,
+    #[serde(default, deserialize_with = "or_default")]
+    init_container_statuses: Vec<Container>,
 }
 
 #[derive(Deserialize)]
@@ -71,9 +85,16 @@ struct Address {
 }
 
 #[derive(Deserialize)]
-struct Restarts {
-    #[serde(rename = "restartCount", default)]
-    count: i32,
+#[serde(rename_all = "camelCase")]
+struct Container {
+    #[serde(default, deserialize_with = "or_default")]
+    name: Box<str>,
+    #[serde(default)]
+    restart_count: i32,
+    #[serde(default, deserialize_with = "requests")]
+    resources: Resources,
+    #[serde(default, deserialize_with = "or_default")]
+    allocated_resources: Resources,
 }
 
 impl<'de> Deserialize<'de> for Status {
@@ -86,15 +107,43 @@ impl<'de> Deserialize<'de> for Status {
         });
         let scheduled = condition(&wire.conditions, "PodScheduled");
         let scheduled = scheduled.map(|index| wire.conditions.swap_remove(index));
-        let counts = wire.container_statuses.iter().map(|status| status.count);
+        let counts = wire.container_statuses.iter().map(|it| it.restart_count);
+        let restarts = counts.max().unwrap_or(0);
+        let containers = wire.container_statuses.into_iter();
+        let resize = resize(
+            &wire.conditions,
+            containers.chain(wire.init_container_statuses),
+        );
         Ok(Status {
             phase: wire.phase,
             readiness: readiness.unwrap_or_default(),
             unscheduled: scheduled.filter(|it| it.status != "True").map(Box::new),
-            restarts: counts.max().unwrap_or(0),
+            restarts,
+            resize,
             addresses: addresses(&wire.pod_ip, &wire.pod_ips),
         })
     }
+}
+
+/// Most pods are not resized, and keep nothing of what is said twice.
+fn resize(
+    conditions: &[PodCondition],
+    containers: impl Iterator<Item = Container>,
+) -> Option<Box<Resize>> {
+    let pending = condition(conditions, "PodResizePending").map(|index| &conditions[index]);
+    if pending.is_none() && condition(conditions, "PodResizeInProgress").is_none() {
+        return None;
+    }
+    let reason = pending.and_then(|pending| pending.reason.as_deref());
+    let held = containers.map(|container| {
+        let mut held = container.resources;
+        held.raise(&container.allocated_resources);
+        (container.name, held)
+    });
+    Some(Box::new(Resize {
+        is_infeasible: reason == Some("Infeasible"),
+        held: held.collect(),
+    }))
 }
 
 fn condition(conditions: &[PodCondition], kind: &str) -> Option<usize> {

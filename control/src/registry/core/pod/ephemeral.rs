@@ -10,7 +10,7 @@ use crate::registry::value::{child, present, put};
 /// Where a pod has them.
 const LIST: &str = "ephemeralContainers";
 /// The annotation of the API's image of a pod that a node has by itself.
-const MIRROR: &str = "/metadata/annotations/kubernetes.io~1config.mirror";
+pub(super) const MIRROR: &str = "/metadata/annotations/kubernetes.io~1config.mirror";
 
 /// The subresource.
 pub(super) const PART: OwnPart = OwnPart {

@@ -3,6 +3,7 @@
 mod columns;
 mod ephemeral;
 mod qos;
+mod resize;
 mod status;
 mod validate;
 
@@ -24,7 +25,7 @@ pub(in crate::registry) static KIND: Kind = Kind {
     categories: &["all"],
     returned: true,
     status: true,
-    parts: &[ephemeral::PART],
+    parts: &[ephemeral::PART, resize::PART],
     columns: &[
         NAME,
         string("Ready"),

@@ -4,7 +4,7 @@
 use serde_json::{Map, Value};
 
 use crate::registry::kind::FieldError;
-use crate::registry::pod_spec::validate_spec;
+use crate::registry::pod_spec::{pod_defaults, validate_spec};
 use crate::registry::rules::{At, Faults, immutable, range};
 use crate::registry::value::{int, list, put, text};
 
@@ -28,7 +28,10 @@ pub(super) fn validate(new: &Value, old: Option<&Value>) -> Vec<FieldError> {
         Some(old) if new.get("spec") == old.get("spec") => {}
         Some(old) => {
             validate_spec(&spec, &mut faults);
-            update(&spec, &At::root(old).get("spec"), &mut faults);
+            // A pod may be older than a default.
+            let mut old = old.clone();
+            pod_defaults(&mut old);
+            update(&spec, &At::root(&old).get("spec"), &mut faults);
         }
     }
     faults.into_list()
@@ -122,7 +125,7 @@ fn frozen(spec: &Value, old: &Value) -> Value {
 }
 
 /// Null, `[]` and `{}` mean the same as nothing.
-fn without_empty(value: Value) -> Value {
+pub(super) fn without_empty(value: Value) -> Value {
     match value {
         Value::Object(members) => {
             let members = members
@@ -208,6 +211,19 @@ mod tests {
             |spec| spec["ephemeralContainers"] = json!([{"name": "look", "image": "b"}]),
             &["spec"],
         );
+    }
+
+    #[test]
+    fn a_pod_that_is_older_than_a_default_can_be_written() {
+        let mut old = pod();
+        let container = &mut old["spec"]["containers"][0];
+        container["resources"] = json!({"requests": {"cpu": "1"}});
+        let mut new = old.clone();
+        crate::registry::pod_spec::pod_defaults(&mut new);
+        assert_ne!(new, old);
+        assert_eq!(validate(&new, Some(&old)), []);
+        new["spec"]["containers"][0]["resources"]["requests"]["cpu"] = "2".into();
+        assert_eq!(Faults::paths(&validate(&new, Some(&old))), ["spec"]);
     }
 
     #[test]

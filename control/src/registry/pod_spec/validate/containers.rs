@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use naru_core::Quantity;
 use serde_json::Value;
 
-use super::{ephemeral, probes};
+use super::{ephemeral, probes, resize_policy};
 use crate::registry::rules::{
     At, Faults, dns_label, dns_subdomain, ip, is_port_name, one_of, port_number, qualified_name,
     required, required_one_of, unique,
@@ -25,6 +25,12 @@ pub(super) fn validate(spec: &At<'_>, faults: &mut Faults) {
         .map(|volume| volume.get("name").text())
         .collect();
     let host_network = *spec.get("hostNetwork").value() == true;
+    let restart = spec.get("restartPolicy");
+    for list in ["containers", "initContainers"] {
+        for container in spec.get(list).each() {
+            resize_policy::validate(&container.get("resizePolicy"), restart.text(), faults);
+        }
+    }
     for container in containers.each() {
         one(&container, &volumes, host_network, faults);
         let policy = container.get("restartPolicy");

@@ -3,6 +3,7 @@
 mod containers;
 mod ephemeral;
 mod probes;
+mod resize_policy;
 mod scheduling;
 mod volumes;
 

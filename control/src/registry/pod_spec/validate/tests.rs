@@ -220,3 +220,27 @@ fn templates_match_their_selector() {
     let expected = ["template.metadata.labels", "template.spec.restartPolicy"];
     assert_eq!(Faults::paths(&faults), expected);
 }
+
+#[test]
+fn resize_policies_name_each_resource_once() {
+    let policy =
+        |resource: &str, restart: &str| json!({"resourceName": resource, "restartPolicy": restart});
+    let with = |policies: Value| with_container(json!({"resizePolicy": policies}));
+    let good = json!([
+        policy("cpu", "NotRequired"),
+        policy("memory", "RestartContainer")
+    ]);
+    case(with(good.clone()), &[]);
+    let at =
+        |index: usize, field: &str| format!("spec.containers[0].resizePolicy[{index}].{field}");
+    let wrong = json!([policy("disk", "Perhaps")]);
+    case(
+        with(wrong),
+        &[&at(0, "resourceName"), &at(0, "restartPolicy")],
+    );
+    let twice = json!([policy("cpu", "NotRequired"), policy("cpu", "NotRequired")]);
+    case(with(twice), &[&at(1, "resourceName")]);
+    let mut never = with(good);
+    never["restartPolicy"] = "Never".into();
+    case(never, &[&at(1, "restartPolicy")]);
+}
