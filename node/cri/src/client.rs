@@ -75,6 +75,10 @@ calls! {
     runtime.list_containers(ListContainersRequest) -> ListContainersResponse, READ, "ListContainers";
     /// Times, exit code and reason of one container.
     runtime.container_status(ContainerStatusRequest) -> ContainerStatusResponse, READ, "ContainerStatus";
+    /// Changes what a running container may use; what is zero stays as it is.
+    runtime.update_container_resources(UpdateContainerResourcesRequest) -> UpdateContainerResourcesResponse, WRITE, "UpdateContainerResources";
+    /// What one container uses.
+    runtime.container_stats(ContainerStatsRequest) -> ContainerStatsResponse, READ, "ContainerStats";
     /// Makes the runtime open a container's log anew after a rotation.
     runtime.reopen_container_log(ReopenContainerLogRequest) -> ReopenContainerLogResponse, READ, "ReopenContainerLog";
     /// Prepares an interactive command; answers where to stream.

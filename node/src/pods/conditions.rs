@@ -5,6 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::plan::{View, is_sidecar, spec};
 use super::report::whole_second;
+use super::resize;
 
 /// What a condition says now, before its times are known.
 struct Verdict {
@@ -35,12 +36,14 @@ impl Verdict {
 }
 
 /// The kinds that the node owns.
-const OWN: [&str; 5] = [
+const OWN: [&str; 7] = [
     "PodReadyToStartContainers",
     "Initialized",
     "Ready",
     "ContainersReady",
     "PodScheduled",
+    "PodResizePending",
+    "PodResizeInProgress",
 ];
 
 /// The node's own conditions as last reported, and everybody else's as the API has them.
@@ -81,6 +84,19 @@ pub fn update(view: View<'_>, status: &PodStatus) -> Vec<PodCondition> {
     for verdict in verdicts {
         set(&mut conditions, verdict, view);
     }
+    let resize = resize::conditions(view);
+    conditions.retain(|condition| {
+        let kind = condition.type_.as_str();
+        !kind.starts_with("PodResize") || resize.iter().any(|(told, ..)| *told == kind)
+    });
+    for (kind, reason, message) in resize {
+        let verdict = Verdict {
+            reason: Some(reason).filter(|reason| !reason.is_empty()),
+            message: Some(message).filter(|message| !message.is_empty()),
+            ..Verdict::yes(kind)
+        };
+        set(&mut conditions, verdict, view);
+    }
     // One order, whoever wrote first: another order would read as another status.
     conditions.sort_by_key(|condition| !OWN.contains(&condition.type_.as_str()));
     conditions
@@ -102,6 +118,7 @@ fn set(conditions: &mut Vec<PodCondition>, verdict: Verdict, view: View<'_>) {
         reason: verdict.reason.map(ToOwned::to_owned),
         message: verdict.message,
         last_transition_time: Some(since),
+        observed_generation: view.pod.metadata.generation,
         ..PodCondition::default()
     };
     match old {

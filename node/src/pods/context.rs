@@ -13,6 +13,7 @@ use super::fields::{Addresses, Allocatable};
 use super::names::{Dirs, PodId};
 use super::objects::Caches;
 use super::poller::Pace;
+use super::resize::ledger::Ledger;
 use super::sandbox::{SandboxFacts, parse_resolv_conf};
 use crate::Shared;
 use crate::watches::Watches;
@@ -42,6 +43,8 @@ pub struct Context {
     pub node_ips: Vec<IpAddr>,
     /// The node's resources.
     pub allocatable: Allocatable,
+    /// What its pods were given of them.
+    pub ledger: Ledger,
     /// How often the runtime is asked for news.
     pub pace: Pace,
 }
@@ -72,6 +75,7 @@ impl Context {
             },
             node_ips: config.node_ip.clone(),
             allocatable: crate::status::machine::allocatable(),
+            ledger: Ledger::default(),
             pace,
         }
     }

@@ -15,6 +15,7 @@ use super::memory::StartFailure;
 use super::names::PodId;
 use super::objects::Sources;
 use super::plan::Action;
+use super::resize::job::ResizeJob;
 use super::sandbox::{cgroup, sandbox_config};
 use super::start::StartJob;
 use super::stop::StopJob;
@@ -120,6 +121,15 @@ impl OtherJob {
                     container_id: id.clone(),
                 };
                 absent_is_fine(ctx.cri.remove_container(request).await.map(drop))
+            }
+            Action::Resize { id, container } => {
+                let job = ResizeJob {
+                    pod: &self.pod,
+                    id,
+                    container,
+                };
+                let done = job.run(ctx).await;
+                done.map_err(|error| failed("ResizeError", &error))
             }
             Action::ReleaseVolumes => volumes::release(&ctx.dirs, &PodId::of(&self.pod).uid)
                 .map_err(|error| failed("ReleaseError", &error)),

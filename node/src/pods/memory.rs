@@ -21,6 +21,8 @@ pub struct Memory {
     pub containers: BTreeMap<String, ContainerMemory>,
     /// Results of probes, by container id.
     pub probes: BTreeMap<String, ProbeResults>,
+    /// What its containers want, were given and have.
+    pub resize: super::resize::Memory,
     /// Actions that are under way.
     pub running: BTreeSet<Action>,
 }

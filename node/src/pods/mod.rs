@@ -33,6 +33,7 @@ pub mod probes;
 pub mod publish;
 pub mod pull_auth;
 pub mod report;
+pub mod resize;
 pub mod resources;
 pub mod rotation;
 pub mod sandbox;

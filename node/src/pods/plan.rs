@@ -71,6 +71,13 @@ pub enum Action {
         /// Why, for the event.
         reason: StopReason,
     },
+    /// Tell the runtime what a running container may use now.
+    Resize {
+        /// The runtime's id.
+        id: String,
+        /// Name in the spec.
+        container: String,
+    },
     /// Forget an ended container.
     RemoveContainer {
         /// The runtime's id.
@@ -95,6 +102,8 @@ pub enum StopReason {
     Startup,
     /// Its sandbox died or the runtime lost track of it.
     Lost,
+    /// It is to start again with other resources.
+    Resized,
 }
 
 /// Where a pod stands in its life.
@@ -259,6 +268,7 @@ pub fn has_finished(view: View<'_>) -> bool {
             && view
                 .observed
                 .newest(&container.name)
+                .filter(|newest| !view.memory.resize.ended.contains(&newest.id))
                 .and_then(Container::exit)
                 .is_some_and(|exit| !restarts(policy, exit.code))
     };
@@ -268,7 +278,7 @@ pub fn has_finished(view: View<'_>) -> bool {
 }
 
 /// What the API was once told to be the end stays the end, even if the runtime has lost it all.
-fn has_terminal_phase(pod: &Pod) -> bool {
+pub fn has_terminal_phase(pod: &Pod) -> bool {
     let phase = pod
         .status
         .as_ref()
@@ -350,6 +360,7 @@ impl Action {
             Self::RemoveSandbox { .. } => "RemoveSandbox",
             Self::Start { .. } => "Start",
             Self::Stop { .. } => "Stop",
+            Self::Resize { .. } => "Resize",
             Self::RemoveContainer { .. } => "RemoveContainer",
             Self::ReleaseVolumes => "ReleaseVolumes",
             Self::Cleanup => "Cleanup",

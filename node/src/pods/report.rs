@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{
     Container as ContainerSpec, ContainerState, ContainerStateRunning, ContainerStateTerminated,
-    ContainerStateWaiting, ContainerStatus, HostIP, Pod, PodIP, PodStatus,
+    ContainerStateWaiting, ContainerStatus, HostIP, Pod, PodIP, PodStatus, ResourceRequirements,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -76,6 +76,7 @@ pub fn pod_status(view: View<'_>, facts: &Facts<'_>) -> PodStatus {
         init_container_statuses: Some(init).filter(|list| !list.is_empty()),
         container_statuses: Some(main).filter(|list| !list.is_empty()),
         ephemeral_container_statuses: ephemeral::statuses(view, facts),
+        observed_generation: view.pod.metadata.generation,
         conditions: Some(conditions::adopt_foreign(
             before.conditions.as_deref(),
             view.pod,
@@ -220,9 +221,18 @@ fn container_status(
             .and_then(Container::exit)
             .zip(last)
             .map(|(exit, container)| terminated(facts, container, exit)),
+        allocated_resources: given(view, &container.name).and_then(|given| given.requests.clone()),
+        // Of a container that runs it is said also that there is nothing to say.
+        resources: shown
+            .filter(|c| matches!(c.state, RunState::Running { .. }))
+            .and_then(|c| view.memory.resize.has.get(&c.id).cloned()),
         state: Some(state),
         ..ContainerStatus::default()
     }
+}
+
+fn given<'a>(view: View<'a>, name: &str) -> Option<&'a ResourceRequirements> {
+    view.memory.resize.given.as_ref()?.get(name)
 }
 
 fn is_ready(view: View<'_>, container: &ContainerSpec, newest: Option<&Container>) -> bool {

@@ -25,11 +25,13 @@ pub fn units(quantity: &Quantity) -> Option<i64> {
         .map(naru_core::Quantity::value)
 }
 
-fn limit<'a>(resources: &'a ResourceRequirements, name: &str) -> Option<&'a Quantity> {
+/// The limit of one resource.
+pub fn limit<'a>(resources: &'a ResourceRequirements, name: &str) -> Option<&'a Quantity> {
     resources.limits.as_ref()?.get(name)
 }
 
-fn request<'a>(resources: &'a ResourceRequirements, name: &str) -> Option<&'a Quantity> {
+/// What is asked for of one resource: its limit where nothing else is said.
+pub fn request<'a>(resources: &'a ResourceRequirements, name: &str) -> Option<&'a Quantity> {
     resources
         .requests
         .as_ref()

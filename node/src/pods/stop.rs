@@ -73,6 +73,7 @@ impl StopJob {
             StopReason::Startup => {
                 format!("Container {name} failed startup probe, will be restarted")
             }
+            StopReason::Resized => format!("Container {name} resize requires restart"),
             StopReason::Lost => format!("Container {name} lost its sandbox, will be restarted"),
         };
         ctx.event(&self.pod, Some(name), Normal, "Killing", message);

@@ -5,6 +5,7 @@
 //! as tasks of their own, so that a slow pull delays neither a stop nor a status.
 
 mod probing;
+mod resizing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -155,6 +156,7 @@ impl Worker {
     fn turn(&mut self) -> Option<Timestamp> {
         let now = Timestamp::now();
         self.note_due_tokens(now);
+        self.sync_resources();
         let view = View {
             pod: &self.pod,
             observed: &self.observed,
@@ -196,7 +198,13 @@ impl Worker {
             .try_lock()
             .ok()
             .and_then(|tokens| tokens.renew_at());
-        plan.wake.into_iter().chain(shown).chain(tokens).min()
+        let asked = self.ask_again(now);
+        plan.wake
+            .into_iter()
+            .chain(shown)
+            .chain(tokens)
+            .chain(asked)
+            .min()
     }
 
     fn note_due_tokens(&mut self, now: Timestamp) {
@@ -226,12 +234,14 @@ impl Worker {
                 container, attempt, ..
             } = &action
                 && *attempt > 0
+                && !self.is_resized(container)
             {
                 self.memory.container(container).crash.attempt(now);
             }
             if action == Action::PrepareVolumes {
                 self.volumes_dirty = false;
             }
+            self.note_sent(&action);
             self.memory.running.insert(action.clone());
             self.jobs
                 .spawn(job.run(Arc::clone(&self.ctx), action, self.over.clone()));
@@ -239,7 +249,7 @@ impl Worker {
     }
 
     fn job(&self, action: &Action) -> Job {
-        let pod = Arc::clone(&self.pod);
+        let pod = self.granted();
         let ips = self.observed.ips().to_vec();
         match action {
             Action::Start {
@@ -289,6 +299,12 @@ impl Worker {
         let target = containers::target(&self.pod, name)?;
         let id = self.observed.newest(target).map(|c| c.id.clone());
         Some((target.to_owned(), id))
+    }
+
+    /// Whether the container ended only to start again with other resources.
+    fn is_resized(&self, name: &str) -> bool {
+        let newest = self.observed.newest(name);
+        newest.is_some_and(|newest| self.memory.resize.ended.contains(&newest.id))
     }
 
     fn leftovers(&self, name: &str) -> Vec<String> {
@@ -494,6 +510,9 @@ impl Worker {
                 };
             }
             (Action::ReleaseVolumes, Ok(())) => self.memory.volumes = Volumes::Stale,
+            (Action::Resize { id, container }, result) => {
+                self.note_resized(id, container, result);
+            }
             _ => {}
         }
         match result {

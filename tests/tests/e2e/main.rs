@@ -25,6 +25,7 @@ mod network;
 mod overlay;
 mod policy;
 mod proxies;
+mod resize;
 mod runtime;
 mod services;
 mod six;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
         images::CASES,
         lifecycle::CASES,
         runtime::CASES,
+        resize::CASES,
         network::CASES,
         bandwidth::CASES,
         services::CASES,

@@ -272,7 +272,7 @@ fn from_the_node(world: &World, authority: &Path, token: &str) -> Result<(String
 }
 
 /// The first process of a pod's first container, as the machine numbers it.
-fn process_of(world: &World, space: &Space<'_>, pod: &str) -> Result<i32> {
+pub(crate) fn process_of(world: &World, space: &Space<'_>, pod: &str) -> Result<i32> {
     let id = space.field(
         &format!("pod/{pod}"),
         ".status.containerStatuses[0].containerID",
@@ -289,7 +289,7 @@ pub(crate) fn network_of(world: &World, space: &Space<'_>, pod: &str) -> Result<
 
 /// A file of a process's cgroups, wherever this machine has that controller: by its name in the
 /// unified hierarchy, or by controller and name in an older one.
-fn of_cgroup(pid: i32, unified: &str, controller: &str, older: &str) -> Result<String> {
+pub(crate) fn of_cgroup(pid: i32, unified: &str, controller: &str, older: &str) -> Result<String> {
     let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
     let mut paths = BTreeMap::new();
     for line in groups.lines() {

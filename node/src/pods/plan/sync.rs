@@ -12,6 +12,7 @@ use super::{
 };
 use crate::pods::memory::{Memory, Volumes};
 use crate::pods::observed::{Container, Observed, RunState};
+use crate::pods::resize;
 
 pub(super) fn sync(view: View<'_>) -> Plan {
     let mut plan = Plan::default();
@@ -172,14 +173,18 @@ fn sync_one(
     let in_place = newest.sandbox == sandbox;
     match &newest.state {
         _ if view.memory.is_starting(name) => {}
-        RunState::Running { .. } if in_place => {
-            plan.actions.extend(failed_probe(view, container, newest));
-        }
+        RunState::Running { .. } if in_place => match failed_probe(view, container, newest) {
+            Some(stop) => plan.actions.push(stop),
+            None => resize(view, container, newest, plan),
+        },
         RunState::Running { .. } | RunState::Unknown => {
             plan.actions
                 .push(stop(newest, Duration::from_secs(2), StopReason::Lost));
         }
         RunState::Created => start(view, sandbox, name, newest.attempt, plan),
+        RunState::Exited(_) if view.memory.resize.ended.contains(&newest.id) => {
+            start(view, sandbox, name, newest.attempt + 1, plan);
+        }
         RunState::Exited(exit) if !restarts(policy, exit.code) => {}
         RunState::Exited(_) => match crash_wait(view, name, newest).filter(|_| in_place) {
             Some(at) => {
@@ -188,6 +193,24 @@ fn sync_one(
             }
             None => start(view, sandbox, name, newest.attempt + 1, plan),
         },
+    }
+}
+
+/// What a container was given it gets, one container after the other where the runtime refuses.
+fn resize(view: View<'_>, container: &ContainerSpec, newest: &Container, plan: &mut Plan) {
+    match resize::step(view, container, newest) {
+        None => {}
+        Some(resize::Step::Restart) => {
+            let stop = stop(newest, grace(view.pod), StopReason::Resized);
+            plan.actions.push(stop);
+        }
+        Some(resize::Step::InPlace) => {
+            let action = Action::Resize {
+                id: newest.id.clone(),
+                container: newest.name.clone(),
+            };
+            plan.merge(retried(view, action));
+        }
     }
 }
 

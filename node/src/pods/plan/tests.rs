@@ -532,3 +532,21 @@ fn a_pod_is_over_although_somebody_looks_into_it() {
         matches!(&plan.actions[..], [Action::Stop { container, .. }] if container == "look");
     assert!(stopped, "{:?}", plan.actions);
 }
+
+#[test]
+fn a_container_that_ended_to_be_resized_starts_again_at_once() {
+    let pod = pod(json!({"restartPolicy": "OnFailure", "containers": [{"name": "a"}]}));
+    let observed = in_sandbox(vec![container("a", 0, exited(0, 99))]);
+    let mut memory = ready_memory();
+    let (next, _) = step(Lifecycle::Syncing, &pod, &observed, &memory);
+    assert_ne!(next, Lifecycle::Syncing, "without it the pod is over");
+    memory.resize.ended.insert("a0".into());
+    let (next, plan) = step(Lifecycle::Syncing, &pod, &observed, &memory);
+    assert_eq!(next, Lifecycle::Syncing);
+    let start = Action::Start {
+        container: "a".into(),
+        attempt: 1,
+        sandbox: "s0".into(),
+    };
+    assert_eq!(plan.actions, [start]);
+}
