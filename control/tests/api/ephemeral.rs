@@ -21,7 +21,7 @@ fn joined(pod: &Value) -> Vec<&str> {
 #[tokio::test]
 async fn containers_join_a_pod_by_every_kind_of_write() {
     let control = Control::start(&[]).await;
-    let made = create(&control, PODS, &pod("p")).await;
+    let made = create(&control, PODS, &alone("p")).await;
     assert_eq!(made["metadata"]["generation"], 1);
     let one = json!({"name": "one", "image": "i:1", "targetContainerName": "c"});
     let patch = joining(json!([one]));
@@ -68,7 +68,7 @@ async fn containers_join_a_pod_by_every_kind_of_write() {
 #[tokio::test]
 async fn an_apply_owns_the_containers_that_it_adds_and_nothing_else() {
     let control = Control::start(&[]).await;
-    create(&control, PODS, &pod("p")).await;
+    create(&control, PODS, &alone("p")).await;
     let mut config = joining(json!([{"name": "one", "image": "i"}]));
     config["apiVersion"] = "v1".into();
     config["kind"] = "Pod".into();
@@ -89,12 +89,12 @@ async fn an_apply_owns_the_containers_that_it_adds_and_nothing_else() {
 async fn elsewhere_ephemeral_containers_are_refused() {
     let control = Control::start(&[]).await;
     let list = json!([{"name": "look", "image": "i"}]);
-    let mut born = pod("p");
+    let mut born = alone("p");
     born["spec"]["ephemeralContainers"] = list.clone();
     let said = control.post(PODS, &born).await.refused(422, "Invalid");
     let words = "spec.ephemeralContainers: Forbidden: cannot be set on create";
     assert!(said.contains(words), "{said}");
-    create(&control, PODS, &pod("p")).await;
+    create(&control, PODS, &alone("p")).await;
     let patch = joining(list.clone());
     let path = format!("{PODS}/p");
     let said = control.patch(&path, STRATEGIC_PATCH, &patch).await;
@@ -112,7 +112,7 @@ async fn elsewhere_ephemeral_containers_are_refused() {
 #[tokio::test]
 async fn what_is_wrong_with_a_debugger_is_told_by_its_path() {
     let control = Control::start(&[]).await;
-    create(&control, PODS, &pod("p")).await;
+    create(&control, PODS, &alone("p")).await;
     let refused = async |container: Value| {
         let patch = joining(json!([container]));
         let said = control.patch(DOOR, STRATEGIC_PATCH, &patch).await;
@@ -138,7 +138,7 @@ async fn who_joins_is_seen_by_pod_security_and_by_hooks() {
     let level = json!({"pod-security.kubernetes.io/enforce": "baseline"});
     let strict = json!({"metadata": {"name": "strict", "labels": level}});
     create(&control, "/api/v1/namespaces", &strict).await;
-    create(&control, "/api/v1/namespaces/strict/pods", &pod("p")).await;
+    create(&control, "/api/v1/namespaces/strict/pods", &alone("p")).await;
     let patch = joining(json!([{"name": "look", "image": "i",
         "securityContext": {"privileged": true}}]));
     let door = "/api/v1/namespaces/strict/pods/p/ephemeralcontainers";
@@ -156,7 +156,7 @@ async fn who_joins_is_seen_by_pod_security_and_by_hooks() {
             "resources": ["pods/ephemeralcontainers"]}]}]});
     let hooks = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
     create(&control, hooks, &configuration).await;
-    create(&control, PODS, &pod("p")).await;
+    create(&control, PODS, &alone("p")).await;
     let patch = joining(json!([{"name": "look", "image": "i"}]));
     let said = control.patch(DOOR, STRATEGIC_PATCH, &patch).await;
     said.refused(400, "BadRequest");

@@ -45,6 +45,13 @@ fn pod(name: &str) -> Value {
     json!({"metadata": {"name": name}, "spec": {"containers": [{"name": "c", "image": "i"}]}})
 }
 
+/// A pod that the scheduler leaves alone: nobody writes to it but the test.
+fn alone(name: &str) -> Value {
+    let mut pod = pod(name);
+    pod["spec"]["schedulerName"] = "nobody".into();
+    pod
+}
+
 fn version(object: &Value) -> String {
     let version = &object["metadata"]["resourceVersion"];
     version.as_str().expect("a resourceVersion").to_owned()

@@ -8,7 +8,7 @@ const PODS: &str = "/api/v1/namespaces/default/pods";
 const DOOR: &str = "/api/v1/namespaces/default/pods/p/resize";
 
 fn asking(cpu: &str) -> Value {
-    let mut pod = pod("p");
+    let mut pod = alone("p");
     pod["spec"]["containers"][0]["resources"] = json!({"requests": {"cpu": cpu}});
     pod
 }
