@@ -505,7 +505,7 @@ fn an_ephemeral_container_starts_once_and_waits_for_nobody() {
         attempt: 0,
         sandbox: "s0".into(),
     };
-    assert_eq!(started(None), [start.clone()]);
+    assert_eq!(started(None), std::slice::from_ref(&start));
     let made = container("look", 0, RunState::Created);
     assert_eq!(started(Some(made)), [start]);
     for state in [running(), exited(0, 50), exited(1, 50), RunState::Unknown] {

@@ -1,6 +1,7 @@
 //! The worker's part in resizing: it asks for what the spec wants, and knows what its containers have.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
@@ -23,8 +24,7 @@ impl Worker {
             Some(given) => (given, false),
             None => (given::adopted(&self.pod), true),
         };
-        let needs = |pod: &Pod| Needs::of(pod);
-        let now = needs(&given::granted(&self.pod, &had));
+        let now = Needs::of(&given::granted(&self.pod, &had));
         if first {
             self.ctx.ledger.note(&self.id.uid, now);
         }
@@ -32,7 +32,7 @@ impl Worker {
             (had, None)
         } else {
             let pods = self.ctx.watches.own_pods.list();
-            let asked = (now, needs(&self.pod));
+            let asked = (now, Needs::of(&self.pod));
             let node = self.ctx.allocatable;
             match self.ctx.ledger.take(&self.id.uid, asked, &pods, node) {
                 Ok(()) => (wanted, None),
@@ -85,12 +85,12 @@ impl Worker {
     }
 
     /// The pod as its containers are to be started and changed: asking for what it was given.
-    pub(super) fn granted(&self) -> std::sync::Arc<Pod> {
+    pub(super) fn granted(&self) -> Arc<Pod> {
         match &self.memory.resize.given {
             Some(given) if *given != given::wanted(&self.pod) => {
-                std::sync::Arc::new(given::granted(&self.pod, given))
+                Arc::new(given::granted(&self.pod, given))
             }
-            _ => std::sync::Arc::clone(&self.pod),
+            _ => Arc::clone(&self.pod),
         }
     }
 
