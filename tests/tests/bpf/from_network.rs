@@ -1,7 +1,7 @@
 //! Packets that arrive on the uplink.
 
 use naru_ebpf_common::protocol::{ACK, SYN, TCP, UDP};
-use naru_ebpf_common::{NodeConfig, Reason, names, policy};
+use naru_ebpf_common::{Addr, NodeConfig, Reason, names, policy};
 
 use super::addresses::*;
 use super::node::{Node, PASS, REDIRECT};
@@ -55,39 +55,33 @@ fn a_pod_address_that_no_pod_has_is_a_drop_with_its_reason() {
 #[test]
 fn a_node_port_with_a_local_backend_keeps_the_clients_address() {
     let Some(mut node) = Node::new() else { return };
-    node.service(NODE.any(), 30080, TCP, &[(WEB, 8080)]);
-    let there = node.from_network(&frames::tcp(ends(OUTSIDE, 40000, NODE, 30080), SYN));
-    assert_eq!(
-        (there.action, there.ends()),
-        (REDIRECT, ends(OUTSIDE, 40000, WEB, 8080))
-    );
-    let answer = node.from_pod(&frames::tcp(there.ends().back(), SYN | ACK));
-    assert_eq!(
-        (answer.action, answer.ends()),
-        (REDIRECT, ends(NODE, 30080, OUTSIDE, 40000))
-    );
+    a_local_backend_is_met_at(&mut node, NODE);
 }
 
 #[test]
 fn a_node_port_is_at_every_address_of_the_node_and_answers_from_there() {
     let Some(mut node) = Node::new() else { return };
-    node.service(NODE.any(), 30080, TCP, &[(WEB, 8080)]);
-    let there = node.from_network(&frames::tcp(ends(OUTSIDE, 40000, SECOND, 30080), SYN));
-    assert_eq!(
-        (there.action, there.ends()),
-        (REDIRECT, ends(OUTSIDE, 40000, WEB, 8080))
-    );
-    let answer = node.from_pod(&frames::tcp(there.ends().back(), SYN | ACK));
-    assert_eq!(
-        (answer.action, answer.ends()),
-        (REDIRECT, ends(SECOND, 30080, OUTSIDE, 40000))
-    );
+    a_local_backend_is_met_at(&mut node, SECOND);
     // A pod whose socket was not seen.
     node.service(NODE.any(), 30081, TCP, &[(API, 8080)]);
     let there = node.from_pod(&frames::tcp(ends(WEB, 40000, SECOND, 30081), SYN));
     assert_eq!(
         (there.action, there.ends()),
         (REDIRECT, ends(WEB, 40000, API, 8080))
+    );
+}
+
+fn a_local_backend_is_met_at(node: &mut Node, addr: Addr) {
+    node.service(NODE.any(), 30080, TCP, &[(WEB, 8080)]);
+    let there = node.from_network(&frames::tcp(ends(OUTSIDE, 40000, addr, 30080), SYN));
+    assert_eq!(
+        (there.action, there.ends()),
+        (REDIRECT, ends(OUTSIDE, 40000, WEB, 8080))
+    );
+    let answer = node.from_pod(&frames::tcp(there.ends().back(), SYN | ACK));
+    assert_eq!(
+        (answer.action, answer.ends()),
+        (REDIRECT, ends(addr, 30080, OUTSIDE, 40000))
     );
 }
 
