@@ -37,9 +37,12 @@ pub(super) fn metrics(shared: &Shared) -> Result<String, DatapathError> {
     Ok(page.0)
 }
 
+/// A gauge that every map has: its name, its help, and its value by entries and room.
+type Gauge = (&'static str, &'static str, fn(f64, f64) -> f64);
+
 fn maps(page: &mut Page, datapath: &Datapath) -> Result<(), DatapathError> {
     let fill = datapath.fill()?;
-    let families: [(&str, &str, fn(f64, f64) -> f64); 3] = [
+    let families: [Gauge; 3] = [
         ("naru_map_entries", "Entries in a map.", |entries, _| {
             entries
         }),
