@@ -2,7 +2,8 @@
 //!
 //! A qdisc that somebody chose is left alone; those that the kernel or a distribution gives every
 //! interface are replaced. An interface with several hardware queues keeps them (`mq`), each with an
-//! `fq` of its own.
+//! `fq` of its own; where the kernel turns out to have no `fq`, an `mq` that had no number has one
+//! afterwards, and nothing else is different.
 
 use futures_util::StreamExt;
 use netlink_packet_core::NetlinkPayload;
