@@ -244,7 +244,7 @@ fn status(shared: &Shared) -> Result<StatusResponse, DatapathError> {
         attachment: if features.tcx { "tcx" } else { "clsact" }.to_owned(),
         pod_cidr: joined(&network.ipam.ranges()),
         pods: network.attachments().len() as u32,
-        services: network.service_names().len() as u32,
+        services: network.service_count() as u32,
         maps: maps(network)?,
         programs: programs(network)?,
         counters: counter::hooks()

@@ -43,6 +43,7 @@ use crate::flows::FlowLog;
 use crate::ipam::{Ipam, Lease, LeaseKey};
 use crate::net::{Link, Netlink, can_end_sockets};
 use crate::pods::events::Recorder;
+use crate::service::Wanted;
 use crate::{Config, Health, PartResult, Shared, Watches};
 
 /// Where the other parts find the network, once it is open.
@@ -114,7 +115,11 @@ pub struct Network {
     /// The latest flow events.
     pub flows: FlowLog,
     names: ArcSwap<Names>,
+    /// What every address of a Service should lead to.
+    wanted: Mutex<Wanted>,
     service_names: ArcSwap<ServiceNames>,
+    /// Whether `wanted` has changed since those names were made of it.
+    stale_names: AtomicBool,
     watchers: AtomicUsize,
     has_host_ports: AtomicBool,
 }
@@ -143,10 +148,20 @@ impl Network {
         self.names.load_full()
     }
 
-    /// Names of services.
+    /// Names of services. They are made when somebody asks: there may be a hundred thousand.
     #[must_use]
     pub fn service_names(&self) -> Arc<ServiceNames> {
+        if self.stale_names.swap(false, Ordering::AcqRel) {
+            let names = ServiceNames::new(self.wanted.lock().entries());
+            self.service_names.store(Arc::new(names));
+        }
         self.service_names.load_full()
+    }
+
+    /// How many addresses and ports of services there are.
+    #[must_use]
+    pub fn service_count(&self) -> usize {
+        self.wanted.lock().entries().len()
     }
 }
 

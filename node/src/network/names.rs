@@ -68,18 +68,6 @@ impl ServiceNames {
         names
     }
 
-    /// How many addresses and ports there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.by_key.len()
-    }
-
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.by_key.is_empty()
-    }
-
     /// The Service port that an address and port belong to: its own, or a backend's.
     #[must_use]
     pub fn of(&self, addr: Addr, port: Port, protocol: u8) -> Option<&ServicePortName> {

@@ -1,20 +1,20 @@
 //! Services: from the API to the maps.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use naru_core::names::labels;
 
 use super::balancers::HealthPorts;
-use super::names::ServiceNames;
 use super::trigger::Trigger;
 use super::{Network, chain};
 use crate::PartResult;
 use crate::datapath::{Datapath, DatapathError};
 use crate::service::{
-    Balancing, Contents, Filler, HealthCheck, Here, Plan, Programmed, add_host_ports, desired,
-    health_checks, limit_tables, unmet_wishes,
+    Balancing, Contents, Context, Filler, HealthCheck, Plan, Programmed, Tables, Touched,
+    has_health_port, health_checks, host_ports,
 };
 
 const RESYNC: Duration = Duration::from_secs(300);
@@ -36,10 +36,10 @@ pub(super) async fn run(network: Arc<Network>) {
     };
     let mut trigger = Trigger::new(sources(), RESYNC);
     let mut retry = Trigger::new(sources(), RETRY);
-    let mut programmed = None;
+    let (mut programmed, mut whole) = (None, true);
     let mut health_ports = HealthPorts::at(network.config.everywhere());
     loop {
-        let outcome = network.reconcile_services(&mut programmed).await;
+        let outcome = network.reconcile_services(&mut programmed, whole).await;
         let failed = outcome.is_err();
         if let (Ok(true), Some(programmed)) = (&outcome, &programmed) {
             network.end_stranded(programmed).await;
@@ -53,37 +53,30 @@ pub(super) async fn run(network: Arc<Network>) {
             // What the maps hold is not certain any more: they are read again.
             programmed = None;
             retry.wait().await;
+            whole = true;
         } else {
-            trigger.wait().await;
+            // Where nothing tells of a change, everything is looked at again.
+            whole = !trigger.wait().await;
         }
     }
 }
 
 impl Network {
-    /// Makes the maps what the API wants. True if datagram flows may be left over.
-    async fn reconcile_services(&self, programmed: &mut Option<Programmed>) -> PartResult<bool> {
+    /// Makes the maps what the API wants, planning everything anew or what has changed. True if datagram
+    /// flows may be left over.
+    async fn reconcile_services(
+        &self,
+        programmed: &mut Option<Programmed>,
+        whole: bool,
+    ) -> PartResult<bool> {
         let started = Instant::now();
         let programmed = match programmed {
             Some(programmed) => programmed,
             empty => empty.insert(adopt(&self.datapath)?),
         };
-        let (services, slices) = (
-            self.watches.services.sorted(),
-            self.watches.endpoint_slices.sorted(),
-        );
-        let own = self.config.dns();
-        let zone = self.zone();
-        let here = Here {
-            node: &self.config.node_name,
-            zone: zone.as_deref(),
-        };
-        let mut desired = desired(&services, &slices, here, &own, self.balancing());
-        let fault = unmet_wishes(&services, limit_tables(&mut desired));
-        self.report_health("load-balancer-algorithm", fault);
-        let pods = self.watches.own_pods.sorted();
-        let node = self.own_addresses();
-        let host_ports = add_host_ports(&mut desired, pods.values().map(Arc::as_ref), &node);
-        let plan = programmed.plan(&desired);
+        let context = self.context();
+        let has_host_ports = !context.host_ports.is_empty();
+        let plan = self.plan_services(context, programmed, whole);
         if !plan.is_empty() {
             apply(&self.datapath, &plan).await?;
             tracing::info!(
@@ -95,10 +88,44 @@ impl Network {
                 "services programmed"
             );
         }
-        self.look_at_host_ports(host_ports)?;
-        self.service_names
-            .store(Arc::new(ServiceNames::new(&desired)));
+        self.look_at_host_ports(has_host_ports)?;
         Ok(plan.strands_flows)
+    }
+
+    /// What all Services depend on.
+    fn context(&self) -> Context {
+        let pods = self.watches.own_pods.sorted();
+        let pods = pods.values().map(Arc::as_ref);
+        Context {
+            node: self.config.node_name.clone(),
+            zone: self.zone(),
+            own: self.config.dns(),
+            balancing: self.balancing(),
+            host_ports: host_ports(pods, &self.own_addresses()),
+        }
+    }
+
+    fn plan_services(&self, context: Context, programmed: &mut Programmed, whole: bool) -> Plan {
+        let mut wanted = self.wanted.lock();
+        if whole {
+            wanted.forget();
+        }
+        let tables = Tables {
+            services: &self.watches.services,
+            slices: &self.watches.endpoint_slices,
+        };
+        let touched = wanted.update(tables, context);
+        let plan = match &touched {
+            Touched::All => programmed.plan(wanted.entries()),
+            Touched::These(keys) => programmed.plan_some(wanted.entries(), keys),
+        };
+        let fault = wanted.fault().map(ToOwned::to_owned);
+        drop(wanted);
+        self.report_health("load-balancer-algorithm", fault);
+        if touched != Touched::These(HashSet::new()) {
+            self.stale_names.store(true, Ordering::Release);
+        }
+        plan
     }
 
     /// What Services get that do not ask for anything else.
@@ -110,17 +137,18 @@ impl Network {
     }
 
     fn health_checks(&self) -> BTreeMap<u16, HealthCheck> {
-        let services = self.watches.services.sorted();
+        let services = self.watches.services.matching(has_health_port);
+        if services.is_empty() {
+            return BTreeMap::new();
+        }
         let slices = self.watches.endpoint_slices.sorted();
         health_checks(&services, &slices, &self.config.node_name)
     }
 
     /// The zone of this node. It hardly ever changes: a round that runs anyway reads it.
     fn zone(&self) -> Option<String> {
-        let nodes = self.watches.nodes.sorted();
-        let mut nodes = nodes.values().map(|node| &node.metadata);
-        let own = nodes.find(|meta| meta.name.as_deref() == Some(&self.config.node_name))?;
-        own.labels.as_ref()?.get(labels::ZONE).cloned()
+        let own = self.watches.nodes.get("", &self.config.node_name)?;
+        own.metadata.labels.as_ref()?.get(labels::ZONE).cloned()
     }
 }
 

@@ -21,16 +21,19 @@ impl Trigger {
         Self { sources, resync }
     }
 
-    /// Waits for the next run. Carries no hint of what changed.
-    pub(super) async fn wait(&mut self) {
+    /// Waits for the next run. Carries no hint of what changed, but says whether anything has, or it is
+    /// only time for another look.
+    pub(super) async fn wait(&mut self) -> bool {
         let changes = self
             .sources
             .iter_mut()
             .map(|source| Box::pin(source.changed()));
-        let _ = tokio::time::timeout(self.resync, select_all(changes)).await;
+        let change = tokio::time::timeout(self.resync, select_all(changes));
+        let changed = change.await.is_ok();
         tokio::time::sleep(SETTLE).await;
         self.sources
             .iter_mut()
             .for_each(watch::Receiver::mark_unchanged);
+        changed
     }
 }

@@ -46,6 +46,13 @@ impl Balancing {
     }
 }
 
+/// Whether a Service asks for anything.
+pub(super) fn has_wishes(service: &Service) -> bool {
+    let annotations = service.metadata.annotations.as_ref();
+    let has = |name| annotations.is_some_and(|annotations| annotations.contains_key(name));
+    has(LOAD_BALANCER_ALGORITHM) || has(MAGLEV_TABLE_SIZE)
+}
+
 /// What a Service asks for, or what is wrong with that.
 struct Wish {
     algorithm: Result<Option<Algorithm>, String>,
@@ -80,7 +87,10 @@ fn wish<'a, T, E: ToString>(
 /// What Services ask for and do not get, in one line: wishes that make no sense, and tables that were
 /// left out ([`limit_tables`]).
 #[must_use]
-pub fn unmet_wishes(services: &BTreeMap<Key, Arc<Service>>, left_out: usize) -> Option<String> {
+pub(super) fn unmet_wishes(
+    services: &BTreeMap<Key, Arc<Service>>,
+    left_out: usize,
+) -> Option<String> {
     let mut faults = senseless_wishes(services);
     if left_out > 0 {
         faults.push(format!(
@@ -110,7 +120,7 @@ fn senseless_wishes(services: &BTreeMap<Key, Arc<Service>>) -> Vec<String> {
 
 /// Takes away the tables that have no room, the last by name; returns how many. What is left fills
 /// half of the map, so that all may change at once.
-pub fn limit_tables(desired: &mut Desired) -> usize {
+pub(super) fn limit_tables(desired: &mut Desired) -> usize {
     limit(desired, MAGLEV_SIZE / 2)
 }
 

@@ -50,36 +50,48 @@ pub struct DesiredService {
 /// The desired contents of the service map.
 pub type Desired = HashMap<ServiceKey, DesiredService>;
 
-/// Reads Services and slices as this node sees them. `own` addresses (the cluster DNS) end on the
-/// node itself and are left out.
-#[must_use]
-pub fn desired(
-    services: &BTreeMap<Key, Arc<Service>>,
-    slices: &BTreeMap<Key, Arc<EndpointSlice>>,
-    here: Here<'_>,
-    own: &[IpAddr],
-    balancing: Balancing,
+/// What every Service depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Facts<'a> {
+    /// Where the plan is made for.
+    pub here: Here<'a>,
+    /// Addresses that end on the node itself (the cluster DNS) and are left out.
+    pub own: &'a [IpAddr],
+    /// What Services get that do not ask.
+    pub balancing: Balancing,
+}
+
+/// What the addresses of one Service should lead to, with its slices.
+pub(super) fn desired(
+    key: &Key,
+    service: &Service,
+    slices: &[&EndpointSlice],
+    facts: Facts<'_>,
 ) -> Desired {
-    let by_service = group(slices);
     let mut desired = Desired::new();
-    for (key, service) in services {
-        let Some(spec) = &service.spec else { continue };
-        let slices = slices_of(&by_service, key);
-        let balancing = balancing.of(service);
-        for v6 in families(spec) {
-            for port in spec.ports.iter().flatten() {
-                let views = views(slices, port, here, v6);
-                let seen = Seen {
-                    views: &views,
-                    v6,
-                    balancing,
-                };
-                add_port(&mut desired, key, service, port, seen);
-            }
+    let Some(spec) = &service.spec else {
+        return desired;
+    };
+    let balancing = facts.balancing.of(service);
+    for v6 in families(spec) {
+        for port in spec.ports.iter().flatten() {
+            let views = views(slices, port, facts.here, v6);
+            let seen = Seen {
+                views: &views,
+                v6,
+                balancing,
+            };
+            add_port(&mut desired, key, service, port, seen);
         }
     }
-    desired.retain(|key, _| !own.contains(&key.addr.into()));
+    desired.retain(|key, _| !facts.own.contains(&key.addr.into()));
     desired
+}
+
+/// The name of the Service that a slice belongs to.
+pub(super) fn service_of(slice: &EndpointSlice) -> Option<&str> {
+    let labels = slice.metadata.labels.as_ref();
+    labels.and_then(|labels| labels.get(SERVICE_NAME).map(String::as_str))
 }
 
 /// Slices by the Service that they belong to.
@@ -88,10 +100,9 @@ pub(crate) type Groups<'a> = HashMap<(&'a str, &'a str), Vec<&'a EndpointSlice>>
 pub(crate) fn group(slices: &BTreeMap<Key, Arc<EndpointSlice>>) -> Groups<'_> {
     let mut groups: HashMap<_, Vec<_>> = HashMap::new();
     for (key, slice) in slices {
-        let labels = slice.metadata.labels.as_ref();
-        if let Some(name) = labels.and_then(|labels| labels.get(SERVICE_NAME)) {
+        if let Some(name) = service_of(slice) {
             groups
-                .entry((key.namespace.as_str(), name.as_str()))
+                .entry((key.namespace.as_str(), name))
                 .or_default()
                 .push(slice.as_ref());
         }
@@ -335,6 +346,24 @@ mod tests {
             .collect()
     }
 
+    /// What the Services and slices of a namespace lead to.
+    fn desired(
+        services: &BTreeMap<Key, Arc<Service>>,
+        slices: &BTreeMap<Key, Arc<EndpointSlice>>,
+        own: &[IpAddr],
+    ) -> Desired {
+        let facts = Facts {
+            here: HERE,
+            own,
+            balancing: RANDOM,
+        };
+        let groups = group(slices);
+        let of_one = |(key, service): (&Key, &Arc<Service>)| {
+            super::desired(key, service, slices_of(&groups, key), facts)
+        };
+        services.iter().flat_map(of_one).collect()
+    }
+
     fn service(spec: Value) -> Value {
         json!({"metadata": {"name": "web", "namespace": "shop"}, "spec": spec})
     }
@@ -351,9 +380,7 @@ mod tests {
         let desired = desired(
             &table(&[service(spec)]),
             &table(&[slice(endpoints)]),
-            HERE,
             &["10.96.0.10".parse().unwrap()],
-            RANDOM,
         );
         let scope = |key: &ServiceKey| ["", " outside"][usize::from(key.scope)];
         let text =
@@ -423,7 +450,7 @@ mod tests {
         let tables = |service: &Value, addresses: &[&str]| {
             let services = table(std::slice::from_ref(service));
             let slice = slice(json!([{"addresses": addresses, "nodeName": "node1"}]));
-            let desired = desired(&services, &table(&[slice]), HERE, &[], RANDOM);
+            let desired = desired(&services, &table(&[slice]), &[]);
             let tabled = desired.iter().filter(|(_, entry)| entry.flags & TABLE != 0);
             let mut all: Vec<_> = tabled
                 .map(|(key, entry)| (key.addr.to_string(), key.scope, entry.backends.len()))
@@ -451,13 +478,7 @@ mod tests {
         let mut v6 = slice(json!([{"addresses": ["fd00::2"]}]));
         v6["metadata"]["name"] = json!("web-2");
         v6["addressType"] = json!("IPv6");
-        let desired = desired(
-            &table(&[service(spec)]),
-            &table(&[v4, v6]),
-            HERE,
-            &[],
-            RANDOM,
-        );
+        let desired = desired(&table(&[service(spec)]), &table(&[v4, v6]), &[]);
         let mut lines: Vec<_> = desired
             .iter()
             .map(|(key, entry)| format!("{} {}", key.addr, entry.backends[0].addr))
@@ -477,13 +498,7 @@ mod tests {
 
     /// Flags and ranges of an entry.
     fn entry(service: Value, endpoints: Value, addr: &str, scope: u8) -> (u32, Vec<(Addr, u32)>) {
-        let desired = desired(
-            &table(&[service]),
-            &table(&[slice(endpoints)]),
-            HERE,
-            &[],
-            RANDOM,
-        );
+        let desired = desired(&table(&[service]), &table(&[slice(endpoints)]), &[]);
         let addr: IpAddr = addr.parse().unwrap();
         let found = desired
             .iter()
@@ -526,7 +541,7 @@ mod tests {
         assert_eq!(ranges, [(Addr::v4([10, 0, 0, 0]), 96 + 8)]);
         let (flags, ranges) = entry(balanced.clone(), json!([]), "192.0.2.2", 0);
         assert_eq!((flags, ranges), (EXTERNAL, vec![]));
-        let desired = desired(&table(&[balanced]), &table(&[]), HERE, &[], RANDOM);
+        let desired = desired(&table(&[balanced]), &table(&[]), &[]);
         let proxied: IpAddr = "192.0.2.3".parse().unwrap();
         assert!(desired.keys().all(|key| key.addr != proxied.into()));
     }

@@ -9,8 +9,8 @@ use naru_ebpf_common::service::BACKEND_LOCAL;
 use naru_ebpf_common::{Backend, Port};
 
 /// Where the plan is made for.
-#[derive(Debug, Clone, Copy)]
-pub struct Here<'a> {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Here<'a> {
     /// The node's name.
     pub node: &'a str,
     /// Its zone, where it has one.

@@ -52,10 +52,6 @@ pub fn health_checks(
     let ports = services
         .iter()
         .filter_map(|(key, service)| Some((port(service)?, key)));
-    let ports: Vec<_> = ports.collect();
-    if ports.is_empty() {
-        return BTreeMap::new();
-    }
     let by_service = group(slices);
     let mut checks = BTreeMap::new();
     for (port, key) in ports {
@@ -65,6 +61,12 @@ pub fn health_checks(
         });
     }
     checks
+}
+
+/// Whether a Service has such a port.
+#[must_use]
+pub fn has_health_port(service: &Service) -> bool {
+    port(service).is_some()
 }
 
 fn port(service: &Service) -> Option<u16> {

@@ -14,24 +14,20 @@ use naru_ebpf_common::{Addr, Backend, Port, ServiceKey};
 
 use super::desired::{Desired, DesiredService, ServicePortName, supported};
 
-/// Adds the host ports of this node's `pods`, sorted by name, at addresses of `node` of which the pod
-/// has the family. Returns whether there is any.
-pub fn add_host_ports<'a>(
-    desired: &mut Desired,
-    pods: impl IntoIterator<Item = &'a Pod>,
-    node: &[IpAddr],
-) -> bool {
-    let mut any = false;
+/// The host ports of this node's `pods`, sorted by name, at addresses of `node` of which the pod has
+/// the family.
+pub fn host_ports<'a>(pods: impl IntoIterator<Item = &'a Pod>, node: &[IpAddr]) -> Desired {
+    let mut desired = Desired::new();
     for pod in pods.into_iter().filter(|pod| has_own_network(pod)) {
         for address in addresses(pod) {
             for port in ports(pod) {
                 for (addr, flags) in reached_at(port.host_ip.as_deref(), node, address) {
-                    any |= add(desired, pod, port, address, (addr, flags));
+                    add(&mut desired, pod, port, address, (addr, flags));
                 }
             }
         }
     }
-    any
+    desired
 }
 
 fn add(
@@ -40,14 +36,14 @@ fn add(
     port: &ContainerPort,
     pod_address: IpAddr,
     (addr, flags): (Addr, u32),
-) -> bool {
+) {
     let number = |port: i32| u16::try_from(port).ok().filter(|port| *port != 0);
     let (Some(protocol), Some(host_port), Some(container_port)) = (
         supported(port.protocol.as_deref()),
         port.host_port.and_then(number),
         number(port.container_port),
     ) else {
-        return false;
+        return;
     };
     let key = ServiceKey {
         addr,
@@ -71,7 +67,6 @@ fn add(
         backends: vec![backend],
         ranges: Vec::new(),
     });
-    true
 }
 
 /// The addresses of a host port that leads to `pod`, with the flags of each.
@@ -134,10 +129,8 @@ mod tests {
     fn plan(pods: &[Value]) -> Vec<String> {
         let pods = pods.iter().map(|pod| serde_json::from_value(pod.clone()));
         let pods: Vec<Pod> = pods.map(|pod| pod.expect("a pod")).collect();
-        let mut desired = Desired::new();
         let node = ["192.168.77.101", "fd00:77::101"].map(|ip| ip.parse().unwrap());
-        let any = add_host_ports(&mut desired, &pods, &node);
-        assert_eq!(any, !desired.is_empty());
+        let desired = host_ports(&pods, &node);
         let text = |(key, entry): (&ServiceKey, &DesiredService)| {
             let backend = entry.backends[0];
             let own = if entry.flags & OWN_SOCKETS != 0 {

@@ -7,7 +7,7 @@ use naru_ebpf_common::{
     Addr, Backend, BackendKey, MaglevKey, MemberKey, Service, ServiceKey, TableSize, protocol,
 };
 
-use super::desired::{Desired, ServicePortName};
+use super::desired::{Desired, DesiredService, ServicePortName};
 use super::lookup::LookupTable;
 
 /// A source range: number of the service port, network, prefix length (0 to 128).
@@ -159,42 +159,16 @@ impl Programmed {
             stale: std::mem::take(&mut self.orphans),
             ..Plan::default()
         };
-        self.remove_gone(desired, &mut plan);
+        let present = self.services.keys();
+        let gone = present.filter(|key| !desired.contains_key(key));
+        for key in gone.copied().collect::<Vec<_>>() {
+            self.remove(&key, &mut plan);
+        }
         let mut ranges = HashSet::new();
         for (key, wanted) in desired {
-            let id = self.id(&wanted.name);
-            ranges.extend(
-                wanted
-                    .ranges
-                    .iter()
-                    .map(|(net, length)| (id, *net, *length)),
-            );
-            let present = self.services.get(key);
-            let same = present.is_some_and(|(service, backends)| {
-                service.flags == wanted.flags
-                    && service.id == id
-                    && service.backends as usize == backends.len()
-                    && *backends == wanted.backends
-            });
-            if same {
-                continue;
-            }
-            if let Some((service, backends)) = present {
-                plan.strands_flows |= strands_flows(key, backends, &wanted.backends);
-                plan.stale.retire(service, backends);
-            }
-            let service = self.next(wanted.backends.len(), wanted.flags, id);
-            let slots = slots_of(&service).zip(wanted.backends.iter().copied());
-            plan.slots.extend(slots);
-            plan.members.extend(members_of(&service, &wanted.backends));
-            if let Some(size) = TableSize::of(service.flags) {
-                let backends = wanted.backends.clone();
-                let table = LookupTable { size, backends };
-                plan.tables.insert(service.revision, table);
-            }
-            plan.services.push((*key, service));
-            self.services
-                .insert(*key, (service, wanted.backends.clone()));
+            let id = self.put(key, wanted, &mut plan);
+            let of_service = wanted.ranges.iter();
+            ranges.extend(of_service.map(|(net, length)| (id, *net, *length)));
         }
         plan.ranges = ranges.difference(&self.ranges).copied().collect();
         plan.stale.ranges = self.ranges.difference(&ranges).copied().collect();
@@ -206,16 +180,57 @@ impl Programmed {
         plan
     }
 
-    fn remove_gone(&mut self, desired: &Desired, plan: &mut Plan) {
-        let present = self.services.keys();
-        let gone = present.filter(|key| !desired.contains_key(key));
-        for key in gone.copied().collect::<Vec<_>>() {
-            if let Some((service, backends)) = self.services.remove(&key) {
-                plan.strands_flows |= strands_flows(&key, &backends, &[]);
-                plan.stale.retire(&service, &backends);
-                plan.gone.push(key);
+    /// The same, where nothing differs but at the keys `touched`, and no entry there has or had
+    /// ranges or a lookup table.
+    pub fn plan_some(&mut self, desired: &Desired, touched: &HashSet<ServiceKey>) -> Plan {
+        let mut plan = Plan::default();
+        for key in touched {
+            match desired.get(key) {
+                Some(wanted) => drop(self.put(key, wanted, &mut plan)),
+                None => self.remove(key, &mut plan),
             }
         }
+        plan
+    }
+
+    fn remove(&mut self, key: &ServiceKey, plan: &mut Plan) {
+        if let Some((service, backends)) = self.services.remove(key) {
+            plan.strands_flows |= strands_flows(key, &backends, &[]);
+            plan.stale.retire(&service, &backends);
+            plan.gone.push(*key);
+        }
+    }
+
+    /// Makes an entry what is wanted; returns the number of its service port.
+    fn put(&mut self, key: &ServiceKey, wanted: &DesiredService, plan: &mut Plan) -> u32 {
+        let id = self.id(&wanted.name);
+        let present = self.services.get(key);
+        let same = present.is_some_and(|(service, backends)| {
+            service.flags == wanted.flags
+                && service.id == id
+                && service.backends as usize == backends.len()
+                && *backends == wanted.backends
+        });
+        if same {
+            return id;
+        }
+        if let Some((service, backends)) = present {
+            plan.strands_flows |= strands_flows(key, backends, &wanted.backends);
+            plan.stale.retire(service, backends);
+        }
+        let service = self.next(wanted.backends.len(), wanted.flags, id);
+        let slots = slots_of(&service).zip(wanted.backends.iter().copied());
+        plan.slots.extend(slots);
+        plan.members.extend(members_of(&service, &wanted.backends));
+        if let Some(size) = TableSize::of(service.flags) {
+            let backends = wanted.backends.clone();
+            let table = LookupTable { size, backends };
+            plan.tables.insert(service.revision, table);
+        }
+        plan.services.push((*key, service));
+        let programmed = (service, wanted.backends.clone());
+        self.services.insert(*key, programmed);
+        id
     }
 
     /// The backends of a service.

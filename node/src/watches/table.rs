@@ -1,6 +1,6 @@
 //! The last complete view of one kind, and the news that it changed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
@@ -37,11 +37,53 @@ impl std::fmt::Display for Key {
 
 type Objects<T> = HashMap<Key, Arc<T>, RandomState>;
 
+/// So many changes can be told one by one; who lags further behind reads everything.
+const JOURNAL: usize = 4096;
+
+/// What is held, and what changed last.
+#[derive(Debug)]
+struct Held<T> {
+    objects: Objects<T>,
+    /// Grows with every change.
+    version: u64,
+    /// The keys of the last changes, the newest last.
+    journal: VecDeque<Key>,
+}
+
+impl<T> Default for Held<T> {
+    fn default() -> Self {
+        Self {
+            objects: Objects::default(),
+            version: 0,
+            journal: VecDeque::new(),
+        }
+    }
+}
+
+impl<T> Held<T> {
+    fn note(&mut self, key: Key) {
+        self.version += 1;
+        if self.journal.len() == JOURNAL {
+            self.journal.pop_front();
+        }
+        self.journal.push_back(key);
+    }
+}
+
+/// What a table differs in from an earlier version of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changes {
+    /// The version that this leads to.
+    pub version: u64,
+    /// The objects that came, changed or went; `None` when that may be any.
+    pub keys: Option<BTreeSet<Key>>,
+}
+
 /// Objects of one kind. Readers share the objects; a change wakes every subscriber once.
 #[derive(Debug)]
 pub struct Table<T> {
     kind: &'static str,
-    objects: RwLock<Objects<T>>,
+    held: RwLock<Held<T>>,
     generation: watch::Sender<u64>,
     synced: watch::Sender<bool>,
 }
@@ -52,7 +94,7 @@ impl<T> Table<T> {
     pub fn new(kind: &'static str) -> Self {
         Self {
             kind,
-            objects: RwLock::default(),
+            held: RwLock::default(),
             generation: watch::Sender::new(0),
             synced: watch::Sender::new(false),
         }
@@ -67,30 +109,46 @@ impl<T> Table<T> {
     /// One object.
     #[must_use]
     pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<T>> {
-        self.objects.read().get(&Key::new(namespace, name)).cloned()
+        self.find(&Key::new(namespace, name))
+    }
+
+    /// The object with a key.
+    #[must_use]
+    pub fn find(&self, key: &Key) -> Option<Arc<T>> {
+        self.held.read().objects.get(key).cloned()
+    }
+
+    /// What is another than at version `since`. An object that is read afterwards may be newer still;
+    /// then it is among the changes the next time, too.
+    #[must_use]
+    pub fn changes(&self, since: u64) -> Changes {
+        let held = self.held.read();
+        let behind = held.version.checked_sub(since);
+        let behind = behind.and_then(|behind| usize::try_from(behind).ok());
+        let first = behind.and_then(|behind| held.journal.len().checked_sub(behind));
+        Changes {
+            version: held.version,
+            keys: first.map(|first| held.journal.range(first..).cloned().collect()),
+        }
     }
 
     /// Every object, in no order.
     #[must_use]
     pub fn list(&self) -> Vec<Arc<T>> {
-        self.objects.read().values().cloned().collect()
+        self.held.read().objects.values().cloned().collect()
     }
 
     /// Every object under its key, sorted by key: the input of plans that must be deterministic.
     #[must_use]
     pub fn sorted(&self) -> BTreeMap<Key, Arc<T>> {
-        self.objects
-            .read()
-            .iter()
-            .map(|(key, object)| (key.clone(), Arc::clone(object)))
-            .collect()
+        self.matching(|_| true)
     }
 
     /// The objects that are wanted, sorted by key.
     #[must_use]
     pub fn matching(&self, wanted: impl Fn(&T) -> bool) -> BTreeMap<Key, Arc<T>> {
-        let objects = self.objects.read();
-        let matching = objects.iter().filter(|(_, object)| wanted(object));
+        let held = self.held.read();
+        let matching = held.objects.iter().filter(|(_, object)| wanted(object));
         matching
             .map(|(key, object)| (key.clone(), Arc::clone(object)))
             .collect()
@@ -99,13 +157,13 @@ impl<T> Table<T> {
     /// How many objects there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.objects.read().len()
+        self.held.read().objects.len()
     }
 
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.objects.read().is_empty()
+        self.held.read().objects.is_empty()
     }
 
     /// A receiver whose value changes with every change of the table. It carries no hint of what
@@ -130,13 +188,22 @@ impl<T> Table<T> {
 
     /// Adds or replaces one object.
     pub fn apply(&self, key: Key, object: T) {
-        self.objects.write().insert(key, Arc::new(object));
+        let mut held = self.held.write();
+        held.objects.insert(key.clone(), Arc::new(object));
+        held.note(key);
+        drop(held);
         self.changed();
     }
 
     /// Forgets one object.
     pub fn remove(&self, key: &Key) {
-        if self.objects.write().remove(key).is_some() {
+        let mut held = self.held.write();
+        let was_there = held.objects.remove(key).is_some();
+        if was_there {
+            held.note(key.clone());
+        }
+        drop(held);
+        if was_there {
             self.changed();
         }
     }
@@ -147,7 +214,11 @@ impl<T> Table<T> {
             .into_iter()
             .map(|(key, object)| (key, Arc::new(object)))
             .collect();
-        *self.objects.write() = fresh;
+        let mut held = self.held.write();
+        held.objects = fresh;
+        held.journal.clear();
+        held.version += 1;
+        drop(held);
         self.changed();
         self.synced.send_replace(true);
     }
@@ -171,6 +242,35 @@ mod tests {
         table.remove(&Key::new("a", "none"));
         assert!(!changes.has_changed().unwrap());
         assert_eq!(*table.get("a", "b").unwrap(), 1);
+    }
+
+    #[test]
+    fn changes_are_told_since_a_version_while_they_are_remembered() {
+        let table = Table::new("numbers");
+        let told = |since| {
+            let Changes { version, keys } = table.changes(since);
+            let names = |keys: BTreeSet<Key>| keys.into_iter().map(|key| key.name).collect();
+            (version, keys.map(names))
+        };
+        let names = |names: &[&str]| Some(names.iter().map(ToString::to_string).collect());
+        assert_eq!(told(0), (0, names(&[])));
+        table.apply(Key::new("a", "one"), 1);
+        table.apply(Key::new("a", "two"), 2);
+        table.apply(Key::new("a", "one"), 3);
+        table.remove(&Key::new("a", "none"));
+        assert_eq!(told(0), (3, names(&["one", "two"])));
+        assert_eq!(told(2), (3, names(&["one"])));
+        table.remove(&Key::new("a", "two"));
+        assert_eq!(told(3), (4, names(&["two"])));
+        assert_eq!(told(4), (4, names(&[])));
+        table.replace([(Key::new("a", "one"), 1)]);
+        assert_eq!(told(4), (5, None::<Vec<String>>));
+        assert_eq!(told(5), (5, names(&[])));
+        for number in 0..=JOURNAL {
+            table.apply(Key::new("a", "one"), number);
+        }
+        assert_eq!(told(5).1, None);
+        assert_eq!(told(6).1, names(&["one"]));
     }
 
     #[tokio::test]

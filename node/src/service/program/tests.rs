@@ -276,3 +276,17 @@ fn a_restart_mends_what_is_missing_and_clears_foreign_members() {
     let nobody: Desired = [choosy(1, &[])].into();
     assert_eq!(maps.adopt().plan(&nobody).services.len(), 1);
 }
+
+#[test]
+fn a_part_is_planned_as_the_whole_is() {
+    let (mut maps, mut programmed) = (Maps::default(), Programmed::default());
+    let all = [wanted(1, &[1, 2]), wanted(2, &[3]), wanted(3, &[4])];
+    maps.apply(&programmed.plan(&all.into()));
+    let desired = Desired::from([wanted(1, &[1, 5]), wanted(3, &[4]), wanted(4, &[6])]);
+    let touched = [1, 2, 3, 4, 5].map(key).into();
+    let plan = programmed.plan_some(&desired, &touched);
+    assert_eq!((plan.services.len(), plan.gone.len()), (2, 1));
+    maps.apply(&plan);
+    assert!(programmed.plan(&desired).is_empty());
+    assert!(maps.adopt().plan(&desired).is_empty());
+}
