@@ -93,6 +93,13 @@ const EMULATOR: &[Installed] = &[Installed {
     why: "boots other kernels",
 }];
 
+/// Only for `bench`.
+const PEERS: &[Installed] = &[Installed {
+    package: "iptables",
+    witness: "iptables-restore",
+    why: "loads the rules that Services are measured against",
+}];
+
 const UNPACKED: &[Unpacked] = &[
     Unpacked {
         package: "busybox-static",
@@ -140,6 +147,14 @@ pub(crate) fn ensure_emulator() -> Result<PathBuf> {
     ensure_unpacked(busybox)?;
     let busybox = tools_dir().join("bin/busybox");
     fs::canonicalize(&busybox).with_context(|| busybox.display().to_string())
+}
+
+/// Makes sure that what is measured against is there.
+///
+/// # Errors
+/// As [`ensure_all`].
+pub(crate) fn ensure_peers() -> Result<()> {
+    ensure_installed(PEERS)
 }
 
 fn ensure_installed(packages: &[Installed]) -> Result<()> {

@@ -25,7 +25,7 @@ use naru_tests::support::{Cluster, Families, Kubectl, Layout, Routing, Spec};
 
 use self::report::Report;
 use crate::progress::step;
-use crate::{compile, kubectls};
+use crate::{compile, kubectls, packages};
 
 /// Arguments of `cargo xtask bench`.
 #[derive(Debug, Args)]
@@ -64,6 +64,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
         pairs: args.pairs,
         seconds: args.seconds,
     };
+    packages::ensure_peers()?;
     compile::load()?;
     // What `up` does on a tree that is built, before it applies the example.
     compile::everything()?;
