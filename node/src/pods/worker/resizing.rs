@@ -24,15 +24,15 @@ impl Worker {
             Some(given) => (given, false),
             None => (given::adopted(&self.pod), true),
         };
-        let now = Needs::of(&given::granted(&self.pod, &had));
+        let has = |had: &given::Given| Needs::of(&given::granted(&self.pod, had));
         if first {
-            self.ctx.ledger.note(&self.id.uid, now);
+            self.ctx.ledger.note(&self.id.uid, has(&had));
         }
         let (given, refused) = if had == wanted {
             (had, None)
         } else {
             let pods = self.ctx.watches.own_pods.list();
-            let asked = (now, Needs::of(&self.pod));
+            let asked = (has(&had), Needs::of(&self.pod));
             let node = self.ctx.allocatable;
             match self.ctx.ledger.take(&self.id.uid, asked, &pods, node) {
                 Ok(()) => (wanted, None),
