@@ -12,17 +12,18 @@ use crate::support::pod::Pod;
 use crate::support::{Fixture, Node, wait_for};
 use crate::{PATIENCE, Stream, cluster, pod, running};
 
-/// Datagrams from one pod to ports of another: a flow each.
-fn open_flows(from: &Pod, to: &Pod, ports: std::ops::Range<u16>) {
-    let address = to.address.clone();
-    let send = move || {
-        let socket = UdpSocket::bind("0.0.0.0:9").unwrap();
-        for port in ports {
-            // That nobody listens is told to a later datagram, which is then not sent.
-            while socket.send_to(&[0], (address.as_str(), port)).is_err() {}
-        }
-    };
-    from.netns.spawn(send).join().unwrap();
+/// A socket of a pod.
+fn sender(pod: &Pod) -> UdpSocket {
+    let bind = || UdpSocket::bind("0.0.0.0:9").unwrap();
+    pod.netns.spawn(bind).join().unwrap()
+}
+
+/// Datagrams to ports of a pod: a flow each.
+fn open_flows(from: &UdpSocket, to: &Pod, ports: std::ops::Range<u16>) {
+    for port in ports {
+        // A failure is that of an earlier datagram; it is told once, and this one is not sent.
+        while from.send_to(&[0], (to.address.as_str(), port)).is_err() {}
+    }
 }
 
 fn maps(node: &Node) -> PathBuf {
@@ -84,13 +85,13 @@ fn room_is_made_for_more_flows_and_none_is_lost() {
         return;
     };
     let (a, d) = answering(&fixture, &plugin, "room");
-    let mut streams = streams(&d, &a);
+    let (mut streams, sender) = (streams(&d, &a), sender(&d));
     for (ports, room) in [(3500, 8192), (6700, 16384)] {
         echo(&mut streams, b"before");
         for node in &fixture.nodes {
             wait_for("room", Duration::from_secs(30), || {
                 // Again and again, for they expire.
-                open_flows(&d, &a, 1..ports);
+                open_flows(&sender, &a, 1..ports);
                 streams[0].echo(b"meanwhile");
                 room_of(node) == room && !is_growing(node)
             });
@@ -99,7 +100,7 @@ fn room_is_made_for_more_flows_and_none_is_lost() {
     }
     // Full again, and as large as it may be.
     wait_for("the complaint", Duration::from_secs(60), || {
-        open_flows(&d, &a, 1..13_500);
+        open_flows(&sender, &a, 1..13_500);
         let log = fixture.nodes[1].logged();
         log.contains("which may not grow (--flow-table-limit)")
     });

@@ -64,12 +64,12 @@ pub fn plugin() -> PathBuf {
 
 /// A fabric with nodes `node1` and `node2`, and `outside`.
 pub struct Fixture {
+    /// The nodes. They end first, while their files are still there.
+    pub nodes: Vec<Node>,
     /// Where the test's files are.
     pub dir: tempfile::TempDir,
     /// What the nodes see of the API.
     pub objects: Objects,
-    /// The nodes.
-    pub nodes: Vec<Node>,
     /// The world beyond the cluster.
     pub outside: Netns,
     fabric: Netns,
@@ -225,11 +225,18 @@ impl Node {
     }
 }
 
+/// How many lines of a daemon's log a failed test shows.
+const LOGGED: usize = 30;
+
 impl Drop for Node {
     fn drop(&mut self) {
         self.kill();
         if std::thread::panicking() {
-            eprintln!("--- node{}\n{}", self.number, self.logged());
+            let log = self.logged();
+            let lines: Vec<&str> = log.lines().collect();
+            // The last lines alone, for what failed stands before them.
+            let last = lines[lines.len().saturating_sub(LOGGED)..].join("\n");
+            eprintln!("--- node{}\n{last}", self.number);
         }
         let _ = nix::mount::umount(&self.dir.join("bpffs"));
         let _ = fs::remove_dir(&self.cgroup);
