@@ -32,6 +32,18 @@ pub enum Algorithm {
     Maglev,
 }
 
+/// How packets from outside go to an endpoint on another node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Mode {
+    /// Under this node's address, so that answers come back through it.
+    #[default]
+    Snat,
+    /// As they came: the endpoint's node answers the client itself (direct server return).
+    Dsr,
+    /// TCP as it came, everything else under this node's address.
+    Hybrid,
+}
+
 /// What `naru-node` is told on its command line.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "naru-node", version, about = "The node daemon of Naru")]
@@ -80,6 +92,11 @@ pub struct Config {
     /// endpoints keeps shares even. A table of 16381 slots takes 34 KiB for each address and port.
     #[arg(long, default_value_t = TableSize::DEFAULT)]
     pub maglev_table_size: TableSize,
+    /// How packets from outside go to an endpoint on another node; the same on every node. `dsr` and
+    /// `hybrid` need an IPv4 address in `--node-ip`, UDP port 8472 between the nodes, and a network
+    /// that lets a node answer under another one's address.
+    #[arg(long, value_enum, default_value_t)]
+    pub load_balancer_mode: Mode,
     /// Flows for which there is room from the beginning; unless given it follows from the memory of
     /// the node, 131072 from 8 GiB on. A flow takes 250 bytes.
     #[arg(long, value_parser = clap::value_parser!(u32).range(LEAST_FLOWS as i64..=MOST_FLOWS as i64))]
@@ -136,8 +153,11 @@ const CLUSTER_DNS: u8 = 10;
 
 /// The overlay's outer packets are IPv4, and the node has no such address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("--routing vxlan needs an IPv4 address in --node-ip, at which other nodes reach this one")]
-pub struct NoIpv4;
+#[error("{wanted} needs an IPv4 address in --node-ip, at which other nodes reach this one")]
+pub struct NoIpv4 {
+    /// What asks for an overlay.
+    wanted: &'static str,
+}
 
 /// Tables cannot begin larger than they may become.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -159,20 +179,23 @@ impl Config {
         }
     }
 
-    /// The address of this node in the overlay's outer packets; none with native routing.
+    /// The address of this node in the overlay's outer packets; none if nothing asks for an overlay.
     ///
     /// # Errors
-    /// When an overlay is wanted and the node has no IPv4 address.
+    /// When something does and the node has no IPv4 address.
     pub fn tunnel_address(&self) -> Result<Option<Ipv4Addr>, NoIpv4> {
-        if self.routing == Routing::Native {
-            return Ok(None);
-        }
+        let wanted = match (self.routing, self.load_balancer_mode) {
+            (Routing::Vxlan, _) => "--routing vxlan",
+            (Routing::Native, Mode::Dsr) => "--load-balancer-mode dsr",
+            (Routing::Native, Mode::Hybrid) => "--load-balancer-mode hybrid",
+            (Routing::Native, Mode::Snat) => return Ok(None),
+        };
         let mut addresses = self.node_ip.iter();
         let v4 = addresses.find_map(|address| match address {
             IpAddr::V4(address) => Some(*address),
             IpAddr::V6(_) => None,
         });
-        v4.map(Some).ok_or(NoIpv4)
+        v4.map(Some).ok_or(NoIpv4 { wanted })
     }
 
     /// The node's first address, where one has to stand for the node.
@@ -290,15 +313,24 @@ mod tests {
 
     #[test]
     fn an_overlay_needs_an_ipv4_address() {
-        let parse = |ips: &str, routing: &str| {
+        let parse = |ips: &str, more: [&str; 2]| {
             let words = ["naru-node", "--node-name", "n", "--node-ip", ips];
-            let words = words.into_iter().chain(["--routing", routing]);
+            let words = words.into_iter().chain(more);
             Config::parse_from(words).tunnel_address()
         };
         let own = Ipv4Addr::new(192, 0, 2, 1);
-        assert_eq!(parse("fd00::1,192.0.2.1", "vxlan"), Ok(Some(own)));
-        assert_eq!(parse("fd00::1", "vxlan"), Err(NoIpv4));
-        assert_eq!(parse("fd00::1", "native"), Ok(None));
+        let wanted = [
+            ["--routing", "vxlan"],
+            ["--load-balancer-mode", "dsr"],
+            ["--load-balancer-mode", "hybrid"],
+        ];
+        for flag in wanted {
+            assert_eq!(parse("fd00::1,192.0.2.1", flag), Ok(Some(own)));
+            let error = parse("fd00::1", flag).unwrap_err().to_string();
+            let begin = format!("{} needs an IPv4 address", flag.join(" "));
+            assert!(error.starts_with(&begin), "{error}");
+        }
+        assert_eq!(parse("fd00::1", ["--routing", "native"]), Ok(None));
     }
 
     #[test]

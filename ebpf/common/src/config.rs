@@ -8,6 +8,14 @@ pub const FLOW_EVENTS: u32 = 1 << 0;
 /// [`NodeConfig::flags`]: a port of the node's own address may be a pod's (host port), so that
 /// packets to any port are looked up.
 pub const HOST_PORTS: u32 = 1 << 1;
+/// [`NodeConfig::flags`]: TCP from outside for a backend on another node is handed on as it came,
+/// and that node answers the client itself (direct server return).
+pub const DIRECT_TCP: u32 = 1 << 2;
+/// [`NodeConfig::flags`]: the same for UDP and SCTP.
+pub const DIRECT_OTHERS: u32 = 1 << 3;
+/// [`NodeConfig::flags`]: routes lead to other nodes' pods, and the overlay's device is there for
+/// what is handed on alone.
+pub const NATIVE: u32 = 1 << 4;
 
 abi! {
     /// Idle times in seconds after which an entry counts as absent.
@@ -102,7 +110,7 @@ abi! {
         pub v6: Family,
         /// Interface index of the uplink; 0 means that the node is not configured yet.
         pub uplink_ifindex: u32,
-        /// [`FLOW_EVENTS`], [`HOST_PORTS`].
+        /// [`FLOW_EVENTS`], [`HOST_PORTS`], [`DIRECT_TCP`], [`DIRECT_OTHERS`], [`NATIVE`].
         pub flags: u32,
         /// MAC address of the uplink.
         pub uplink_mac: [u8; 6],
@@ -122,8 +130,7 @@ abi! {
         /// Grows with every change of endpoints or of these facts; what flows remember of an older
         /// epoch is looked up again. 0 means that nothing may be remembered.
         pub epoch: u32,
-        /// Interface index of the overlay's device; 0 when routes lead to other nodes' pods
-        /// (native routing).
+        /// Interface index of the overlay's device; 0 when there is none.
         pub overlay_ifindex: u32,
     }
 }
@@ -133,6 +140,27 @@ impl NodeConfig {
     #[inline(always)]
     pub const fn family(&self, addr: &Addr) -> &Family {
         if addr.is_v4() { &self.v4 } else { &self.v6 }
+    }
+
+    /// Interface index of the device through which other nodes' pods are reached; 0 when routes lead
+    /// to them (native routing).
+    #[inline(always)]
+    pub const fn pod_overlay(&self) -> u32 {
+        if self.flags & NATIVE == 0 {
+            self.overlay_ifindex
+        } else {
+            0
+        }
+    }
+
+    /// Whether packets of this protocol are handed on to the backend's node.
+    #[inline(always)]
+    pub const fn is_direct(&self, protocol: u8) -> bool {
+        let flag = match protocol {
+            crate::protocol::TCP => DIRECT_TCP,
+            _ => DIRECT_OTHERS,
+        };
+        self.flags & flag != 0
     }
 
     /// Flows opened in a window from which on it is a rush.

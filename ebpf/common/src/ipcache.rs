@@ -32,7 +32,8 @@ abi! {
         /// [`POD`], [`NODE`], [`HOST`], [`NO_MASQUERADE`].
         pub flags: u32,
         /// The node where the address lives, `::` when it lives on none: that node's address in
-        /// the family of this one, or its IPv4 address where an overlay leads to it.
+        /// the family of this one, or its IPv4 address where an overlay leads to it. Of another
+        /// node's own address it is that node's IPv4 address, if it has one.
         pub node: Addr,
     }
 }

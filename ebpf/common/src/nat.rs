@@ -1,5 +1,6 @@
 //! Address translation. LRU map [`crate::names::NAT`]: the exact tuple of a packet → what it
-//! becomes. Every translated flow has two entries, one per direction.
+//! becomes. Every translated flow has two entries, one per direction; a flow that is handed on to
+//! another node has one there and one here, which changes nothing and names the backend.
 
 use crate::{Addr, Port, abi};
 
@@ -13,6 +14,11 @@ pub const NODE_PORT_REMOTE: u8 = 3;
 pub const SERVICE: u8 = 4;
 /// Pod to a service whose backend is the pod itself; the source becomes the pod gateway.
 pub const HAIRPIN: u8 = 5;
+/// Outside to a service with a backend on another node, which answers by itself: the packet goes
+/// there as it is. The only kind that is not a translation, and without an entry for answers.
+pub const HANDED_ON: u8 = 6;
+/// The other end of that: what another node handed on to a backend of this one.
+pub const HANDED_OVER: u8 = 7;
 
 /// [`NatEntry::flags`]: the flow ends (FIN or RST was seen).
 pub const CLOSING: u8 = 1 << 0;
@@ -49,7 +55,7 @@ abi! {
         pub src_port: Port,
         /// Destination port.
         pub dst_port: Port,
-        /// [`MASQUERADE`] to [`HAIRPIN`].
+        /// [`MASQUERADE`] to [`HANDED_OVER`].
         pub kind: u8,
         /// [`CLOSING`], [`REPLY`].
         pub flags: u8,

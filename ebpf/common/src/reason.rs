@@ -64,6 +64,7 @@ reasons! {
     25 NO_TUNNEL_ENDPOINT "no-tunnel-endpoint" "The address lives on a node that the overlay cannot reach: its IPv4 address is not known.";
     26 SPOOFED_OVERLAY "spoofed-overlay" "The overlay brought a packet whose source does not live on the node that sent it, or one of another network identifier.";
     27 BANDWIDTH "bandwidth" "The pod's bandwidth limit would keep the packet waiting for more than two seconds.";
+    28 TOO_BIG "too-big" "Handed on to its endpoint's node, the packet would be larger than the network between nodes carries, and it may not be cut: its sender is told what fits.";
 }
 
 impl Reason {

@@ -3,13 +3,14 @@
 //! To a pod of this node, to a node port or external address, the answer to a translated packet,
 //! or none of the data path's business.
 
-use naru_ebpf_common::nat::{NODE_PORT_LOCAL, NODE_PORT_REMOTE};
+use naru_ebpf_common::nat::{HANDED_ON, NODE_PORT_LOCAL, NODE_PORT_REMOTE};
 use naru_ebpf_common::policy::INGRESS;
 use naru_ebpf_common::{Endpoint, NodeConfig, Reason, config, flow, protocol};
 
 use crate::admission::{self, admit, judge_again};
 use crate::conntrack;
 use crate::departure::{deliver, scheduled};
+use crate::direct;
 use crate::leave::leave;
 use crate::parse::{ECHO_REPLY, ECHO_REPLY_V6};
 use crate::service;
@@ -126,8 +127,14 @@ fn to_node<M: Maps>(m: &M, p: &mut Packet) -> bool {
         }
         return false;
     }
-    if nat::translate(m, p) != 0 {
+    let kind = nat::translate(m, p);
+    if kind != 0 && kind != u32::from(HANDED_ON) {
         return true;
+    }
+    // What was handed on in another mode chooses anew.
+    if kind != 0 && config.is_direct(p.protocol) {
+        direct::go_on(m, p);
+        return false;
     }
     if p.related != 0 || !protocol::has_ports(p.protocol) {
         return false;
@@ -165,6 +172,8 @@ fn open_service<M: Maps>(m: &M, p: &mut Packet) -> bool {
     }
     let reason = if m.endpoint(&p.to.dst).is_some() {
         nat::bind(m, p)
+    } else if direct::open(m, p) {
+        return false;
     } else {
         p.to.kind = NODE_PORT_REMOTE;
         p.to.src = config.family(&p.to.dst).node_addr;
@@ -178,7 +187,7 @@ fn open_service<M: Maps>(m: &M, p: &mut Packet) -> bool {
 
 /// Goes on with a packet that was translated on arrival: into a pod, or out again.
 #[inline(never)]
-fn after_translation<M: Maps>(m: &M, p: &mut Packet) {
+pub(crate) fn after_translation<M: Maps>(m: &M, p: &mut Packet) {
     let Some(config) = m.config() else {
         return;
     };

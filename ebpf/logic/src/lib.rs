@@ -16,6 +16,7 @@
 mod admission;
 pub mod conntrack;
 pub mod departure;
+mod direct;
 pub mod drops;
 pub mod fragment;
 mod from_network;
@@ -39,6 +40,7 @@ mod to_pod;
 mod trace;
 mod verdict;
 
+pub use direct::handed_over;
 pub use from_network::from_network;
 pub use from_overlay::from_overlay;
 pub use from_pod::from_pod;

@@ -4,7 +4,7 @@
 //! written first and, where a port was chosen, only if no living flow has it.
 
 use naru_ebpf_common::config::Timeouts;
-use naru_ebpf_common::nat::{CLOSING, REPLY};
+use naru_ebpf_common::nat::{CLOSING, HANDED_ON, REPLY};
 use naru_ebpf_common::{Addr, NatEntry, NodeConfig, Port, Reason, protocol};
 
 use crate::conntrack::STAMP_NS;
@@ -35,6 +35,7 @@ pub fn is_stale(entry: &NatEntry, protocol: u8, timeouts: &Timeouts, now_ns: u64
 }
 
 /// Rewrites `p` if there is a living entry for it, and returns the entry's kind; 0 if there is none.
+/// The entry is `p.to` then. What is [`HANDED_ON`] stays as it is.
 #[inline(never)]
 pub(crate) fn translate<M: Maps>(m: &M, p: &mut Packet) -> u32 {
     let Some(config) = m.config() else { return 0 };
@@ -56,7 +57,7 @@ pub(crate) fn translate<M: Maps>(m: &M, p: &mut Packet) -> u32 {
         p.set_answer_key();
         m.update_nat(&p.nat_key, |other| touch(other, flags & protocol::RST, now));
     }
-    if used.kind() != 0 {
+    if used.kind() != 0 && used.kind() != u32::from(HANDED_ON) {
         rewrite(m, p);
     }
     used.kind()
@@ -140,7 +141,20 @@ pub(crate) fn bind<M: Maps>(m: &M, p: &mut Packet) -> Reason {
     finish(m, p)
 }
 
-/// The same, with a source port from the range for translation; `p.to.src` is the new source.
+/// Writes the entry of a flow whose packets stay as they are: for `p` alone, since its answers do
+/// not come this way.
+#[inline(never)]
+pub(crate) fn note<M: Maps>(m: &M, p: &mut Packet) -> Reason {
+    p.to.seen_ns = m.now_ns();
+    p.set_nat_key();
+    if m.insert_nat(&p.nat_key, &p.to, false) {
+        Reason::FORWARDED
+    } else {
+        Reason::MAP_FULL
+    }
+}
+
+/// The same as [`bind`], with a source port from the range for translation; `p.to.src` is the new source.
 #[inline(never)]
 pub(crate) fn bind_source<M: Maps>(m: &M, p: &mut Packet) -> Reason {
     let Some(config) = m.config() else {

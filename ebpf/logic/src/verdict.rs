@@ -32,9 +32,14 @@ pub enum Action {
         /// The node's address.
         node: u32,
     },
+    /// As it is through the overlay, to the backend's node with this IPv4 address (network order).
+    HandOn {
+        /// The node's address.
+        node: u32,
+    },
     /// Nowhere.
     Drop(Reason),
-    /// Nowhere, and its sender is told at once: by a TCP reset or an ICMP port unreachable.
+    /// Nowhere, and its sender is told at once: by a TCP reset or an ICMP error.
     Refuse(Reason),
 }
 
@@ -45,8 +50,11 @@ const DELIVER: u64 = 1;
 const QUEUE: u64 = 2;
 const UPLINK: u64 = 3;
 const ENCAPSULATE: u64 = 4;
-const DROP: u64 = 5;
-const REFUSE: u64 = 6;
+const HAND_ON: u64 = 5;
+const DROP: u64 = 6;
+const REFUSE: u64 = 7;
+/// Place of the bytes that would fit, in a verdict on a packet that is too big.
+const FITS: u32 = 8;
 
 impl Verdict {
     /// To the node's stack.
@@ -76,6 +84,12 @@ impl Verdict {
         Self(ENCAPSULATE << KIND | node as u64)
     }
 
+    /// As it is to the backend's `node`, an IPv4 address in network order.
+    #[inline(always)]
+    pub const fn hand_on(node: u32) -> Self {
+        Self(HAND_ON << KIND | node as u64)
+    }
+
     /// Nowhere, for `reason`.
     #[inline(always)]
     pub const fn drop(reason: Reason) -> Self {
@@ -86,6 +100,18 @@ impl Verdict {
     #[inline(always)]
     pub const fn refuse(reason: Reason) -> Self {
         Self(REFUSE << KIND | reason.0 as u64)
+    }
+
+    /// Nowhere, for only `fits` bytes of it would fit, and its sender is told so.
+    #[inline(always)]
+    pub const fn too_big(fits: u16) -> Self {
+        Self(REFUSE << KIND | (fits as u64) << FITS | Reason::TOO_BIG.0 as u64)
+    }
+
+    /// How many bytes of a packet that is too big would fit.
+    #[inline(always)]
+    pub const fn fits(self) -> u16 {
+        (self.0 >> FITS) as u16
     }
 
     /// The same, and addresses or ports of the packet have to be written.
@@ -125,6 +151,7 @@ impl Verdict {
             QUEUE => Action::Queue { ifindex: number },
             UPLINK => Action::Uplink { ifindex: number },
             ENCAPSULATE => Action::Encapsulate { node: number },
+            HAND_ON => Action::HandOn { node: number },
             DROP => Action::Drop(Reason(self.0 as u8)),
             REFUSE => Action::Refuse(Reason(self.0 as u8)),
             _ => Action::Pass,
@@ -153,6 +180,15 @@ mod tests {
         let encapsulate = Verdict::encapsulate(node).rewritten();
         assert_eq!(encapsulate.action(), Action::Encapsulate { node });
         assert_eq!(encapsulate.reason(), Reason::FORWARDED);
+        let hand_on = Verdict::hand_on(node);
+        assert_eq!(hand_on.action(), Action::HandOn { node });
+        assert_eq!(hand_on.reason(), Reason::FORWARDED);
+        let too_big = Verdict::too_big(u16::MAX);
+        assert_eq!(too_big.action(), Action::Refuse(Reason::TOO_BIG));
+        assert_eq!(
+            (too_big.reason(), too_big.fits(), too_big.is_rewritten()),
+            (Reason::TOO_BIG, u16::MAX, false)
+        );
         let refuse = Verdict::refuse(Reason::NO_BACKEND);
         assert_eq!(refuse.action(), Action::Refuse(Reason::NO_BACKEND));
         assert_eq!(refuse.reason(), Reason::NO_BACKEND);

@@ -7,17 +7,27 @@
 
 use core::mem::MaybeUninit;
 
-use aya_ebpf::bindings::{BPF_F_ZERO_CSUM_TX, TC_ACT_SHOT, bpf_tunnel_key};
-use aya_ebpf::helpers::{bpf_redirect, bpf_skb_get_tunnel_key, bpf_skb_set_tunnel_key};
+use aya_ebpf::bindings::{
+    BPF_F_ZERO_CSUM_TX, TC_ACT_SHOT, bpf_check_mtu_flags::BPF_MTU_CHK_SEGS, bpf_tunnel_key,
+};
+use aya_ebpf::helpers::{
+    bpf_check_mtu, bpf_redirect, bpf_skb_get_tunnel_key, bpf_skb_set_tunnel_key,
+};
 use aya_ebpf::programs::TcContext;
-use naru_ebpf_common::overlay::VNI;
-use naru_ebpf_logic::Maps;
+use naru_ebpf_common::Addr;
+use naru_ebpf_common::overlay::{DIRECT_VNI, MACS, VNI, backend_of, macs_of};
+use naru_ebpf_logic::parse::ETH_LEN;
+use naru_ebpf_logic::{Maps, Packet};
 
 use crate::Kernel;
 
+/// Place of flags and offset of fragments in an IPv4 header.
+const IPV4_FRAGMENT: usize = 6;
+const DO_NOT_FRAGMENT: u16 = 0x4000;
+
 /// The beginning of `bpf_tunnel_key`, in host order.
 #[repr(C)]
-struct Sender {
+struct Tunnel {
     vni: u32,
     remote: u32,
 }
@@ -27,26 +37,42 @@ struct Sender {
 /// The outer UDP checksum is left out, as RFC 7348 wants it: the inner packet has its own.
 #[inline(always)]
 pub(crate) fn send(ctx: &TcContext, node: u32) -> i32 {
+    send_under(ctx, node, VNI)
+}
+
+/// As it came to `node`, for the backend that was chosen.
+#[inline(always)]
+pub(crate) fn hand_on(ctx: &TcContext, packet: &Packet, node: u32) -> i32 {
+    let macs = macs_of(&packet.to.dst, packet.to.dst_port);
+    match ctx.store(0, &macs, 0) {
+        Ok(()) => send_under(ctx, node, DIRECT_VNI),
+        Err(_) => TC_ACT_SHOT as i32,
+    }
+}
+
+#[inline(always)]
+fn send_under(ctx: &TcContext, node: u32, vni: u32) -> i32 {
     let Some(config) = Kernel.config() else {
         return TC_ACT_SHOT as i32;
     };
     let own = u32::from_be(config.v4.node_addr.word_v4());
-    if name(ctx, own, u32::from_be(node)) != 0 {
+    if name(ctx, vni, own, u32::from_be(node)) != 0 {
         return TC_ACT_SHOT as i32;
     }
     // SAFETY: the helper has no preconditions; a device that has vanished is a drop.
     unsafe { bpf_redirect(config.overlay_ifindex, 0) as i32 }
 }
 
-/// Says from which node to which a packet is sent, by their IPv4 addresses in host order; an error of
-/// the kernel if it cannot. Out of line: the stack that it takes is free again for others.
+/// Says under which identifier, and from which node to which a packet is sent, by their IPv4 addresses
+/// in host order; an error of the kernel if it cannot. Out of line: the stack that it takes is free
+/// again for others.
 #[inline(never)]
-fn name(ctx: &TcContext, own: u32, node: u32) -> i32 {
+fn name(ctx: &TcContext, vni: u32, own: u32, node: u32) -> i32 {
     let mut key = MaybeUninit::<bpf_tunnel_key>::zeroed();
     // SAFETY: all bits zero is a value of the kernel's struct; the helper reads as much as it has.
     unsafe {
         let key = key.as_mut_ptr();
-        (*key).tunnel_id = VNI;
+        (*key).tunnel_id = vni;
         (*key).__bindgen_anon_1.remote_ipv4 = node;
         (*key).__bindgen_anon_3.local_ipv4 = own;
         bpf_skb_set_tunnel_key(
@@ -58,17 +84,76 @@ fn name(ctx: &TcContext, own: u32, node: u32) -> i32 {
     }
 }
 
-/// The node that sent a packet which arrived on the overlay's device: its IPv4 address in network
-/// order; 0 when it used another identifier, or no IPv4.
+/// Whether a packet is larger than what the overlay's device carries and may not be cut: how many
+/// bytes of it would fit, from the IP header on; 0 if it may go. Each segment of a packet that stands
+/// for many is looked at. An IPv4 packet that may be cut is: the one around it.
+#[inline(never)]
+pub(crate) fn limit(ctx: &TcContext, packet: &Packet) -> u32 {
+    let Some(config) = Kernel.config() else {
+        return 0;
+    };
+    let mut mtu = 0;
+    // SAFETY: the context is valid while the program runs; the helper writes one word.
+    let fits = unsafe {
+        bpf_check_mtu(
+            ctx.skb.skb.cast(),
+            config.overlay_ifindex,
+            &raw mut mtu,
+            0,
+            BPF_MTU_CHK_SEGS.into(),
+        )
+    };
+    // Negative: there is no such device, which the redirect will notice.
+    if fits <= 0 || may_be_cut(ctx, packet) {
+        0
+    } else {
+        mtu
+    }
+}
+
 #[inline(always)]
-pub fn sender(ctx: &TcContext) -> u32 {
-    let mut key = Sender { vni: 0, remote: 0 };
+fn may_be_cut(ctx: &TcContext, packet: &Packet) -> bool {
+    let fragment = || ctx.load::<u16>(ETH_LEN + IPV4_FRAGMENT);
+    packet.dst.is_v4() && fragment().is_ok_and(|bits| bits & DO_NOT_FRAGMENT.to_be() == 0)
+}
+
+/// Whom a packet that arrived on the overlay's device comes from: a node, by its IPv4 address in
+/// network order, and what it was sent as.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Sender {
+    /// Sent by one end to the other.
+    Flow(u32),
+    /// Handed on for a client.
+    HandedOn(u32),
+    /// Under another identifier, or not over IPv4.
+    Nobody,
+}
+
+/// Who sent a packet that arrived on the overlay's device.
+#[inline(always)]
+pub fn sender(ctx: &TcContext) -> Sender {
+    let mut key = Tunnel { vni: 0, remote: 0 };
     let place = (&raw mut key).cast::<bpf_tunnel_key>();
     // SAFETY: the helper writes the given length, which is that of `key`.
-    let found = unsafe { bpf_skb_get_tunnel_key(ctx.skb.skb, place, size_of::<Sender>() as u32, 0) };
-    if found == 0 && key.vni == VNI {
-        key.remote.to_be()
-    } else {
-        0
+    let found = unsafe { bpf_skb_get_tunnel_key(ctx.skb.skb, place, size_of::<Tunnel>() as u32, 0) };
+    match key.vni {
+        VNI if found == 0 => Sender::Flow(key.remote.to_be()),
+        DIRECT_VNI if found == 0 => Sender::HandedOn(key.remote.to_be()),
+        _ => Sender::Nobody,
     }
+}
+
+/// Notes in the packet for which backend it was handed on, as its frame says.
+#[inline(never)]
+pub fn note_backend(ctx: &TcContext, packet: &mut Packet) -> i64 {
+    let (Some(config), Ok(macs)) = (Kernel.config(), ctx.load::<[u8; MACS]>(0)) else {
+        return -1;
+    };
+    let net = if packet.dst.is_v4() {
+        Addr::ANY_V4
+    } else {
+        config.v6.pod_net
+    };
+    (packet.to.dst, packet.to.dst_port) = backend_of(&macs, &net);
+    0
 }

@@ -108,6 +108,12 @@ fn finish(ctx: &TcContext, packet: &mut Packet) {
             _ => {}
         }
     }
+    if let Action::HandOn { .. } = packet.verdict.action() {
+        let fits = overlay::limit(ctx, packet);
+        if fits != 0 {
+            packet.verdict = Verdict::too_big(fits as u16);
+        }
+    }
     if packet.departure_ns != 0 && bandwidth::set_departure(ctx, packet.departure_ns) != 0 {
         packet.verdict = Verdict::drop(Reason::REWRITE_FAILED);
     }
@@ -208,6 +214,7 @@ fn send(ctx: &TcContext, packet: &Packet) -> i32 {
         Action::Queue { ifindex } => bandwidth::enqueue(ctx, packet, ifindex),
         Action::Uplink { ifindex } => leave(ifindex, packet.next_hop.address()),
         Action::Encapsulate { node } => overlay::send(ctx, node),
+        Action::HandOn { node } => overlay::hand_on(ctx, packet, node),
         // Back where it came from.
         Action::Refuse(_) if packet.hook == counter::FROM_POD => deliver(ctx, ifindex(ctx)),
         Action::Refuse(_) if packet.hook == counter::FROM_OVERLAY => {

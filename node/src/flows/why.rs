@@ -134,7 +134,7 @@ impl Answer {
     fn arrive(&mut self, snapshot: &Snapshot, question: &Question) {
         let overlay = snapshot
             .config()
-            .is_some_and(|facts| facts.overlay_ifindex != 0);
+            .is_some_and(|facts| facts.pod_overlay() != 0);
         let (packet, decision) = if overlay {
             let mut packet = question.packet(counter::FROM_OVERLAY);
             let node = snapshot.ip_info(&question.source).map(|info| info.node);
@@ -192,6 +192,15 @@ impl Answer {
                 let text = format!("sent through the overlay to {who} ({node}) for {end}");
                 self.say(text, false);
                 self.go_on_elsewhere(packet);
+            }
+            Action::HandOn { node } => {
+                let node = Addr::v4_word(node);
+                let (who, node) = (self.resolver.who(node), IpAddr::from(node));
+                let backend = self.resolver.text(packet.to.dst, packet.to.dst_port);
+                let text = format!(
+                    "handed on as it is to {who} ({node}), which has {backend} and answers itself"
+                );
+                self.say(text, false);
             }
         }
     }

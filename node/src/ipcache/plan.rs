@@ -36,6 +36,11 @@ pub struct NodeView {
 }
 
 impl NodeView {
+    /// Its address in the outer packets of an overlay.
+    fn tunnel_end(&self) -> Option<IpAddr> {
+        self.reached_at(Ipv4Addr::UNSPECIFIED.into())
+    }
+
     /// The address by which others reach it in the family of `like`.
     #[must_use]
     pub fn reached_at(&self, like: IpAddr) -> Option<IpAddr> {
@@ -117,7 +122,7 @@ impl View<'_> {
     /// The address by which other nodes reach what lives on `node` at `address`.
     fn reached(&self, node: &NodeView, address: IpAddr) -> Option<IpAddr> {
         if self.overlay {
-            node.reached_at(Ipv4Addr::UNSPECIFIED.into())
+            node.tunnel_end()
         } else {
             node.reached_at(address)
         }
@@ -265,7 +270,7 @@ impl View<'_> {
                 Entry {
                     class,
                     flags: NODE | NO_MASQUERADE,
-                    node: self.reached(node, *address),
+                    node: node.tunnel_end().or_else(|| self.reached(node, *address)),
                 },
             );
         }

@@ -69,9 +69,11 @@ pub struct Attachment {
     pub netns: u64,
 }
 
-/// The way to other nodes when it is not native.
+/// The device through which packets go to other nodes inside packets between nodes.
 #[derive(Debug, Clone, Copy)]
 struct Overlay {
+    /// Whether pods of other nodes are reached through it, not only backends with what is handed on.
+    for_pods: bool,
     /// Interface index of the device.
     link: u32,
     /// This node's address in the network between nodes.
@@ -87,7 +89,7 @@ pub struct Network {
     /// Events about pods.
     events: Recorder,
     uplink: Link,
-    /// The overlay that leads to other nodes; none with native routing.
+    /// The overlay that leads to other nodes, if anything asks for one.
     overlay: Option<Overlay>,
     /// MTU of pods, in bytes.
     mtu: u32,
@@ -125,6 +127,11 @@ pub struct Network {
 }
 
 impl Network {
+    /// The overlay that leads to other nodes' pods; none with native routing.
+    fn pod_overlay(&self) -> Option<Overlay> {
+        self.overlay.filter(|overlay| overlay.for_pods)
+    }
+
     /// This node's name.
     #[must_use]
     pub fn node_name(&self) -> &str {

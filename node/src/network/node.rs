@@ -7,13 +7,16 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Node;
-use naru_ebpf_common::config::{FLOW_EVENTS, Family, HOST_PORTS, NodeConfig, Timeouts};
+use naru_ebpf_common::config::{
+    DIRECT_OTHERS, DIRECT_TCP, FLOW_EVENTS, Family, HOST_PORTS, NATIVE, NodeConfig, Timeouts,
+};
 use naru_ebpf_common::{Pace, names};
 
 use super::open::mtu_of_pods;
 use super::trigger::Trigger;
 use super::{Network, Overlay, chain, mtu};
 use crate::PartResult;
+use crate::config::{Mode, Routing};
 use crate::datapath::DatapathError;
 use crate::ipam::first_address;
 use crate::ipcache::{NodeView, prefix};
@@ -99,9 +102,9 @@ impl Network {
         NodeRoutes {
             cluster: self.config.cluster_cidr.clone(),
             uplink: self.uplink.index,
-            over: match self.overlay {
+            over: match self.pod_overlay() {
                 None => Over::Uplink,
-                Some(Overlay { link, own }) => Over::Overlay { link, own },
+                Some(Overlay { link, own, .. }) => Over::Overlay { link, own },
             },
             sources: self.node_ips().to_vec(),
             ranges: ranges.collect(),
@@ -110,7 +113,7 @@ impl Network {
 
     /// The address by which `node` is reached with packets for `address`.
     fn reached(&self, node: &NodeView, address: IpAddr) -> Option<IpAddr> {
-        let overlay = self.overlay.map(|_| Ipv4Addr::UNSPECIFIED.into());
+        let overlay = self.pod_overlay().map(|_| Ipv4Addr::UNSPECIFIED.into());
         node.reached_at(overlay.unwrap_or(address))
     }
 
@@ -190,6 +193,17 @@ impl Network {
         let flag = |is_set, flag| if is_set { flag } else { 0 };
         flag(self.is_watched(), FLOW_EVENTS)
             | flag(self.has_host_ports.load(Ordering::Relaxed), HOST_PORTS)
+            | flag(self.config.routing == Routing::Native, NATIVE)
+            | handed_on(self.config.load_balancer_mode)
+    }
+}
+
+/// Which packets from outside go to an endpoint's node as they came.
+const fn handed_on(mode: Mode) -> u32 {
+    match mode {
+        Mode::Snat => 0,
+        Mode::Hybrid => DIRECT_TCP,
+        Mode::Dsr => DIRECT_TCP | DIRECT_OTHERS,
     }
 }
 

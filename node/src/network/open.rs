@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
-use naru_ebpf_common::overlay::DEVICE;
+use naru_ebpf_common::overlay::{DEVICE, OVERHEAD};
 use nix::sys::statfs::{FsType, statfs};
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -17,7 +17,7 @@ use super::addresses::own_addresses;
 use super::mtu::{self, TooSmall};
 use super::room::Room;
 use super::{Attachment, Network, Overlay};
-use crate::config::NoIpv4;
+use crate::config::{NoIpv4, Routing};
 use crate::datapath::{Attached, Datapath, DatapathError};
 use crate::flows::FlowLog;
 use crate::ipam::{Ipam, Lease, LeaseKey, StoreError};
@@ -77,7 +77,7 @@ impl Network {
         let netlink = Netlink::here()?;
         let uplink = prepare_node(&netlink, &config.uplink).await?;
         let mtu = mtu_of_pods(&config, &uplink)?;
-        let overlay = prepare_overlay(&config, &netlink, mtu).await?;
+        let overlay = prepare_overlay(&config, &netlink, uplink.mtu).await?;
         let addresses = own_addresses(&netlink, &config).await?;
         let ipam = Ipam::open(config.state_dir.join("leases"))?;
         let memory = crate::status::machine::Machine::read().memory;
@@ -217,19 +217,26 @@ pub(super) fn mtu_of_pods(config: &Config, uplink: &Link) -> Result<u32, TooSmal
     mtu::of_pods(&uplink.name, uplink.mtu, config.routing, with_v6)
 }
 
-/// Sees to it that the overlay's device is there if it is wanted, and only then.
+/// Sees to it that the overlay's device is there if it is wanted, and only then. `uplink` is the
+/// uplink's MTU.
 async fn prepare_overlay(
     config: &Config,
     netlink: &Netlink,
-    mtu: u32,
+    uplink: u32,
 ) -> Result<Option<Overlay>, OpenError> {
     let Some(own) = config.tunnel_address()? else {
         remove_overlay(netlink).await?;
         return Ok(None);
     };
     let with_v6 = config.node_ip.iter().any(IpAddr::is_ipv6);
+    let mtu = uplink.saturating_sub(OVERHEAD);
     let link = keep_overlay(netlink, mtu, with_v6).await?.index;
-    Ok(Some(Overlay { link, own }))
+    let for_pods = config.routing == Routing::Vxlan;
+    Ok(Some(Overlay {
+        for_pods,
+        link,
+        own,
+    }))
 }
 
 /// Seconds since the epoch.

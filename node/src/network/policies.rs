@@ -331,7 +331,7 @@ impl Network {
         }
         classify(&View {
             node_name: &self.config.node_name,
-            overlay: self.overlay.is_some(),
+            overlay: self.pod_overlay().is_some(),
             own_addresses: &self.own_addresses(),
             cluster_dns: &self.config.dns(),
             nodes,

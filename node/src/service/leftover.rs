@@ -7,7 +7,9 @@
 
 use std::collections::HashSet;
 
-use naru_ebpf_common::nat::{HAIRPIN, NODE_PORT_LOCAL, NODE_PORT_REMOTE, REPLY, SERVICE};
+use naru_ebpf_common::nat::{
+    HAIRPIN, HANDED_ON, NODE_PORT_LOCAL, NODE_PORT_REMOTE, REPLY, SERVICE,
+};
 use naru_ebpf_common::service::{SCOPE_ANY, SCOPE_OUTSIDE};
 use naru_ebpf_common::{
     Addr, NatEntry, NatKey, Port, ServiceKey, SocketKey, SocketPeer, Tuple, protocol,
@@ -32,7 +34,13 @@ pub fn leftovers(
     nodes: &[Addr],
 ) -> Vec<Leftover> {
     let of_services = translations.iter().filter(|(key, entry)| {
-        let kinds = [SERVICE, HAIRPIN, NODE_PORT_LOCAL, NODE_PORT_REMOTE];
+        let kinds = [
+            SERVICE,
+            HAIRPIN,
+            NODE_PORT_LOCAL,
+            NODE_PORT_REMOTE,
+            HANDED_ON,
+        ];
         key.protocol == protocol::UDP && entry.flags & REPLY == 0 && kinds.contains(&entry.kind)
     });
     of_services

@@ -1,7 +1,7 @@
 //! Real packets: two pods, a node and the outside as network namespaces, joined by veths that carry
 //! the programs. What BPF_PROG_TEST_RUN can't show: redirects, offloaded checksums, large segments.
 
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
 use std::sync::mpsc;
@@ -90,6 +90,16 @@ pub(super) fn ip(line: &str) {
 
 pub(super) fn at(addr: Addr, port: u16) -> SocketAddr {
     SocketAddr::new(addr.into(), port)
+}
+
+/// Waits again when a signal for the process, as of another test's child, ended the wait.
+pub(super) fn undisturbed<T>(mut wait: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match wait() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            outcome => return outcome,
+        }
+    }
 }
 
 /// Sends [`BULK`] each way.
@@ -303,7 +313,8 @@ fn datagram_refusal(addr: SocketAddr) -> ErrorKind {
     let wait = Some(Duration::from_secs(5));
     socket.set_read_timeout(wait).expect("timeout");
     socket.send(b"who").expect("sent");
-    let error = socket.recv(&mut [0; 16]).expect_err("nobody is there");
+    let answer = undisturbed(|| socket.recv(&mut [0; 16]));
+    let error = answer.expect_err("nobody is there");
     error.kind()
 }
 
@@ -349,7 +360,8 @@ pub(super) fn echoed(
         let mut bytes = vec![0; 2 * LARGE];
         let wait = Some(Duration::from_secs(10));
         listener.set_read_timeout(wait).expect("timeout");
-        let (len, from) = listener.recv_from(&mut bytes).expect("the request");
+        let request = undisturbed(|| listener.recv_from(&mut bytes));
+        let (len, from) = request.expect("the request");
         listener.send_to(&bytes[..len], from).expect("the answer");
         from.ip()
     });
@@ -361,7 +373,8 @@ pub(super) fn echoed(
         socket.set_read_timeout(wait).expect("timeout");
         socket.send_to(&question, addr).expect("sent");
         let mut bytes = vec![0; 2 * LARGE];
-        let (len, from) = socket.recv_from(&mut bytes).expect("the answer");
+        let answer = undisturbed(|| socket.recv_from(&mut bytes));
+        let (len, from) = answer.expect("the answer");
         assert_eq!(from, addr);
         bytes.truncate(len);
         bytes

@@ -26,6 +26,8 @@ mod v4 {
     mod bandwidth;
     #[path = "../clients.rs"]
     mod clients;
+    #[path = "../direct.rs"]
+    mod direct;
     #[path = "../fragments.rs"]
     mod fragments;
     #[path = "../from_network.rs"]
@@ -67,6 +69,8 @@ mod v6 {
     mod bandwidth;
     #[path = "../clients.rs"]
     mod clients;
+    #[path = "../direct.rs"]
+    mod direct;
     #[path = "../fragments.rs"]
     mod fragments;
     #[path = "../from_network.rs"]

@@ -155,6 +155,14 @@ impl Node {
             .expect("endpoint");
     }
 
+    /// Sets flags among the node's facts.
+    pub(crate) fn flag(&mut self, flags: u32) {
+        let mut map: Array<_, NodeConfig> = self.map(names::NODE_CONFIG).try_into().expect("array");
+        let mut config = map.get(&0, 0).expect("node config");
+        config.flags |= flags;
+        map.set(0, config, 0).expect("node config");
+    }
+
     /// Begins another epoch.
     pub(crate) fn forget_ends(&mut self) {
         let mut map: Array<_, NodeConfig> = self.map(names::NODE_CONFIG).try_into().expect("array");

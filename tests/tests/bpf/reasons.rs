@@ -3,9 +3,10 @@
 use naru_ebpf_common::Reason;
 
 /// The tables, and the decisions on the host.
-const TESTS: [&str; 15] = [
+const TESTS: [&str; 17] = [
     include_str!("bandwidth.rs"),
     include_str!("clients.rs"),
+    include_str!("direct.rs"),
     include_str!("fragments.rs"),
     include_str!("from_network.rs"),
     include_str!("from_pod.rs"),
@@ -18,7 +19,8 @@ const TESTS: [&str; 15] = [
     include_str!("v4/only.rs"),
     include_str!("v6/only.rs"),
     include_str!("../../../ebpf/logic/tests/decisions.rs"),
-    include_str!("../../../ebpf/logic/tests/overlay.rs"),
+    include_str!("../../../ebpf/logic/tests/overlay/direct.rs"),
+    include_str!("../../../ebpf/logic/tests/overlay/main.rs"),
 ];
 
 /// Reasons that no packet brings about.

@@ -167,6 +167,11 @@ fn forward() {
     for key in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
         fs::write(format!("/proc/sys/net/{key}"), "1").expect("a router");
     }
+    // A node may answer under another one's address.
+    for which in ["all", "default"] {
+        let key = format!("/proc/sys/net/ipv4/conf/{which}/rp_filter");
+        fs::write(key, "0").expect("no filter");
+    }
 }
 
 /// What gives a link the address `own`, with the neighbour `other`. Once more is as good.
@@ -222,6 +227,7 @@ fn furnish(node: &mut Node, plan: Plan, place: &Place) {
     node.identity_on(here, plan.addr, ipcache::IDENTITY_HOST, own);
     node.identity_on(here, plan.pod, plan.pod_identity, ipcache::POD);
     let remote_node = ipcache::IDENTITY_REMOTE_NODE;
+    node.identity_on(there, there, remote_node, ipcache::NODE);
     node.identity_on(there, other.addr, remote_node, ipcache::NODE);
     node.identity_on(there, other.pod, other.pod_identity, ipcache::POD);
     attach(node, names::FROM_NETWORK, "uplink", TcAttachType::Ingress);

@@ -8,22 +8,35 @@ use naru_ebpf_common::{Reason, counter};
 use naru_ebpf_logic::conntrack::Origin;
 use naru_ebpf_logic::parse::Other;
 use naru_ebpf_logic::{Packet, Verdict};
-use naru_ebpf_programs::{Kernel, overlay, tc};
+use naru_ebpf_programs::overlay::{self, Sender};
+use naru_ebpf_programs::{Kernel, tc};
 
 #[classifier]
 pub fn from_overlay(ctx: TcContext) -> i32 {
     match overlay::sender(&ctx) {
-        0 => slowly(ctx, 0),
-        node => tc::run_quickly(ctx, counter::FROM_OVERLAY, Origin::overlay(node), |ctx| {
-            slowly(ctx, node)
-        }),
+        Sender::Flow(node) => {
+            let origin = Origin::overlay(node);
+            tc::run_quickly(ctx, counter::FROM_OVERLAY, origin, |ctx| {
+                slowly(ctx, node, false)
+            })
+        }
+        Sender::HandedOn(node) => slowly(ctx, node, true),
+        Sender::Nobody => slowly(ctx, 0, false),
     }
 }
 
 /// Out of line, so that what nearly every packet runs through lies together.
 #[inline(never)]
-fn slowly(ctx: TcContext, node: u32) -> i32 {
-    let decide = |p: &mut Packet, _| naru_ebpf_logic::from_overlay(&Kernel, p, node);
+fn slowly(ctx: TcContext, node: u32, is_handed_on: bool) -> i32 {
+    let decide = |p: &mut Packet, _| {
+        if !is_handed_on {
+            naru_ebpf_logic::from_overlay(&Kernel, p, node)
+        } else if overlay::note_backend(&ctx, p) == 0 {
+            naru_ebpf_logic::handed_over(&Kernel, p, node)
+        } else {
+            Verdict::drop(Reason::NOT_CONFIGURED)
+        }
+    };
     tc::run(&ctx, counter::FROM_OVERLAY, decide, other)
 }
 

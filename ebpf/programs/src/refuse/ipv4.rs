@@ -20,6 +20,8 @@ const VERSION: u32 = 0x4500_0000;
 const DO_NOT_FRAGMENT: u32 = 0x4000;
 /// Destination unreachable, because of the port.
 const PORT_UNREACHABLE: u32 = 0x0303_0000;
+/// Destination unreachable, because the packet does not fit and may not be cut.
+const FRAGMENTATION_NEEDED: u32 = 0x0304_0000;
 
 #[inline(never)]
 pub(super) fn reset(ctx: &TcContext, p: &Packet) -> i64 {
@@ -41,17 +43,24 @@ fn try_reset(ctx: &TcContext, p: &Packet) -> Result<(), i64> {
 
 #[inline(never)]
 pub(super) fn unreachable(ctx: &TcContext, p: &Packet) -> i64 {
-    super::code(try_unreachable(ctx, p))
+    super::code(error(ctx, p, PORT_UNREACHABLE, 0))
 }
 
+#[inline(never)]
+pub(super) fn too_big(ctx: &TcContext, p: &Packet) -> i64 {
+    super::code(error(ctx, p, FRAGMENTATION_NEEDED, p.verdict.fits().into()))
+}
+
+/// An error of a kind, with what its second word says.
 #[inline(always)]
-fn try_unreachable(ctx: &TcContext, p: &Packet) -> Result<(), i64> {
+fn error(ctx: &TcContext, p: &Packet, kind: u32, more: u32) -> Result<(), i64> {
     has_no_options(p)?;
     let about: [u32; EMBEDDED] = ctx.load(ETH_LEN)?;
     let mut message = [0; ERROR];
     header(p, protocol::ICMP, ERROR, &mut message)?;
     message[ERROR - EMBEDDED..].copy_from_slice(&about);
-    message[HEADER] = PORT_UNREACHABLE.to_be();
+    message[HEADER] = kind.to_be();
+    message[HEADER + 1] = more.to_be();
     message[HEADER] |= fold(sum(&message[HEADER..], 0)?) << 16;
     replace(ctx, &message)
 }

@@ -1,5 +1,6 @@
 //! Turning a packet away: a TCP reset (RFC 9293, section 3.10.7.1) or a port unreachable of ICMP
-//! (RFC 792) or ICMPv6 (RFC 4443) takes its place, addressed to its sender.
+//! (RFC 792) or ICMPv6 (RFC 4443) takes its place, addressed to its sender; or, for a packet that is
+//! too big, the ICMP error by which senders find out what fits (RFC 1191, RFC 8201).
 //!
 //! Every byte of the answer is written, and the packet's offloads are dropped, so that it does not
 //! matter whether the packet came with a checksum, was to get one from hardware, or stood for many
@@ -13,7 +14,7 @@ use core::ptr;
 use aya_ebpf::bindings::bpf_adj_room_mode::BPF_ADJ_ROOM_NET;
 use aya_ebpf::helpers::{bpf_csum_diff, bpf_skb_change_tail};
 use aya_ebpf::programs::TcContext;
-use naru_ebpf_common::protocol;
+use naru_ebpf_common::{Reason, protocol};
 use naru_ebpf_logic::Packet;
 use naru_ebpf_logic::parse::ETH_LEN;
 
@@ -32,7 +33,10 @@ const CUT: u32 = 64;
 /// Makes the answer of the packet; 0 when it is one. Packet pointers are invalid afterwards.
 #[inline(never)]
 pub(crate) fn answer(ctx: &TcContext, p: &Packet) -> i64 {
+    let is_too_big = p.verdict.reason() == Reason::TOO_BIG;
     match (p.dst.is_v4(), p.protocol) {
+        (true, _) if is_too_big => ipv4::too_big(ctx, p),
+        (false, _) if is_too_big => ipv6::too_big(ctx, p),
         (true, protocol::TCP) => ipv4::reset(ctx, p),
         (true, _) => ipv4::unreachable(ctx, p),
         (false, protocol::TCP) => ipv6::reset(ctx, p),
