@@ -231,19 +231,28 @@ impl Cluster {
     /// # Errors
     /// When it can't be started.
     pub fn start_node(&self, k: u8) -> Result<()> {
+        self.start_node_with(k, &[])
+    }
+
+    /// The same, with more of a command line.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub fn start_node_with(&self, k: u8, flags: &[&str]) -> Result<()> {
         let role = node_name(k);
         let credentials = self.layout.member(&role).join("credentials/kubeconfig");
         if !credentials.is_file() {
             let program = self.layout.program("naru-control")?;
             daemons::sign_node(&program, &self.layout, self.families(), k)?;
         }
-        let line = daemons::node(
+        let mut line = daemons::node(
             &self.layout.program("naru-node")?,
             &self.layout,
             &self.cgroups,
             (self.families(), self.routing()),
             k,
         );
+        line.extend(flags.iter().map(Into::into));
         self.start(&node_process(k), &role, &format!("{role}/daemons"), line)
     }
 

@@ -10,6 +10,7 @@ mod change;
 mod cold;
 mod cost;
 mod end;
+mod outside;
 mod place;
 mod plain;
 mod programmed;
@@ -69,7 +70,7 @@ spec: {selector: {app: server}, ports: [{port: 9000}]}
 apiVersion: v1
 kind: Service
 metadata: {name: remote}
-spec: {selector: {app: remote}, ports: [{port: 9000}]}
+spec: {type: NodePort, selector: {app: remote}, ports: [{port: 9000}]}
 ";
 
 const SERVICES: [usize; 3] = [1, 1_000, 10_000];
@@ -94,6 +95,7 @@ pub(super) fn measure(cluster: &Cluster, effort: Effort, report: &mut Report) ->
         bed.one_node(mode, report)?;
         bed.two_nodes(mode, report)?;
     }
+    bed.from_outside(report)?;
     bed.many_services(report)?;
     bed.change(report)?;
     bed.cold(report)
