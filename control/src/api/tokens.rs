@@ -169,14 +169,10 @@ impl Claims {
                 }
             }
         }
-        let groups = [
-            "system:serviceaccounts".to_owned(),
-            format!("system:serviceaccounts:{namespace}"),
-        ];
         User {
             uid: serviceaccount.uid.clone(),
             extra: Arc::new(extra),
-            ..User::known(self.sub.clone(), groups)
+            ..User::account(namespace, &serviceaccount.name)
         }
     }
 }

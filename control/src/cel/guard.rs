@@ -4,8 +4,9 @@
 use std::collections::BTreeSet;
 
 use kube_cel::cel::IdedExpr;
-use kube_cel::cel::common::ast::{CallExpr, EntryExpr, Expr, IdedEntryExpr, operators};
+use kube_cel::cel::common::ast::{CallExpr, EntryExpr, Expr, IdedEntryExpr, SelectExpr, operators};
 
+use super::authorizer::{self, OF_REQUEST};
 use super::messages;
 
 /// The function that asks for leave.
@@ -89,6 +90,10 @@ impl Guard {
             }
             Expr::List(list) => list.elements.iter_mut().for_each(|it| self.walk(it)),
             Expr::Map(map) => map.entries.iter_mut().for_each(|it| self.entry(it)),
+            Expr::Select(select) if self.is_of_request(select) => {
+                node.expr = Expr::Ident(OF_REQUEST.to_owned());
+                self.free.insert(OF_REQUEST.to_owned());
+            }
             Expr::Select(select) => self.walk(&mut select.operand),
             Expr::Struct(message) if self.messages => {
                 match messages::as_map(std::mem::take(message)) {
@@ -103,6 +108,14 @@ impl Guard {
             Expr::Unspecified => self.refuse("the expression is incomplete"),
             Expr::Literal(_) => {}
         }
+    }
+
+    /// Whether this is the one variable with a point in its name.
+    fn is_of_request(&self, select: &SelectExpr) -> bool {
+        let is_root = |name: &String| name == authorizer::NAME && !self.scope.contains(name);
+        matches!(&select.operand.expr, Expr::Ident(name) if is_root(name))
+            && select.field == authorizer::REQUEST_RESOURCE
+            && !select.test
     }
 
     fn call(&mut self, call: &mut CallExpr) {

@@ -10,6 +10,7 @@
 //! It will not check types: an expression that compares a text with a number is found out when it
 //! is evaluated.
 
+mod authorizer;
 mod budget;
 mod escape;
 mod guard;
@@ -20,6 +21,7 @@ mod program;
 mod tests;
 mod value;
 
+pub(crate) use authorizer::{Answer, Question, Resource, What, authorizers};
 pub(crate) use budget::Budget;
 pub(crate) use program::{Program, Variables};
 pub(crate) use value::{map_of, of_json, optional, to_json, typed};

@@ -7,6 +7,7 @@ use kube_cel::KubeCelExt;
 use kube_cel::cel::parser::Parser;
 use kube_cel::cel::{Context, ExecutionError, IdedExpr, Value};
 
+use super::authorizer;
 use super::budget::Budget;
 use super::guard::{Guard, LEAVE, LOOKUP};
 use super::lookup::lookup;
@@ -38,6 +39,7 @@ fn functions() -> Context<'static> {
         Err(ExecutionError::function_error("cost", "budget exceeded"))
     });
     context.add_function(LOOKUP, lookup);
+    authorizer::add_functions(&mut context);
     // Nothing has a type to be rid of.
     context.add_function("dyn", |value: Value| -> Result<Value, ExecutionError> {
         Ok(value)
@@ -102,7 +104,11 @@ impl Program {
     ///
     /// # Errors
     /// Why there is no result.
-    pub(crate) fn run(&self, variables: &Variables, budget: &mut Budget) -> Result<Value, String> {
+    pub(crate) fn run(
+        &self,
+        variables: &Variables,
+        budget: &mut Budget<'_>,
+    ) -> Result<Value, String> {
         let evaluate = || {
             FUNCTIONS.with(|functions| {
                 let mut scope = functions.new_inner_scope();
@@ -113,7 +119,7 @@ impl Program {
                 Value::resolve(&self.expression, &scope)
             })
         };
-        let result = budget.run(|| catch_unwind(AssertUnwindSafe(evaluate)));
+        let result = budget.run(|| catch_unwind(AssertUnwindSafe(&evaluate)));
         let result = result.ok_or("operation cancelled: actual cost limit exceeded")?;
         let result = result.map_err(|_| "the expression cannot be evaluated".to_owned())?;
         result.map_err(|error| told(&error))
@@ -123,7 +129,11 @@ impl Program {
     ///
     /// # Errors
     /// Why it is neither.
-    pub(crate) fn holds(&self, variables: &Variables, budget: &mut Budget) -> Result<bool, String> {
+    pub(crate) fn holds(
+        &self,
+        variables: &Variables,
+        budget: &mut Budget<'_>,
+    ) -> Result<bool, String> {
         match self.run(variables, budget)? {
             Value::Bool(holds) => Ok(holds),
             other => Err(format!("expected a bool, got {}", other.type_of())),
@@ -137,7 +147,7 @@ impl Program {
     pub(crate) fn text(
         &self,
         variables: &Variables,
-        budget: &mut Budget,
+        budget: &mut Budget<'_>,
     ) -> Result<String, String> {
         match self.run(variables, budget)? {
             Value::String(text) => Ok(text.to_string()),

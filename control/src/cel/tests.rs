@@ -1,9 +1,10 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
 use super::value::{of_json, typed};
-use super::{Budget, Program, Variables};
+use super::{Answer, Budget, Program, Question, Resource, Variables, What, authorizers};
 
 fn seeing(value: &Json) -> Variables {
     vec![("self".to_owned(), of_json(value))]
@@ -100,4 +101,73 @@ fn a_schema_says_what_values_are() {
         let holds = program.holds(&variables, &mut Budget::default());
         assert_eq!(holds, Ok(true), "{text}");
     }
+}
+
+/// Whether an expression holds for somebody who may get and nothing else, and what was asked.
+fn asking(text: &str) -> (Result<bool, String>, usize) {
+    let asked = AtomicUsize::new(0);
+    let answer = |question: &Question| {
+        asked.fetch_add(1, Ordering::Relaxed);
+        let named = matches!(&question.what, What::Resource(it) if it.name == "mine");
+        Answer {
+            allowed: question.verb == "get" || named,
+            reason: question.verb.clone(),
+        }
+    };
+    let declared = ["authorizer", "authorizer.requestResource"];
+    let holds = Program::compile(text, &declared).and_then(|program| {
+        let of_request = Resource {
+            name: "mine".to_owned(),
+            ..Resource::default()
+        };
+        let variables = authorizers(of_request).to_vec();
+        program.holds(&variables, &mut Budget::asking(&answer))
+    });
+    (holds, asked.into_inner())
+}
+
+#[test]
+fn a_question_is_asked_once_and_errors_hide_none() {
+    let path = |verb: &str| format!("authorizer.path('/x').check('{verb}').allowed()");
+    let (get, put) = (path("get"), path("put"));
+    assert_eq!(asking(&get), (Ok(true), 1));
+    assert_eq!(asking(&put), (Ok(false), 1));
+    assert_eq!(asking(&format!("{get} && {get}")), (Ok(true), 1));
+    assert_eq!(asking(&format!("{put} || {get}")), (Ok(true), 2));
+    // What has no answer yet is an error, and true all the same would be a guess.
+    assert_eq!(asking(&format!("!{put} && ({put} || true)")), (Ok(true), 1));
+    let own = "authorizer.requestResource.check('delete').allowed()";
+    assert_eq!(asking(own), (Ok(true), 1));
+    let told = "authorizer.group('').resource('pods').check('list').reason() == 'list'";
+    assert_eq!(asking(told), (Ok(true), 1));
+}
+
+#[test]
+fn questions_have_a_form_and_a_bound() {
+    for text in [
+        "authorizer.check('get').allowed()",
+        "authorizer.path('/x').allowed()",
+        "authorizer.group('').check('get').allowed()",
+        "authorizer.path('/x').resource('pods').check('get').allowed()",
+        "authorizer.group('').resource('pods').group('').check('get').allowed()",
+        "'text'.check('get').allowed()",
+    ] {
+        let (outcome, asked) = asking(text);
+        assert_eq!(
+            (outcome.unwrap_err().as_str(), asked),
+            ("no such overload", 0),
+            "{text}"
+        );
+    }
+    let shadowed =
+        asking("[{'requestResource': 1}].all(authorizer, authorizer.requestResource == 1)");
+    assert_eq!(shadowed, (Ok(true), 0));
+    let paths: Vec<String> = (0..60).map(|n| format!("'/{n}'")).collect();
+    let many = format!(
+        "[{}].all(it, authorizer.path(it).check('get').allowed())",
+        paths.join(",")
+    );
+    let (outcome, asked) = asking(&many);
+    assert!(outcome.unwrap_err().contains("cost limit exceeded"));
+    assert!((20..=29).contains(&asked), "{asked}");
 }

@@ -36,7 +36,9 @@ mod selector;
 mod storage;
 pub(crate) mod value;
 
-pub(crate) use admissionregistration::validating_webhook_configuration::POLICY_VARIABLES;
+pub(crate) use admissionregistration::validating_webhook_configuration::{
+    MESSAGE_VARIABLES, POLICY_VARIABLES,
+};
 pub(crate) use apiextensions::custom_resource_definition::CLEANUP;
 use kind::Kind;
 pub use reviews::REVIEWS;

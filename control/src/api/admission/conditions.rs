@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
+use super::asking;
 use super::webhooks::facts;
 use super::write::Write;
 use crate::api::kinds::Target;
@@ -17,6 +18,8 @@ pub(super) const DECLARED: &[&str] = &[
     "request",
     "namespaceObject",
     "params",
+    "authorizer",
+    "authorizer.requestResource",
 ];
 
 /// Conditions that all have to hold.
@@ -41,7 +44,7 @@ impl Conditions {
     ///
     /// # Errors
     /// Which one cannot be evaluated, and why.
-    pub(super) fn hold(&self, seen: &Variables, budget: &mut Budget) -> Result<bool, String> {
+    pub(super) fn hold(&self, seen: &Variables, budget: &mut Budget<'_>) -> Result<bool, String> {
         let mut fault = None;
         for (name, program) in &self.0 {
             let holds = match program {
@@ -90,10 +93,13 @@ pub(super) fn variables(
 ) -> Variables {
     let show = |object: Option<&Value>| of_json(object.unwrap_or(&Value::Null));
     let request = facts(write, version, new.or(old).unwrap_or(&Value::Null));
+    let [who, who_may_this] = asking::variables(&request);
     vec![
         ("object".to_owned(), show(new)),
         ("oldObject".to_owned(), show(old)),
         ("request".to_owned(), of_json(&request)),
+        who,
+        who_may_this,
     ]
 }
 

@@ -8,6 +8,7 @@
 //! to do costs a comparison of the kind, or a look at an empty list.
 
 mod asked;
+mod asking;
 mod certificates;
 mod conditions;
 mod default_class;

@@ -65,6 +65,15 @@ impl User {
         }
     }
 
+    /// A service account, of whose token nothing is known.
+    pub(in crate::api) fn account(namespace: &str, name: &str) -> Self {
+        let groups = [
+            "system:serviceaccounts".to_owned(),
+            format!("system:serviceaccounts:{namespace}"),
+        ];
+        Self::known(format!("system:serviceaccount:{namespace}:{name}"), groups)
+    }
+
     /// Whether the user is in `group`.
     pub fn is_in(&self, group: &str) -> bool {
         self.groups.iter().any(|have| have == group)

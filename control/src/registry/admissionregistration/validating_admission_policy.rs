@@ -2,7 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::validating_webhook_configuration::{POLICY_VARIABLES, compiles, conditions, operations};
+use super::validating_webhook_configuration::{
+    MESSAGE_VARIABLES, POLICY_VARIABLES, compiles, conditions, operations,
+};
 use crate::registry::age::age;
 use crate::registry::column::{AGE, NAME, integer, name, string, unset};
 use crate::registry::kind::Kind;
@@ -50,7 +52,7 @@ pub(in crate::registry) static KIND: Kind = Kind {
             let spoken = check.get("messageExpression");
             required(&check.get("expression"), &mut faults);
             compiles(&check.get("expression"), POLICY_VARIABLES, &mut faults);
-            compiles(&spoken, POLICY_VARIABLES, &mut faults);
+            compiles(&spoken, MESSAGE_VARIABLES, &mut faults);
             let reasons = &[
                 "Forbidden",
                 "Invalid",

@@ -39,7 +39,12 @@ pub(crate) const POLICY_VARIABLES: &[&str] = &[
     "params",
     "namespaceObject",
     "variables",
+    "authorizer",
+    "authorizer.requestResource",
 ];
+
+/// What the messages of policies may look at: they ask nobody.
+pub(crate) const MESSAGE_VARIABLES: &[&str] = POLICY_VARIABLES.split_at(6).0;
 
 pub(super) fn set_defaults(object: &mut Value) {
     for hook in list_mut(object, "/webhooks") {

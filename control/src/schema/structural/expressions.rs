@@ -73,7 +73,7 @@ impl Rule {
         Some(seen)
     }
 
-    fn message(&self, seen: &Variables, budget: &mut Budget) -> String {
+    fn message(&self, seen: &Variables, budget: &mut Budget<'_>) -> String {
         let spoken = self.spoken.as_ref();
         let spoken = spoken.and_then(|program| program.text(seen, budget).ok());
         let spoken = spoken.filter(|text| !text.trim().is_empty() && !text.contains('\n'));
@@ -120,7 +120,7 @@ impl Rules {
 
 #[derive(Default)]
 struct Walk {
-    budget: Budget,
+    budget: Budget<'static>,
     faults: Vec<FieldError>,
     path: String,
 }

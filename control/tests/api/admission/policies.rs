@@ -173,7 +173,7 @@ async fn policies_that_cannot_be_evaluated_are_refused_or_fail() {
     for text in [
         "object.spec >",
         "nobody.knows == 1",
-        "authorizer.path('/x').check('get').allowed()",
+        "authorizer.knows == authorizer.requestsResource && nobody",
     ] {
         let bad = policy("bad", json!({"validations": [{"expression": text}]}));
         let why = control.post(&path, &bad).await.refused(422, "Invalid");
@@ -198,4 +198,145 @@ async fn policies_that_cannot_be_evaluated_are_refused_or_fail() {
         .await
         .expect(200);
     create(&control, DEPLOYMENTS, &deployment("a", 1)).await;
+}
+
+/// Whether each of these holds for a deployment `asks` in `default` that the server's administrator or
+/// `user` makes.
+async fn holds_for(control: &Control, user: Option<&str>, texts: &[(&str, bool)]) {
+    let checks = texts.iter().map(|(text, holds)| {
+        let expression = if *holds {
+            (*text).to_owned()
+        } else {
+            format!("!({text})")
+        };
+        json!({"expression": expression})
+    });
+    let asking = policy("asks", json!({"validations": checks.collect::<Vec<_>>()}));
+    install(control, &asking, &binding("asks", "asks", json!({}))).await;
+    let path = format!("{DEPLOYMENTS}?dryRun=All");
+    let mut headers = vec![("content-type", "application/json")];
+    headers.extend(user.map(|user| ("impersonate-user", user)));
+    let asks = deployment("asks", 1).to_string();
+    let made = control
+        .send(http::Method::POST, &path, &headers, asks)
+        .await;
+    made.expect(201);
+    for plural in [
+        "validatingadmissionpolicies",
+        "validatingadmissionpolicybindings",
+    ] {
+        let path = format!("{GROUP}/{plural}/asks");
+        control.delete(&path, &Value::Null).await.expect(200);
+    }
+}
+
+#[tokio::test]
+async fn expressions_ask_what_somebody_may_do() {
+    let control = Control::start(&[]).await;
+    let rbac = "/apis/rbac.authorization.k8s.io/v1";
+    let role = json!({"metadata": {"name": "deployer"}, "rules": [
+        {"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["create", "get"]},
+        {"apiGroups": ["apps"], "resources": ["deployments/scale"], "verbs": ["update"],
+            "resourceNames": ["asks"]}]});
+    create(&control, &format!("{rbac}/clusterroles"), &role).await;
+    let subjects = json!([
+        {"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": "jane"},
+        {"kind": "ServiceAccount", "namespace": "default", "name": "robot"}]);
+    let bound = json!({"metadata": {"name": "deployers"}, "subjects": subjects,
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "deployer"}});
+    let bindings = format!("{rbac}/namespaces/default/rolebindings");
+    create(&control, &bindings, &bound).await;
+    let deployments = "authorizer.group('apps').resource('deployments')";
+    let robot = "authorizer.serviceAccount('default', 'robot')";
+    let may = |what: &str, verb: &str| format!("{what}.check('{verb}').allowed()");
+    let here = format!("{deployments}.namespace('default')");
+    let of_robot = format!("{robot}.group('apps').resource('deployments').namespace('default')");
+    let scale = |name: &str| format!("{here}.name('{name}').subresource('scale')");
+    let both = format!("{} && {}", may(&here, "get"), may(&of_robot, "create"));
+    let asked = [
+        (may("authorizer.requestResource", "create"), true),
+        (may("authorizer.requestResource", "delete"), false),
+        (may(&here, "create"), true),
+        (
+            may(&format!("{deployments}.namespace('kube-system')"), "create"),
+            false,
+        ),
+        (may(deployments, "create"), false),
+        (may(&scale("asks"), "update"), true),
+        (may(&scale("other"), "update"), false),
+        (may("authorizer.path('/healthz')", "get"), true),
+        (may("authorizer.path('/metrics')", "get"), false),
+        (may(&of_robot, "create"), true),
+        (may(&of_robot, "delete"), false),
+        (
+            may(
+                "authorizer.serviceAccount('other', 'robot').group('apps').resource('deployments')\
+              .namespace('default')",
+                "create",
+            ),
+            false,
+        ),
+        (both, true),
+        (
+            format!("{here}.check('delete').reason() == '' && !{here}.check('delete').errored()"),
+            true,
+        ),
+        (
+            format!(
+                "['get', 'create', 'delete'].filter(verb, {here}.check(verb).allowed()) == ['get', 'create']"
+            ),
+            true,
+        ),
+    ];
+    let asked: Vec<_> = asked
+        .iter()
+        .map(|(text, holds)| (text.as_str(), *holds))
+        .collect();
+    holds_for(&control, Some("jane"), &asked).await;
+    let all = [
+        (may(&here, "delete"), true),
+        (may(&of_robot, "delete"), false),
+    ];
+    let all: Vec<_> = all
+        .iter()
+        .map(|(text, holds)| (text.as_str(), *holds))
+        .collect();
+    holds_for(&control, None, &all).await;
+}
+
+#[tokio::test]
+async fn questions_are_bounded_and_messages_ask_none() {
+    let control = Control::start(&[]).await;
+    let path = format!("{GROUP}/validatingadmissionpolicies");
+    let speaks = policy(
+        "speaks",
+        json!({"validations": [{"expression": "false",
+        "messageExpression": "string(authorizer.path('/x').check('get').allowed())"}]}),
+    );
+    let why = control.post(&path, &speaks).await.refused(422, "Invalid");
+    assert!(
+        why.contains("undeclared reference to 'authorizer'"),
+        "{why}"
+    );
+    let numbers: Vec<String> = (0..40).map(|n| format!("'/{n}'")).collect();
+    let many = format!(
+        "[{}].all(path, authorizer.path(path).check('get').allowed())",
+        numbers.join(", ")
+    );
+    for (name, text, why) in [
+        ("many", many.as_str(), "actual cost limit exceeded"),
+        (
+            "formless",
+            "authorizer.check('get').allowed()",
+            "no such overload",
+        ),
+    ] {
+        let asks = policy(name, json!({"validations": [{"expression": text}]}));
+        install(&control, &asks, &binding(name, name, json!({}))).await;
+        let told = control.post(DEPLOYMENTS, &deployment("a", 1)).await;
+        let told = told.refused(422, "Invalid");
+        assert!(told.contains(why), "{told}");
+        let path = format!("{GROUP}/validatingadmissionpolicybindings/{name}");
+        control.delete(&path, &Value::Null).await.expect(200);
+    }
 }

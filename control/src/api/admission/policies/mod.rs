@@ -6,8 +6,6 @@
 //! where one holds and with which parameters, `scene` what the expressions see of a write;
 //! `validating` and `mutating` are what policies do then, `notes` what they tell the audit log. All that expressions of one policy cost for
 //! one write comes from one budget.
-//!
-//! What it will not do: evaluate `authorizer`, which is refused where a policy is written.
 
 mod binding;
 mod index;

@@ -16,7 +16,7 @@ use crate::api::managed;
 use crate::api::patch::operate;
 use crate::api::status::{Result, Status};
 use crate::api::value::{items, text};
-use crate::cel::{Budget, Program, Variables, to_json};
+use crate::cel::{Budget, Program, Question, Variables, to_json};
 use crate::registry::POLICY_VARIABLES;
 use crate::schema;
 use crate::schema::ownership::{atomics, merge};
@@ -93,7 +93,8 @@ impl Bound<Mutations> {
             Ok(parameters) => parameters,
             Err(why) => return self.failed(write, new, why).map(|()| true),
         };
-        let mut budget = Budget::default();
+        let asked = |question: &Question| write.answer(question);
+        let mut budget = Budget::asking(&asked);
         let old = scene.shown(old).await?;
         let mut shown = write.shown(scene.version, new.clone()).await?;
         for parameter in parameters {
@@ -159,7 +160,7 @@ impl Mutation {
         version: Target,
         object: &Value,
         seen: &Variables,
-        budget: &mut Budget,
+        budget: &mut Budget<'_>,
     ) -> std::result::Result<Value, String> {
         let program = self.program.as_ref().map_err(Clone::clone)?;
         let said = to_json(&program.run(seen, budget)?)?;

@@ -42,7 +42,7 @@ impl Note {
     pub(super) fn line(
         &self,
         seen: &Variables,
-        budget: &mut Budget,
+        budget: &mut Budget<'_>,
     ) -> Result<Option<String>, String> {
         let program = self.program.as_ref().map_err(Clone::clone)?;
         match to_json(&program.run(seen, budget)?)? {

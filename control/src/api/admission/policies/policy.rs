@@ -72,13 +72,13 @@ impl<R> Policy<R> {
     ///
     /// # Errors
     /// Which one cannot be evaluated, and why.
-    pub(super) fn holds(&self, seen: &Variables, budget: &mut Budget) -> Result<bool, String> {
+    pub(super) fn holds(&self, seen: &Variables, budget: &mut Budget<'_>) -> Result<bool, String> {
         self.conditions.hold(seen, budget)
     }
 
     /// What is `seen`, and the policy's variables, each of which may look at those before. One that
     /// cannot be evaluated is missing, which matters where somebody looks at it.
-    pub(super) fn with_variables(&self, mut seen: Variables, budget: &mut Budget) -> Variables {
+    pub(super) fn with_variables(&self, mut seen: Variables, budget: &mut Budget<'_>) -> Variables {
         let mut known = HashMap::new();
         for (name, program) in &self.variables {
             let mut seen = seen.clone();

@@ -10,8 +10,8 @@ use super::notes::{Note, Notes};
 use super::policy::{Policy, Rules};
 use crate::api::status::{Result, Status};
 use crate::api::value::{items, text};
-use crate::cel::{Budget, Program, Variables};
-use crate::registry::POLICY_VARIABLES;
+use crate::cel::{Budget, Program, Question, Variables};
+use crate::registry::{MESSAGE_VARIABLES, POLICY_VARIABLES};
 
 /// A code and its reason.
 type Reason = (StatusCode, &'static str);
@@ -103,7 +103,8 @@ impl Bound<Validations> {
             Err(why) => return Ok(self.policy.failed(0, why.clone()).into_iter().collect()),
         };
         let (new, old) = (scene.shown(new).await?, scene.shown(old).await?);
-        let mut budget = Budget::default();
+        let asked = |question: &Question| write.answer(question);
+        let mut budget = Budget::asking(&asked);
         let mut failures = Vec::new();
         for parameter in parameters {
             let seen = scene.seen(new.as_deref(), old.as_deref(), parameter.as_ref());
@@ -158,7 +159,7 @@ impl Policy<Validations> {
     }
 
     /// What the policy has against what is `seen`.
-    fn check(&self, seen: Variables, budget: &mut Budget, notes: &mut Notes) -> Vec<Failure> {
+    fn check(&self, seen: Variables, budget: &mut Budget<'_>, notes: &mut Notes) -> Vec<Failure> {
         match self.holds(&seen, budget) {
             Ok(true) => {}
             Ok(false) => return Vec::new(),
@@ -191,12 +192,13 @@ impl Policy<Validations> {
 
 impl Validation {
     fn read(check: &Value) -> Validation {
-        let compile = |text: &str| Program::compile(text, POLICY_VARIABLES);
+        let program = Program::compile(text(check, "/expression"), POLICY_VARIABLES);
+        let spoken = Program::compile(text(check, "/messageExpression"), MESSAGE_VARIABLES);
         Validation {
             text: text(check, "/expression").trim().to_owned(),
-            program: compile(text(check, "/expression")),
+            program,
             message: text(check, "/message").to_owned(),
-            spoken: compile(text(check, "/messageExpression")).ok(),
+            spoken: spoken.ok(),
             reason: reason(text(check, "/reason")),
         }
     }
@@ -205,7 +207,7 @@ impl Validation {
     fn check(
         &self,
         seen: &Variables,
-        budget: &mut Budget,
+        budget: &mut Budget<'_>,
     ) -> std::result::Result<Option<(String, Reason)>, String> {
         let result = match &self.program {
             Ok(program) => program.holds(seen, budget),
@@ -219,7 +221,7 @@ impl Validation {
         }
     }
 
-    fn message(&self, seen: &Variables, budget: &mut Budget) -> String {
+    fn message(&self, seen: &Variables, budget: &mut Budget<'_>) -> String {
         let spoken = self.spoken.as_ref();
         let spoken = spoken.and_then(|program| program.text(seen, budget).ok());
         let spoken = spoken.filter(|text| !text.trim().is_empty() && !text.contains('\n'));

@@ -30,7 +30,7 @@ use crate::api::kinds::{Kinds, Target};
 use crate::api::patch::operate;
 use crate::api::server::Server;
 use crate::api::status::{Result, Status};
-use crate::cel::Budget;
+use crate::cel::{self, Budget};
 use crate::store::Resource;
 
 /// The registered hooks.
@@ -175,7 +175,8 @@ async fn ask(
     let (new, old) = (new.as_deref(), old.as_deref());
     if !hook.conditions.is_empty() {
         let seen = variables(write, version, new, old);
-        match hook.conditions.hold(&seen, &mut Budget::default()) {
+        let asked = |question: &cel::Question| write.answer(question);
+        match hook.conditions.hold(&seen, &mut Budget::asking(&asked)) {
             Ok(true) => {}
             Ok(false) => return Ok(None),
             Err(why) => return turn.failed(&why).map(|()| None),
