@@ -13,9 +13,6 @@ pub const HOST_PORTS: u32 = 1 << 1;
 pub const DIRECT_TCP: u32 = 1 << 2;
 /// [`NodeConfig::flags`]: the same for UDP and SCTP.
 pub const DIRECT_OTHERS: u32 = 1 << 3;
-/// [`NodeConfig::flags`]: routes lead to other nodes' pods, and the overlay's device is there for
-/// what is handed on alone.
-pub const NATIVE: u32 = 1 << 4;
 
 abi! {
     /// Idle times in seconds after which an entry counts as absent.
@@ -64,8 +61,11 @@ abi! {
         pub pod_prefix: u32,
         /// Prefix length of [`Self::service_net`], IPv4 counted from 96.
         pub service_prefix: u32,
+        /// Interface index of the overlay's device for what is handed on; 0 when nothing is. With
+        /// native routing it is there for that alone.
+        pub hand_on_ifindex: u32,
         /// Zero.
-        pub reserved: [u32; 2],
+        pub reserved: u32,
     }
 }
 
@@ -79,7 +79,8 @@ impl Family {
         service_net: Addr::UNSPECIFIED,
         pod_prefix: 128,
         service_prefix: 128,
-        reserved: [0; 2],
+        hand_on_ifindex: 0,
+        reserved: 0,
     };
 
     /// Whether the node has this family.
@@ -110,7 +111,7 @@ abi! {
         pub v6: Family,
         /// Interface index of the uplink; 0 means that the node is not configured yet.
         pub uplink_ifindex: u32,
-        /// [`FLOW_EVENTS`], [`HOST_PORTS`], [`DIRECT_TCP`], [`DIRECT_OTHERS`], [`NATIVE`].
+        /// [`FLOW_EVENTS`], [`HOST_PORTS`], [`DIRECT_TCP`], [`DIRECT_OTHERS`].
         pub flags: u32,
         /// MAC address of the uplink.
         pub uplink_mac: [u8; 6],
@@ -130,7 +131,8 @@ abi! {
         /// Grows with every change of endpoints or of these facts; what flows remember of an older
         /// epoch is looked up again. 0 means that nothing may be remembered.
         pub epoch: u32,
-        /// Interface index of the overlay's device; 0 when there is none.
+        /// Interface index of the overlay's device; 0 when routes lead to other nodes' pods
+        /// (native routing).
         pub overlay_ifindex: u32,
     }
 }
@@ -140,17 +142,6 @@ impl NodeConfig {
     #[inline(always)]
     pub const fn family(&self, addr: &Addr) -> &Family {
         if addr.is_v4() { &self.v4 } else { &self.v6 }
-    }
-
-    /// Interface index of the device through which other nodes' pods are reached; 0 when routes lead
-    /// to them (native routing).
-    #[inline(always)]
-    pub const fn pod_overlay(&self) -> u32 {
-        if self.flags & NATIVE == 0 {
-            self.overlay_ifindex
-        } else {
-            0
-        }
     }
 
     /// Whether packets of this protocol are handed on to the backend's node.

@@ -22,7 +22,7 @@ pub fn from_overlay<M: Maps>(m: &M, p: &mut Packet, node: u32) -> Verdict {
 
 #[inline(always)]
 fn decide<M: Maps>(m: &M, p: &mut Packet, node: u32) -> Verdict {
-    let Some(config) = m.config().filter(|c| c.pod_overlay() != 0) else {
+    let Some(config) = m.config().filter(|c| c.overlay_ifindex != 0) else {
         return Verdict::drop(Reason::NOT_CONFIGURED);
     };
     if node == 0 || !is_from(m, p, node) {

@@ -28,7 +28,7 @@ impl Hop {
     /// The next hop to an address of which the ipcache says `info`.
     #[inline(always)]
     pub(crate) fn to(config: &NodeConfig, info: &IpInfo) -> Self {
-        if config.pod_overlay() == 0 {
+        if config.overlay_ifindex == 0 {
             Self::router(info.next_hop())
         } else if info.node.is_v4() && info.flags & ipcache::HOST == 0 {
             Self::node(info.node.word_v4())

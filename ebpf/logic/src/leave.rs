@@ -13,7 +13,7 @@ use crate::{Hop, Maps, Packet, Verdict};
 /// Sends `p`, as it is after every translation, to a destination that is not on this node.
 #[inline(always)]
 pub(crate) fn leave<M: Maps>(m: &M, config: &NodeConfig, p: &mut Packet) -> Verdict {
-    if config.pod_overlay() == 0 {
+    if config.overlay_ifindex == 0 {
         Verdict::uplink(config.uplink_ifindex)
     } else {
         look_up_and_leave(m, p)
@@ -32,7 +32,7 @@ fn look_up_and_leave<M: Maps>(m: &M, p: &mut Packet) -> Verdict {
 /// The same, when it is known what the ipcache says of the destination.
 #[inline(always)]
 pub(crate) fn leave_for(config: &NodeConfig, p: &mut Packet, info: &IpInfo) -> Verdict {
-    if config.pod_overlay() == 0 {
+    if config.overlay_ifindex == 0 {
         return Verdict::uplink(config.uplink_ifindex);
     }
     let is_among_nodes = info.flags & ipcache::NODE != 0 && config.is_node(&p.src);

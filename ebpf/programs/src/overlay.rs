@@ -37,21 +37,25 @@ struct Tunnel {
 /// The outer UDP checksum is left out, as RFC 7348 wants it: the inner packet has its own.
 #[inline(always)]
 pub(crate) fn send(ctx: &TcContext, node: u32) -> i32 {
-    send_under(ctx, node, VNI)
+    let Some(config) = Kernel.config() else {
+        return TC_ACT_SHOT as i32;
+    };
+    send_under(ctx, VNI, config.overlay_ifindex, node)
 }
 
 /// As it came to `node`, for the backend that was chosen.
 #[inline(always)]
 pub(crate) fn hand_on(ctx: &TcContext, packet: &Packet, node: u32) -> i32 {
     let macs = macs_of(&packet.to.dst, packet.to.dst_port);
-    match ctx.store(0, &macs, 0) {
-        Ok(()) => send_under(ctx, node, DIRECT_VNI),
-        Err(_) => TC_ACT_SHOT as i32,
+    let ifindex = device(packet);
+    if ifindex == 0 || ctx.store(0, &macs, 0).is_err() {
+        return TC_ACT_SHOT as i32;
     }
+    send_under(ctx, DIRECT_VNI, ifindex, node)
 }
 
 #[inline(always)]
-fn send_under(ctx: &TcContext, node: u32, vni: u32) -> i32 {
+fn send_under(ctx: &TcContext, vni: u32, ifindex: u32, node: u32) -> i32 {
     let Some(config) = Kernel.config() else {
         return TC_ACT_SHOT as i32;
     };
@@ -60,7 +64,7 @@ fn send_under(ctx: &TcContext, node: u32, vni: u32) -> i32 {
         return TC_ACT_SHOT as i32;
     }
     // SAFETY: the helper has no preconditions; a device that has vanished is a drop.
-    unsafe { bpf_redirect(config.overlay_ifindex, 0) as i32 }
+    unsafe { bpf_redirect(ifindex, 0) as i32 }
 }
 
 /// Says under which identifier, and from which node to which a packet is sent, by their IPv4 addresses
@@ -84,20 +88,25 @@ fn name(ctx: &TcContext, vni: u32, own: u32, node: u32) -> i32 {
     }
 }
 
+/// The device for what is handed on; 0 when there is none.
+#[inline(always)]
+fn device(packet: &Packet) -> u32 {
+    Kernel
+        .config()
+        .map_or(0, |config| config.family(&packet.dst).hand_on_ifindex)
+}
+
 /// Whether a packet is larger than what the overlay's device carries and may not be cut: how many
 /// bytes of it would fit, from the IP header on; 0 if it may go. Each segment of a packet that stands
 /// for many is looked at. An IPv4 packet that may be cut is: the one around it.
 #[inline(never)]
 pub(crate) fn limit(ctx: &TcContext, packet: &Packet) -> u32 {
-    let Some(config) = Kernel.config() else {
-        return 0;
-    };
     let mut mtu = 0;
     // SAFETY: the context is valid while the program runs; the helper writes one word.
     let fits = unsafe {
         bpf_check_mtu(
             ctx.skb.skb.cast(),
-            config.overlay_ifindex,
+            device(packet),
             &raw mut mtu,
             0,
             BPF_MTU_CHK_SEGS.into(),

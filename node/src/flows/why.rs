@@ -134,7 +134,7 @@ impl Answer {
     fn arrive(&mut self, snapshot: &Snapshot, question: &Question) {
         let overlay = snapshot
             .config()
-            .is_some_and(|facts| facts.pod_overlay() != 0);
+            .is_some_and(|facts| facts.overlay_ifindex != 0);
         let (packet, decision) = if overlay {
             let mut packet = question.packet(counter::FROM_OVERLAY);
             let node = snapshot.ip_info(&question.source).map(|info| info.node);

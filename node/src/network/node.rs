@@ -8,7 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Node;
 use naru_ebpf_common::config::{
-    DIRECT_OTHERS, DIRECT_TCP, FLOW_EVENTS, Family, HOST_PORTS, NATIVE, NodeConfig, Timeouts,
+    DIRECT_OTHERS, DIRECT_TCP, FLOW_EVENTS, Family, HOST_PORTS, NodeConfig, Timeouts,
 };
 use naru_ebpf_common::{Pace, names};
 
@@ -16,7 +16,7 @@ use super::open::mtu_of_pods;
 use super::trigger::Trigger;
 use super::{Network, Overlay, chain, mtu};
 use crate::PartResult;
-use crate::config::{Mode, Routing};
+use crate::config::Mode;
 use crate::datapath::DatapathError;
 use crate::ipam::first_address;
 use crate::ipcache::{NodeView, prefix};
@@ -124,7 +124,10 @@ impl Network {
             let mut services = self.config.service_cidr.iter();
             let services = services.find(|range| range.addr().is_ipv6() == v6);
             match (node, range) {
-                (Some(node), Some(range)) => family(*node, range, services),
+                (Some(node), Some(range)) => Family {
+                    hand_on_ifindex: self.overlay.map_or(0, |overlay| overlay.link),
+                    ..family(*node, range, services)
+                },
                 _ => Family::NONE,
             }
         };
@@ -141,7 +144,7 @@ impl Network {
             rush: self.rush(),
             timeouts: Timeouts::DEFAULT,
             epoch: 0,
-            overlay_ifindex: self.overlay.map_or(0, |overlay| overlay.link),
+            overlay_ifindex: self.pod_overlay().map_or(0, |overlay| overlay.link),
         }
     }
 
@@ -193,7 +196,6 @@ impl Network {
         let flag = |is_set, flag| if is_set { flag } else { 0 };
         flag(self.is_watched(), FLOW_EVENTS)
             | flag(self.has_host_ports.load(Ordering::Relaxed), HOST_PORTS)
-            | flag(self.config.routing == Routing::Native, NATIVE)
             | handed_on(self.config.load_balancer_mode)
     }
 }
@@ -219,7 +221,8 @@ fn family(node: IpAddr, range: &IpNet, services: Option<&IpNet>) -> Family {
         pod_prefix: pods.length,
         service_net: services.map_or(none.service_net, |net| net.addr),
         service_prefix: services.map_or(none.service_prefix, |net| net.length),
-        reserved: [0; 2],
+        hand_on_ifindex: none.hand_on_ifindex,
+        reserved: none.reserved,
     }
 }
 

@@ -4,7 +4,7 @@
 use std::net::{IpAddr, UdpSocket};
 use std::time::Duration;
 
-use naru_ebpf_common::config::{DIRECT_OTHERS, DIRECT_TCP, NATIVE};
+use naru_ebpf_common::config::{DIRECT_OTHERS, DIRECT_TCP};
 use naru_ebpf_common::protocol::{SYN, TCP, UDP};
 use naru_ebpf_common::{Addr, Reason, counter, names};
 
@@ -23,7 +23,7 @@ fn nodes(flags: u32, protocol: u8) -> Option<TwoNodes> {
     let nodes = TwoNodes::new()?;
     nodes.one.run(move |node| {
         node.service(NODE.any(), PORT, protocol, &[(REMOTE, 8080)]);
-        node.flag(flags);
+        node.hand_on(flags);
     });
     Some(nodes)
 }
@@ -50,7 +50,6 @@ fn a_sender_learns_what_fits_and_loses_nothing() {
     let Some(nodes) = nodes(DIRECT_TCP, TCP) else {
         return;
     };
-    nodes.two.run(|node| node.flag(NATIVE));
     nodes.two.run(|_| ip(&format!("link set pod mtu {WHOLE}")));
     nodes.remote.ip(&format!("link set eth0 mtu {WHOLE}"));
     let server = nodes.remote.listen(at(REMOTE, 8080));
@@ -119,7 +118,7 @@ fn a_frame_that_is_handed_on_names_its_backend_and_keeps_the_rest() {
     let node2 = Addr::v4([192, 168, 77, 102]);
     node.identity_on(node2, REMOTE, 302, naru_ebpf_common::ipcache::POD);
     node.service(NODE.any(), PORT, TCP, &[(REMOTE, 8080)]);
-    node.flag(DIRECT_TCP);
+    node.hand_on(DIRECT_TCP);
     let frame = frames::tcp(ends(OUTSIDE, 40000, NODE, PORT), SYN);
     let out = node.run(names::FROM_NETWORK, &frame);
     assert_eq!(out.action, super::node::REDIRECT);

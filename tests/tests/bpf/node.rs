@@ -155,11 +155,14 @@ impl Node {
             .expect("endpoint");
     }
 
-    /// Sets flags among the node's facts.
-    pub(crate) fn flag(&mut self, flags: u32) {
+    /// Hands on what these flags of the node's facts say.
+    pub(crate) fn hand_on(&mut self, flags: u32) {
         let mut map: Array<_, NodeConfig> = self.map(names::NODE_CONFIG).try_into().expect("array");
         let mut config = map.get(&0, 0).expect("node config");
         config.flags |= flags;
+        for family in [&mut config.v4, &mut config.v6] {
+            family.hand_on_ifindex = config.overlay_ifindex;
+        }
         map.set(0, config, 0).expect("node config");
     }
 
@@ -425,7 +428,7 @@ pub(crate) fn config() -> NodeConfig {
         pod_prefix: POD_NET.1,
         service_net: SERVICE_NET.0,
         service_prefix: SERVICE_NET.1,
-        reserved: [0; 2],
+        ..Family::NONE
     };
     NodeConfig {
         v4: if NODE.is_v4() { side } else { Family::NONE },

@@ -1,6 +1,6 @@
 //! Packets of clients that are handed on to the backend's node, which answers by itself.
 
-use naru_ebpf_common::config::{DIRECT_OTHERS, DIRECT_TCP, NATIVE};
+use naru_ebpf_common::config::{DIRECT_OTHERS, DIRECT_TCP};
 use naru_ebpf_common::nat::{HANDED_ON, HANDED_OVER};
 use naru_ebpf_common::{Addr, IpInfo, NodeConfig, Port, Reason, ipcache, protocol};
 use naru_ebpf_logic::host::Snapshot;
@@ -27,6 +27,16 @@ fn asked(cast: Cast, flags: u32) -> Snapshot {
     node
 }
 
+/// The same node, but routes lead to other nodes' pods.
+fn native(mut node: Snapshot) -> Snapshot {
+    let facts = node.config.unwrap_or_default();
+    node.config = Some(NodeConfig {
+        overlay_ifindex: 0,
+        ..facts
+    });
+    node
+}
+
 /// What another node hands on to `backend`, of a client that asked that node.
 fn arrive(node: &Snapshot, p: &mut Packet, backend: (Addr, u16), sender: Addr) -> Action {
     (p.to.dst, p.to.dst_port) = (backend.0, Port::new(backend.1));
@@ -36,8 +46,8 @@ fn arrive(node: &Snapshot, p: &mut Packet, backend: (Addr, u16), sender: Addr) -
 #[test]
 fn a_client_outside_is_handed_on_as_it_came_and_so_is_all_that_follows() {
     for cast in BOTH {
-        for flags in [DIRECT_TCP, DIRECT_TCP | NATIVE] {
-            let node = asked(cast, flags);
+        let asked = || asked(cast, DIRECT_TCP);
+        for node in [asked(), native(asked())] {
             for tcp_flags in [protocol::SYN, protocol::ACK, protocol::FIN | protocol::ACK] {
                 let mut p = tcp(cast.outside, 40000, cast.own, PORT, tcp_flags);
                 let verdict = from_network(&node, &mut p);
@@ -78,7 +88,7 @@ fn pods_and_nodes_are_translated_and_so_is_what_was_not_asked_for() {
         assert!(verdict.is_rewritten());
         let mut p = syn(cast.node2, 40000, cast.own, PORT);
         assert!(from_network(&node, &mut p).is_rewritten());
-        for flags in [0, DIRECT_OTHERS, NATIVE] {
+        for flags in [0, DIRECT_OTHERS] {
             let node = asked(cast, flags);
             let mut p = syn(cast.outside, 40000, cast.own, PORT);
             assert!(from_network(&node, &mut p).is_rewritten());
@@ -91,7 +101,7 @@ fn pods_and_nodes_are_translated_and_so_is_what_was_not_asked_for() {
 fn a_backend_that_no_tunnel_leads_to_is_served_by_translation() {
     for cast in BOTH {
         for backend in [cast.stray, cast.node2] {
-            let mut node = asked(cast, DIRECT_TCP | NATIVE);
+            let mut node = native(asked(cast, DIRECT_TCP));
             node_port(&mut node, cast.own, backend);
             let mut p = syn(cast.outside, 40000, cast.own, PORT);
             assert!(from_network(&node, &mut p).is_rewritten(), "{backend}");
@@ -135,14 +145,14 @@ fn a_flow_whose_node_is_gone_is_a_drop_with_its_reason() {
 #[test]
 fn a_pod_that_is_known_by_its_nodes_ipv6_address_is_found_by_its_ipv4_address() {
     let cast = BOTH[1];
-    let mut node = asked(cast, DIRECT_TCP | NATIVE);
+    let mut node = native(asked(cast, DIRECT_TCP));
     node.ipcache.retain(|(addr, ..)| *addr != cast.remote);
-    let native = IpInfo {
+    let by_v6 = IpInfo {
         identity: 301,
         flags: ipcache::POD,
         node: cast.node2,
     };
-    node.ipcache.push((cast.remote, 128, native));
+    node.ipcache.push((cast.remote, 128, by_v6));
     let mut p = syn(cast.outside, 40000, cast.own, PORT);
     assert_eq!(from_network(&node, &mut p).action(), HANDED_ON_TO_NODE2);
 }
@@ -150,9 +160,7 @@ fn a_pod_that_is_known_by_its_nodes_ipv6_address_is_found_by_its_ipv4_address() 
 #[test]
 fn the_backends_node_sees_the_client_and_answers_it_as_the_node_that_was_asked() {
     for cast in BOTH {
-        for flags in [0, NATIVE] {
-            let mut node = node(cast);
-            node.config = Some(NodeConfig { flags, ..facts() });
+        for node in [node(cast), native(node(cast))] {
             let mut p = syn(cast.outside, 40000, cast.node2, PORT);
             assert_eq!(arrive(&node, &mut p, (cast.web, 8080), NODE2_V4), INTO_WEB);
             assert_eq!(
