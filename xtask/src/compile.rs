@@ -30,22 +30,34 @@ pub(crate) fn test_images() -> Result<()> {
 
 fn programs() -> Result<()> {
     step("building the programs");
-    // Without xtask: it is running, and was built a moment ago.
-    cargo(
-        &[
-            "build",
-            "--release",
-            "--workspace",
-            "--exclude",
-            "xtask",
-            "--exclude",
-            "naru-load",
-            "--exclude",
-            "naru-fuzz",
-            "--bins",
-        ],
-        &[],
-    )
+    workspace_without(&[PACKET], &["--bins"])
+}
+
+/// The program that times the data path, with the eBPF programs in it.
+///
+/// # Errors
+/// As [`everything`].
+pub(crate) fn packet() -> Result<()> {
+    packages::ensure_all()?;
+    bpf::run()?;
+    step("building what times the data path");
+    // Chosen from the workspace, so that it shares the daemon's build: alone it would ask for other
+    // features of what the daemon stands on.
+    workspace_without(&[], &["--bin", PACKET])
+}
+
+const PACKET: &str = "naru-packet";
+
+/// What no cluster runs. xtask itself is running, and was built a moment ago.
+const APART: [&str; 3] = ["xtask", "naru-load", "naru-fuzz"];
+
+fn workspace_without(excluded: &[&str], what: &[&str]) -> Result<()> {
+    let mut args = vec!["build", "--release", "--workspace"];
+    for package in APART.iter().chain(excluded) {
+        args.extend(["--exclude", package]);
+    }
+    args.extend(what);
+    cargo(&args, &[])
 }
 
 /// The clients of the benchmarks.

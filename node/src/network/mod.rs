@@ -37,6 +37,7 @@ pub use attach::{AttachError, Request};
 pub use names::{Names, ServiceNames, Who};
 pub use open::OpenError;
 use room::Room;
+pub use services::apply as program_services;
 
 use crate::datapath::Datapath;
 use crate::flows::FlowLog;

@@ -163,9 +163,12 @@ fn adopt(datapath: &Datapath) -> Result<Programmed, DatapathError> {
     }))
 }
 
-/// Takes the steps in the order that no reader sees half of. Filling tables takes milliseconds each,
-/// between which others of the network have their turn.
-async fn apply(datapath: &Datapath, plan: &Plan) -> Result<(), DatapathError> {
+/// Takes the steps of a plan in the order that no reader sees half of. Filling tables takes milliseconds
+/// each, between which others of the network have their turn.
+///
+/// # Errors
+/// When a map is full or the kernel refuses; then what the maps hold has to be read again.
+pub async fn apply(datapath: &Datapath, plan: &Plan) -> Result<(), DatapathError> {
     datapath
         .backends
         .put_all(plan.slots.iter().map(|(key, value)| (key, value)))?;

@@ -1,4 +1,5 @@
-//! `bench`: measurements on a running cluster, each against a peer in the same run.
+//! `bench`: measurements on a running cluster, each against a peer in the same run, and of the data path
+//! without one.
 //!
 //! Runs alternate, ours and the peer's, so that both see the same machine; the ratio is taken pair
 //! by pair. A null case, the peer against itself, shows how far apart equals come out here: nothing
@@ -11,6 +12,7 @@ mod idle;
 mod ingress;
 mod load;
 mod net;
+mod packet;
 mod pod;
 mod report;
 mod scale;
@@ -30,15 +32,15 @@ use crate::{compile, kubectls, packages};
 /// Arguments of `cargo xtask bench`.
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
-    /// `idle`, `pod`, `net`, `api` or `scale`; all when absent.
+    /// `packet`, `idle`, `pod`, `net`, `api` or `scale`; all when absent.
     name: Option<String>,
-    /// Pairs of runs per case.
+    /// Pairs of runs per case; rounds of `packet`.
     #[arg(long, default_value_t = 15)]
     pairs: usize,
     /// Length of a run of `net` and `api`, in seconds.
     #[arg(long, default_value_t = 0.5)]
     seconds: f64,
-    /// Only cases of `net` whose name contains this.
+    /// Only cases of `packet` and `net` whose name contains this.
     #[arg(long)]
     only: Option<String>,
 }
@@ -51,10 +53,12 @@ struct Effort {
     seconds: f64,
 }
 
-/// Idle first: it wants a fresh cluster.
-const NAMES: [&str; 5] = ["idle", "pod", "net", "api", "scale"];
+/// Needs no cluster.
+const PACKET: &str = "packet";
+/// Idle first on the cluster: it wants a fresh one.
+const NAMES: [&str; 6] = [PACKET, "idle", "pod", "net", "api", "scale"];
 
-/// Starts a cluster of its own, measures, ends it.
+/// Measures; what needs a cluster on one of its own, which it starts and ends.
 ///
 /// # Errors
 /// When the cluster does not start or a measurement fails.
@@ -64,6 +68,23 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
         pairs: args.pairs,
         seconds: args.seconds,
     };
+    let only = args.only.as_deref();
+    let (alone, clustered): (Vec<&str>, Vec<&str>) =
+        names.into_iter().partition(|name| *name == PACKET);
+    if !alone.is_empty() {
+        compile::packet()?;
+        reported(PACKET, only, |report| {
+            packet::measure(effort.pairs, only, report)
+        })?;
+    }
+    if clustered.is_empty() {
+        Ok(())
+    } else {
+        on_cluster(&clustered, effort, only)
+    }
+}
+
+fn on_cluster(names: &[&str], effort: Effort, only: Option<&str>) -> Result<()> {
     packages::ensure_peers()?;
     compile::load()?;
     // What `up` does on a tree that is built, before it applies the example.
@@ -82,9 +103,11 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
         },
     )?;
     let up = begin.elapsed();
-    let outcome = names
-        .iter()
-        .try_for_each(|name| measure(name, &cluster, up, effort, args.only.as_deref()));
+    let outcome = names.iter().try_for_each(|name| {
+        reported(name, only, |report| {
+            measure(name, &cluster, up, effort, report)
+        })
+    });
     cluster.down()?;
     outcome
 }
@@ -102,17 +125,26 @@ fn measure(
     cluster: &Cluster,
     up: Duration,
     effort: Effort,
+    report: &mut Report,
+) -> Result<()> {
+    match name {
+        "idle" => idle::measure(cluster, up, report),
+        "pod" => pod::measure(cluster, effort.pairs, report),
+        "net" => net::measure(cluster, effort, report),
+        "api" => api::measure(cluster, effort, report),
+        _ => scale::measure(cluster, report),
+    }
+}
+
+/// Prints and writes the cases of a benchmark, even if it fails half-way.
+fn reported(
+    name: &str,
     only: Option<&str>,
+    measure: impl FnOnce(&mut Report) -> Result<()>,
 ) -> Result<()> {
     step(&format!("measuring {name}"));
     let mut report = Report::new(only);
-    let outcome = match name {
-        "idle" => idle::measure(cluster, up, &mut report),
-        "pod" => pod::measure(cluster, effort.pairs, &mut report),
-        "net" => net::measure(cluster, effort, &mut report),
-        "api" => api::measure(cluster, effort, &mut report),
-        _ => scale::measure(cluster, &mut report),
-    };
+    let outcome = measure(&mut report);
     let dir = target_dir().join("bench");
     std::fs::create_dir_all(&dir)?;
     let file = dir.join(format!("{name}.json"));
@@ -167,7 +199,7 @@ mod tests {
     #[test]
     fn an_unknown_benchmark_is_refused() {
         assert!(chosen(Some("nett")).is_err());
-        assert_eq!(chosen(None).unwrap().len(), 5);
+        assert_eq!(chosen(None).unwrap().len(), 6);
     }
 
     #[test]

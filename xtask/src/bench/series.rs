@@ -78,19 +78,30 @@ impl Case {
         mut theirs: impl FnMut() -> Result<f64>,
     ) -> Result<Self> {
         let runs = alternate(pairs, &mut ours, &mut theirs)?;
-        Ok(Self {
+        Ok(Self::against(case, unit, Better::Higher, peer, &runs))
+    }
+
+    /// Pairs of figures, ours and the peer's, that were measured in turn.
+    pub(crate) fn against(
+        case: &str,
+        unit: &str,
+        better: Better,
+        peer: &str,
+        runs: &[(f64, f64)],
+    ) -> Self {
+        Self {
             case: case.to_owned(),
             unit: unit.to_owned(),
-            better: Better::Higher.word(),
+            better: better.word(),
             ours: Spread::of(runs.iter().map(|r| r.0)),
             peer: Some(Peer {
                 name: peer.to_owned(),
                 spread: Spread::of(runs.iter().map(|r| r.1)),
             }),
-            ratio: Some(Spread::of(ratios(&runs))),
-            pairs,
-            ratios: ratios(&runs).collect(),
-        })
+            ratio: Some(Spread::of(ratios(runs))),
+            pairs: runs.len(),
+            ratios: ratios(runs).collect(),
+        }
     }
 
     /// A series that has no peer.
