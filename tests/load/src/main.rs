@@ -12,6 +12,7 @@ mod fanout;
 mod heartbeats;
 mod objects;
 mod pod;
+mod policy;
 mod requests;
 mod services;
 mod session;
@@ -33,6 +34,8 @@ struct Line {
 enum Task {
     /// Make services with one EndpointSlice each.
     Services(services::ServicesArgs),
+    /// Make a NetworkPolicy; prints the moment before it was sent, in seconds since 1970.
+    Policy(policy::PolicyArgs),
     /// Durable creates of ConfigMaps.
     Creates(Crowd),
     /// Reads of one ConfigMap.
@@ -94,6 +97,7 @@ async fn main() -> ExitCode {
 async fn dispatch(task: Task) -> anyhow::Result<f64> {
     match task {
         Task::Services(args) => services::run(&args).await,
+        Task::Policy(args) => policy::run(&args).await,
         Task::Creates(crowd) => crowd.figure(requests::creates(&crowd).await?),
         Task::Reads(crowd) => crowd.figure(requests::reads(&crowd).await?),
         Task::List(args) => requests::list(&args).await,

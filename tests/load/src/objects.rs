@@ -18,6 +18,16 @@ pub(crate) fn config_map(name: &str) -> Bytes {
     }))
 }
 
+/// A NetworkPolicy that lets everybody in to one port of the pods with this label `app`.
+pub(crate) fn network_policy(name: &str, app: &str, port: u16) -> Bytes {
+    bytes(&json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+        "metadata": {"name": name},
+        "spec": {"podSelector": {"matchLabels": {"app": app}}, "policyTypes": ["Ingress"],
+            "ingress": [{"ports": [{"port": port, "protocol": "TCP"}]}]},
+    }))
+}
+
 /// A node as its daemon registers it.
 pub(crate) fn node(number: usize) -> Bytes {
     let name = node_name(number);

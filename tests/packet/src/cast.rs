@@ -126,7 +126,7 @@ fn config() -> NodeConfig {
             pod_prefix: v4::POD_NET.1,
             service_net: v4::SERVICE_NET.0,
             service_prefix: v4::SERVICE_NET.1,
-            reserved: [0; 2],
+            ..Family::NONE
         },
         v6: Family {
             node_addr: v6::NODE,
@@ -136,7 +136,7 @@ fn config() -> NodeConfig {
             pod_prefix: v6::POD_NET.1,
             service_net: v6::SERVICE_NET.0,
             service_prefix: v6::SERVICE_NET.1,
-            reserved: [0; 2],
+            ..Family::NONE
         },
         uplink_ifindex: UPLINK,
         node_port_first: NodeConfig::NODE_PORT_FIRST,

@@ -10,6 +10,7 @@ mod change;
 mod cold;
 mod cost;
 mod end;
+mod enforced;
 mod outside;
 mod place;
 mod plain;
@@ -87,7 +88,8 @@ const COLD_RUNS: usize = 5;
 /// How long the nodes may take to know ten thousand new services.
 const KNOWN_LIMIT: Duration = Duration::from_secs(120);
 
-/// Each mode, on one node and across nodes; then many services; then a node that knows none.
+/// Each mode, on one node and across nodes; then many services; then changes; then a node that knows
+/// no service.
 pub(super) fn measure(cluster: &Cluster, effort: Effort, report: &mut Report) -> Result<()> {
     let bed = Bed::prepare(cluster, effort)?;
     for mode in Mode::ALL {
@@ -98,6 +100,7 @@ pub(super) fn measure(cluster: &Cluster, effort: Effort, report: &mut Report) ->
     bed.from_outside(report)?;
     bed.many_services(report)?;
     bed.change(report)?;
+    bed.enforced(report)?;
     bed.cold(report)
 }
 
@@ -236,6 +239,14 @@ impl<'a> Bed<'a> {
         let make = || self.make_services_of(count, &change::endpoints());
         change::measure(self.cluster, &self.ground, (count, make), report)?;
         self.delete_services()
+    }
+
+    /// A policy for one pod.
+    fn enforced(&self, report: &mut Report) -> Result<()> {
+        if !report.wants(enforced::ENFORCED) {
+            return Ok(());
+        }
+        enforced::measure(self.cluster, &self.ground, report)
     }
 
     /// Last, because it restarts a node.
