@@ -63,34 +63,50 @@ fn a_sender_learns_what_fits_and_loses_nothing() {
     assert_eq!(cut, 0);
 }
 
-/// Sends a datagram of `len` bytes from outside again and again until the pod has it and its answer
-/// arrives: neighbours are looked for, and what fits is found out. Who the pod saw.
-fn echoed(nodes: &TwoNodes, len: usize) -> IpAddr {
-    let server = nodes.remote.run(|| UdpSocket::bind(at(REMOTE, 8080)));
-    let client = nodes.outside.run(|| UdpSocket::bind(at(OUTSIDE, 0)));
-    let (server, client) = (server.expect("bound"), client.expect("bound"));
-    for socket in [&server, &client] {
-        let patience = Some(Duration::from_millis(500));
-        socket.set_read_timeout(patience).expect("a timeout");
-    }
-    client.connect(at(NODE, PORT)).expect("connected");
-    let datagram = vec![7; len];
-    let mut received = vec![0; 2 * len];
-    for _ in 0..20 {
-        if client.send(&datagram).is_err() {
-            continue;
+/// The pod's socket and the client's, which is connected to the node port.
+struct Ends {
+    server: UdpSocket,
+    client: UdpSocket,
+}
+
+impl Ends {
+    fn of(nodes: &TwoNodes) -> Self {
+        let server = nodes.remote.run(|| UdpSocket::bind(at(REMOTE, 8080)));
+        let client = nodes.outside.run(|| UdpSocket::bind(at(OUTSIDE, 0)));
+        let (server, client) = (server.expect("bound"), client.expect("bound"));
+        for socket in [&server, &client] {
+            let patience = Some(Duration::from_millis(500));
+            socket.set_read_timeout(patience).expect("a timeout");
         }
-        let Ok((bytes, from)) = undisturbed(|| server.recv_from(&mut received)) else {
-            continue;
-        };
-        assert!(received[..bytes] == datagram, "changed on its way");
-        server.send_to(&datagram, from).expect("answered");
-        if let Ok(bytes) = undisturbed(|| client.recv(&mut received)) {
-            assert!(received[..bytes] == datagram, "changed on its way back");
-            return from.ip();
-        }
+        client.connect(at(NODE, PORT)).expect("connected");
+        Self { server, client }
     }
-    panic!("no datagram of {len} bytes was answered");
+
+    /// Sends a datagram of `len` bytes from outside again and again until the pod has it and its answer
+    /// arrives: neighbours are looked for, and what fits is found out. Who the pod saw.
+    fn echo(&self, len: usize) -> IpAddr {
+        let datagram = vec![7; len];
+        let mut received = vec![0; 2 * len];
+        for _ in 0..20 {
+            if self.client.send(&datagram).is_err() {
+                continue;
+            }
+            let asked = undisturbed(|| self.server.recv_from(&mut received));
+            let Ok((bytes, from)) = asked else {
+                continue;
+            };
+            // An earlier one may be late.
+            if received[..bytes] != datagram {
+                continue;
+            }
+            self.server.send_to(&datagram, from).expect("answered");
+            let answer = undisturbed(|| self.client.recv(&mut received));
+            if answer.is_ok_and(|bytes| received[..bytes] == datagram) {
+                return from.ip();
+            }
+        }
+        panic!("no datagram of {len} bytes was answered");
+    }
 }
 
 #[test]
@@ -98,8 +114,9 @@ fn datagrams_go_the_same_way_whole_or_in_fragments() {
     let Some(nodes) = nodes(DIRECT_OTHERS, UDP) else {
         return;
     };
-    assert_eq!(echoed(&nodes, 100), IpAddr::from(OUTSIDE));
-    assert_eq!(echoed(&nodes, 4000), IpAddr::from(OUTSIDE));
+    let ends = Ends::of(&nodes);
+    assert_eq!(ends.echo(100), IpAddr::from(OUTSIDE));
+    assert_eq!(ends.echo(4000), IpAddr::from(OUTSIDE));
 }
 
 #[test]
@@ -107,7 +124,7 @@ fn what_is_not_to_be_handed_on_comes_under_the_nodes_address() {
     let Some(nodes) = nodes(DIRECT_TCP, UDP) else {
         return;
     };
-    assert_eq!(echoed(&nodes, 100), IpAddr::from(NODE));
+    assert_eq!(Ends::of(&nodes).echo(100), IpAddr::from(NODE));
 }
 
 #[test]
