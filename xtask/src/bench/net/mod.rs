@@ -97,7 +97,7 @@ pub(super) fn measure(cluster: &Cluster, effort: Effort, report: &mut Report) ->
         bed.one_node(mode, report)?;
         bed.two_nodes(mode, report)?;
     }
-    bed.from_outside(report)?;
+    bed.outside(report)?;
     bed.many_services(report)?;
     bed.change(report)?;
     bed.enforced(report)?;

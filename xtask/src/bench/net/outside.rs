@@ -20,7 +20,7 @@ const FAR: u8 = 1;
 
 impl Bed<'_> {
     /// Every mode of the client, at both nodes, in both modes of the nodes.
-    pub(super) fn from_outside(&self, report: &mut Report) -> Result<()> {
+    pub(super) fn outside(&self, report: &mut Report) -> Result<()> {
         for mode in Mode::ALL {
             self.node_port(mode, NEAR, "near", report)?;
             self.node_port(mode, FAR, "far_snat", report)?;
