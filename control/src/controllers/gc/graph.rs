@@ -4,8 +4,9 @@
 //! given what is known of owners that the graph does not hold.
 
 use crate::controllers::runtime::uid::Uid;
+use crate::controllers::runtime::uids::Uids;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// Finalizer of an object that waits for its dependents.
 pub const FOREGROUND: &str = "foregroundDeletion";
@@ -104,11 +105,12 @@ pub enum Verdict {
     Await(Vec<String>),
 }
 
-/// The graph. Most objects of a cluster have no owner and live; of those it keeps the uid alone.
+/// The graph. Most objects of a cluster have no owner and live; of those it keeps the uid alone, by
+/// API version and kind.
 #[derive(Debug, Default)]
 pub struct Graph {
     objects: HashMap<String, Object>,
-    plain: HashSet<Uid>,
+    plain: BTreeMap<(String, String), Uids>,
     dependents: HashMap<String, HashSet<String>>,
 }
 
@@ -139,9 +141,10 @@ impl Graph {
         }
         if object.is_plain() {
             self.objects.remove(uid);
-            self.plain.insert(uid.into());
+            let sort = (object.ident.api_version, object.ident.kind);
+            self.plain.entry(sort).or_default().insert(uid.into());
         } else {
-            self.plain.remove(&uid.into());
+            self.remove_plain(uid);
             self.objects.insert(uid.to_owned(), object);
         }
         wake
@@ -149,7 +152,7 @@ impl Graph {
 
     /// Removes an object; answers the uids to look at.
     pub fn remove(&mut self, uid: &str) -> BTreeSet<String> {
-        let known = self.plain.remove(&uid.into());
+        let known = self.remove_plain(uid);
         let object = self.objects.remove(uid);
         if !known && object.is_none() {
             return BTreeSet::new();
@@ -159,6 +162,20 @@ impl Graph {
         let mut wake: BTreeSet<String> = self.dependents_of(uid).into_iter().collect();
         wake.extend(self.waiting(&owners));
         wake
+    }
+
+    /// Of all objects of a kind those that are not among `listed`.
+    pub fn missing(&self, api_version: &str, kind: &str, listed: &Uids) -> Vec<String> {
+        let plain = self.plain.iter();
+        let plain = plain.filter(|((version, name), _)| version == api_version && name == kind);
+        let plain = plain.flat_map(|(_, uids)| uids.iter());
+        let unlisted = plain.filter(|uid| !listed.contains(uid));
+        let others = self.objects.iter().filter(|(_, object)| {
+            object.ident.api_version == api_version && object.ident.kind == kind
+        });
+        let others = others.filter(|(uid, _)| !listed.contains(&uid.as_str().into()));
+        let unlisted = unlisted.map(|uid| uid.to_string());
+        unlisted.chain(others.map(|(uid, _)| uid.clone())).collect()
     }
 
     /// Where an object is, if it is in a namespace.
@@ -181,8 +198,18 @@ impl Graph {
         match self.objects.get(uid) {
             Some(object) if object.waits_for_dependents() => Some(Owner::Waiting),
             Some(_) => Some(Owner::Solid),
-            None => self.plain.contains(&uid.into()).then_some(Owner::Solid),
+            None => self.is_plain(uid).then_some(Owner::Solid),
         }
+    }
+
+    fn is_plain(&self, uid: &str) -> bool {
+        let uid = Uid::from(uid);
+        self.plain.values().any(|uids| uids.contains(&uid))
+    }
+
+    fn remove_plain(&mut self, uid: &str) -> bool {
+        let uid = Uid::from(uid);
+        self.plain.values_mut().any(|uids| uids.remove(&uid))
     }
 
     /// What to do with the object `uid`, whose owners stand as `state` says.

@@ -12,6 +12,7 @@ mod tests;
 
 use super::Context;
 use super::runtime::discovery::{Offered, offered};
+use super::runtime::uids::Uids;
 use super::runtime::{After, ApiError, Key, Queue, Reconcile, ReconcileError, meta};
 use graph::{FOREGROUND, Graph, Ident, ORPHAN, Object, Owner, Verdict};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
@@ -87,6 +88,12 @@ impl Collector {
             let listeners = self.listeners.lock();
             listeners.iter().for_each(|listener| listener(&namespace));
         }
+    }
+
+    /// Takes note that `listed` are all objects of a kind.
+    fn listed(&self, api_version: &str, kind: &str, listed: &Uids) {
+        let missing = self.graph.lock().missing(api_version, kind, listed);
+        missing.iter().for_each(|uid| self.removed(uid));
     }
 
     /// Calls `listener` with the namespace of whatever is deleted, of any kind; it must not block.

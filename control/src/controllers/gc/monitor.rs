@@ -5,12 +5,12 @@ use super::graph::Object;
 use crate::controllers::context::Caches;
 use crate::controllers::runtime::discovery::{Offered, offered};
 use crate::controllers::runtime::error::chain;
-use crate::controllers::runtime::uid::Uid;
+use crate::controllers::runtime::uids::Uids;
 use crate::controllers::runtime::{Change, Kind, Store, meta};
 use futures_util::StreamExt;
 use kube::core::{DynamicObject, PartialObjectMeta};
 use kube::runtime::{WatchStreamExt, watcher};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::task::{AbortHandle, JoinSet};
@@ -136,37 +136,27 @@ async fn watch(collector: Weak<Collector>, kind: Offered) {
     let api = kind.all(strong.context.writer.client());
     drop(strong);
     let mut events = std::pin::pin!(watcher(api, watcher::Config::default()).default_backoff());
-    let mut known: HashSet<Uid> = HashSet::new();
-    let mut listed: HashSet<Uid> = HashSet::new();
+    let (api_version, name) = (&kind.resource.api_version, &kind.resource.kind);
+    let mut listed = Uids::default();
     while let Some(event) = events.next().await {
         let Some(collector) = collector.upgrade() else {
             return;
         };
         let seen = |object: &PartialObjectMeta<DynamicObject>| {
-            let uid = meta::uid(&object.metadata);
-            collector.seen(
-                uid,
-                Object::read(
-                    &kind.resource.api_version,
-                    &kind.resource.kind,
-                    &object.metadata,
-                ),
-            );
-            Uid::from(uid)
+            let read = Object::read(api_version, name, &object.metadata);
+            collector.seen(meta::uid(&object.metadata), read);
         };
         match event {
-            Ok(watcher::Event::Apply(object)) => drop(known.insert(seen(&object))),
-            Ok(watcher::Event::Delete(object)) => {
-                known.remove(&meta::uid(&object.metadata).into());
-                collector.removed(meta::uid(&object.metadata));
+            Ok(watcher::Event::Apply(object)) => seen(&object),
+            Ok(watcher::Event::Delete(object)) => collector.removed(meta::uid(&object.metadata)),
+            Ok(watcher::Event::Init) => listed = Uids::default(),
+            Ok(watcher::Event::InitApply(object)) => {
+                listed.insert(meta::uid(&object.metadata).into());
+                seen(&object);
             }
-            Ok(watcher::Event::Init) => listed.clear(),
-            Ok(watcher::Event::InitApply(object)) => drop(listed.insert(seen(&object))),
             Ok(watcher::Event::InitDone) => {
-                known
-                    .difference(&listed)
-                    .for_each(|uid| collector.removed(&uid.to_string()));
-                known = std::mem::take(&mut listed);
+                let listed = std::mem::take(&mut listed);
+                collector.listed(api_version, name, &listed);
             }
             Err(error) => tracing::debug!(kind = kind.resource.kind, %error, "watch interrupted"),
         }

@@ -1,6 +1,7 @@
 //! Families of objects and what becomes of them.
 
 use super::graph::{FOREGROUND, Graph, ORPHAN, Object, Owner, Verdict};
+use crate::controllers::runtime::uids::Uids;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
 
@@ -62,6 +63,20 @@ fn of_a_plain_object_only_the_uid_is_kept() {
     assert!(graph.remove("owner").contains("child"));
     assert_eq!(graph.owner("owner"), None);
     assert!(graph.remove("owner").is_empty());
+}
+
+#[test]
+fn what_a_list_of_its_kind_lacks_is_missing_whether_it_has_owners_or_not() {
+    let mut graph = family(json!({}));
+    graph.set("stays", object("stays", &[], json!({})));
+    let mut listed = Uids::default();
+    listed.insert("stays".into());
+    let mut missing = graph.missing("v1", "X", &listed);
+    missing.sort();
+    assert_eq!(missing, ["child", "owner"]);
+    for (version, kind) in [("v1", "Y"), ("v2", "X")] {
+        assert!(graph.missing(version, kind, &listed).is_empty());
+    }
 }
 
 #[test]

@@ -23,6 +23,7 @@ pub mod start;
 pub mod store;
 pub mod taints;
 pub mod uid;
+pub mod uids;
 pub mod worker;
 pub mod writer;
 
