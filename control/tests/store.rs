@@ -232,10 +232,11 @@ fn a_watch_sees_every_write_in_order() {
             });
             let seen = events(&mut watcher, 500).await;
             writer.await.unwrap();
-            let keys: Vec<_> = seen.iter().map(|event| event.key.clone()).collect();
-            let expected: Vec<Arc<str>> = (0..500)
-                .map(|index| format!("o{index:03}").into())
+            let keys: Vec<_> = seen
+                .iter()
+                .map(|event| event.object.key().to_owned())
                 .collect();
+            let expected: Vec<String> = (0..500).map(|index| format!("o{index:03}")).collect();
             assert_eq!(keys, expected);
         });
     }

@@ -1,7 +1,5 @@
 //! Storing what needs addresses: Services get theirs with the write, or not at all.
 
-use std::sync::Arc;
-
 use serde_json::Value;
 
 use super::addresses::Reservation;
@@ -25,7 +23,7 @@ impl Server {
         object: &mut Value,
         old: Option<&Value>,
         expected: Option<u64>,
-    ) -> std::result::Result<Arc<Object>, WriteFailure> {
+    ) -> std::result::Result<Object, WriteFailure> {
         if !has_addresses(target) {
             let written = self.store_as(target, key, object, expected, None).await;
             return written.map_err(WriteFailure::Store);
@@ -63,7 +61,7 @@ impl Server {
         object: &Value,
         expected: Option<u64>,
         guard: Option<Guard>,
-    ) -> std::result::Result<Arc<Object>, WriteError> {
+    ) -> std::result::Result<Object, WriteError> {
         let draft = self.store.draft(target.resource, object);
         let change = match expected {
             None => Change::Create(draft),

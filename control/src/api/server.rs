@@ -90,7 +90,7 @@ impl Server {
     ) -> Self {
         let addresses = Addresses::new(config.plan.clone());
         if let Some(services) = kinds.of("", "services") {
-            for (key, service) in &store.snapshot(services.resource).objects {
+            for (key, service) in store.snapshot(services.resource).objects.iter() {
                 addresses.adopt(key, &service.value());
             }
         }

@@ -62,11 +62,7 @@ fn row(kind: &Kind, object: Value, include: IncludeObject, now: i64) -> Value {
 pub(super) fn metadata_text(object: &Object) -> Vec<u8> {
     let head = br#"{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":"#;
     let metadata = object.metadata();
-    let metadata: &[u8] = if metadata.is_empty() {
-        b"{}"
-    } else {
-        &metadata
-    };
+    let metadata: &[u8] = if metadata.is_empty() { b"{}" } else { metadata };
     [head.as_slice(), metadata, b"}"].concat()
 }
 

@@ -134,12 +134,12 @@ impl Filter {
 
     /// What the event is to somebody who sees only what the filter selects.
     fn seen_as(&self, event: &Event) -> Option<EventType> {
-        let now =
-            event.event != EventType::Deleted && self.matches(&event.key, &event.object.selectable);
+        let now = event.event != EventType::Deleted
+            && self.matches(event.object.key(), &event.object.selectable);
         let before = event
             .before
             .as_ref()
-            .is_some_and(|before| self.matches(&event.key, before));
+            .is_some_and(|before| self.matches(event.object.key(), before));
         match (before, now) {
             (false, true) => Some(EventType::Added),
             (true, true) => Some(EventType::Modified),
@@ -167,7 +167,7 @@ enum Piece {
     /// A line.
     Line(Bytes),
     /// An event whose object is to be converted first.
-    Raw(EventType, Arc<Object>),
+    Raw(EventType, Object),
 }
 
 impl Stream {
@@ -202,7 +202,7 @@ impl Stream {
     }
 
     fn push_initial(&mut self, snapshot: &Snapshot) {
-        for (key, object) in &snapshot.objects {
+        for (key, object) in snapshot.objects.iter() {
             if self.filter.matches(key, &object.selectable) {
                 let piece = self.piece(EventType::Added, object);
                 self.ready.push_back(piece);
@@ -254,7 +254,7 @@ impl Stream {
     }
 
     /// Converts `first` and all events behind it that wait for the same.
-    async fn convert(&mut self, first: (EventType, Arc<Object>)) {
+    async fn convert(&mut self, first: (EventType, Object)) {
         let mut raw = vec![first];
         while let Some(piece) = self.ready.pop_front() {
             match piece {
@@ -314,7 +314,7 @@ impl Stream {
         self.ready.push_back(Piece::Line(line));
     }
 
-    fn piece(&self, event: EventType, object: &Arc<Object>) -> Piece {
+    fn piece(&self, event: EventType, object: &Object) -> Piece {
         let kept = self.filter.target.kind.stored_as.is_none();
         match self.shape {
             Shape::Object if kept => Piece::Line(object.line(event)),

@@ -1,7 +1,5 @@
 //! The one way into the store: default, admit, prepare, validate, allocate, commit.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use serde_json::Value;
 
@@ -168,7 +166,7 @@ impl Server {
         &self,
         target: Target,
         key: &str,
-        stored: &Arc<Object>,
+        stored: &Object,
         old: &Value,
         plan: Plan,
         dry: bool,
@@ -200,7 +198,7 @@ impl Server {
         &self,
         target: Target,
         key: &str,
-        stored: &Arc<Object>,
+        stored: &Object,
         last: &Value,
     ) -> std::result::Result<Bytes, WriteError> {
         let draft = self.store.draft(target.resource, last);

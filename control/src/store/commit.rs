@@ -17,11 +17,12 @@ use super::{Change, Command, Resource, ResourceDef, Write, WriteError};
 /// Writes that share one transaction, at most.
 const BATCH: usize = 256;
 
-type Answer = tokio::sync::oneshot::Sender<Result<Arc<Object>, WriteError>>;
+type Answer = tokio::sync::oneshot::Sender<Result<Object, WriteError>>;
 
 /// A write that passed its check.
 struct Accepted {
     resource: Resource,
+    key: Arc<str>,
     event: Event,
     reply: Answer,
 }
@@ -91,7 +92,7 @@ impl Committer {
     fn accept(&self, batch: Vec<Write>) -> (u64, Vec<Accepted>) {
         let state = self.shared.state.read();
         let mut revision = state.revision;
-        let mut pending: HashMap<(Resource, Arc<str>), Option<Arc<Object>>> = HashMap::new();
+        let mut pending: HashMap<(Resource, Arc<str>), Option<Object>> = HashMap::new();
         let mut accepted = Vec::with_capacity(batch.len());
         for Write {
             resource,
@@ -106,22 +107,21 @@ impl Committer {
                 Some(object) => object.clone(),
                 None => state.kinds[resource.0].objects.get(&*slot.1).cloned(),
             };
-            match decide(change, before.as_ref(), revision + 1) {
+            match decide(change, &slot.1, before.as_ref(), revision + 1) {
                 Ok((event, object)) => {
                     revision += 1;
-                    let object = Arc::new(object);
                     let alive = event != EventType::Deleted;
                     let key = slot.1.clone();
                     pending.insert(slot, alive.then(|| object.clone()));
                     let before = before.map(|before| before.selectable.clone());
                     let event = Event {
-                        key,
                         event,
                         object,
                         before,
                     };
                     accepted.push(Accepted {
                         resource,
+                        key,
                         event,
                         reply,
                     });
@@ -137,7 +137,7 @@ impl Committer {
             let state = self.shared.state.read();
             let change = |write: &Accepted| RowChange {
                 resource: state.kinds[write.resource.0].name.clone(),
-                key: write.event.key.clone(),
+                key: write.key.clone(),
                 revision: write.event.object.revision,
                 json: (write.event.event != EventType::Deleted).then(|| write.event.object.json()),
             };
@@ -155,6 +155,7 @@ impl Committer {
                 resource,
                 event,
                 reply,
+                ..
             } in accepted
             {
                 touched.insert(resource.0);
@@ -176,10 +177,11 @@ impl Committer {
 /// Whether a write may happen over `before`, and the object that it makes.
 fn decide(
     change: Change,
-    before: Option<&Arc<Object>>,
+    key: &str,
+    before: Option<&Object>,
     revision: u64,
 ) -> Result<(EventType, Object), WriteError> {
-    let expected = |before: Option<&Arc<Object>>, expect: u64| match before {
+    let expected = |before: Option<&Object>, expect: u64| match before {
         None => Err(WriteError::Missing),
         Some(before) if before.revision == expect => Ok(()),
         Some(before) => Err(WriteError::Conflict {
@@ -198,8 +200,7 @@ fn decide(
             (EventType::Deleted, draft)
         }
     };
-    let before = before.map(Arc::as_ref);
-    Ok((event, draft.finish(revision, event, before)))
+    Ok((event, draft.finish(key, revision, event, before)))
 }
 
 fn refuse(error: &BackendError, accepted: Vec<Accepted>) {

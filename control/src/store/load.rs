@@ -14,8 +14,9 @@ use tokio::sync::watch;
 use super::ResourceDef;
 use super::backend::{Backend, BackendError, Row};
 use super::log::Log;
-use super::object::{Encoded, Object};
-use super::state::{KindState, Objects, State};
+use super::object::Object;
+use super::objects::Objects;
+use super::state::{KindState, State};
 
 /// Rows that are decoded together.
 const BATCH: usize = 128;
@@ -58,14 +59,13 @@ pub(super) fn load_kind(
 
 /// A row on its way to becoming an object.
 struct Raw {
-    key: Arc<str>,
+    key: Box<str>,
     revision: u64,
-    encoded: Encoded,
+    json: Box<[u8]>,
 }
 
 type Batch = (usize, Vec<Raw>);
-type Keyed = (Arc<str>, Arc<Object>);
-type Decoded = (usize, Vec<Keyed>);
+type Decoded = (usize, Vec<Object>);
 
 /// Threads that decode what is given them, in any order. There are none before the first batch is
 /// full: most resources have few objects.
@@ -100,7 +100,7 @@ impl<'scope, 'env> Decoders<'scope, 'env> {
         self.filling.push(Raw {
             key: row.key.into(),
             revision: row.revision,
-            encoded: Encoded::added(row.json),
+            json: row.json.into(),
         });
         if self.filling.len() < BATCH {
             return Ok(());
@@ -166,14 +166,13 @@ fn decode_all(
     }
 }
 
-fn decode(def: &ResourceDef, rows: Vec<Raw>) -> Result<Vec<Keyed>, BackendError> {
+fn decode(def: &ResourceDef, rows: Vec<Raw>) -> Result<Vec<Object>, BackendError> {
     let objects = rows.into_iter().map(|row| {
-        let object = Object::load(row.revision, row.encoded, def);
-        let object = object.map_err(|source| BackendError::Row {
-            key: row.key.to_string(),
+        let object = Object::load(&row.key, row.revision, &row.json, def);
+        object.map_err(|source| BackendError::Row {
+            key: row.key.into(),
             source,
-        })?;
-        Ok((row.key, Arc::new(object)))
+        })
     });
     objects.collect()
 }
@@ -227,7 +226,7 @@ mod tests {
         let objects = &state.kinds[0].objects;
         assert_eq!((objects.len(), state.revision), (ROWS, ROWS as u64));
         for (index, (name, object)) in objects.iter().enumerate() {
-            assert_eq!(**name, *key(index));
+            assert_eq!(name, key(index));
             assert_eq!(object.revision, index as u64 + 1);
             assert_eq!(object.selectable.label("index"), Some(&*index.to_string()));
         }

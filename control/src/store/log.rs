@@ -52,12 +52,10 @@ impl EventType {
 /// One change of one object.
 #[derive(Debug, Clone)]
 pub struct Event {
-    /// `namespace/name` or `name`.
-    pub key: Arc<str>,
     /// What happened.
     pub event: EventType,
     /// The state after the change, or the last state of a deleted object.
-    pub object: Arc<Object>,
+    pub object: Object,
     /// What selectors saw before the change.
     pub before: Option<Arc<Selectable>>,
 }
@@ -228,9 +226,8 @@ mod tests {
 
     fn event(revision: u64) -> Event {
         let draft = Draft::new(&json!({"metadata": {"name": "x"}}), &ResourceDef::default());
-        let object = Arc::new(draft.finish(revision, EventType::Modified, None));
+        let object = draft.finish("x", revision, EventType::Modified, None);
         Event {
-            key: "x".into(),
             event: EventType::Modified,
             object,
             before: None,

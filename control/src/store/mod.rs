@@ -18,6 +18,7 @@ mod journal;
 mod load;
 mod log;
 mod object;
+mod objects;
 mod outline;
 mod seal;
 pub mod snapshot;
@@ -36,9 +37,10 @@ use engine::Engine;
 pub use backend::BackendError;
 pub use etcd::EtcdConfig;
 pub use log::{Event, EventType, Expired, Watcher};
-pub use object::{Draft, Object, Selectable};
+pub use object::{Draft, Head, Object, Selectable};
+pub use objects::Objects;
 pub use seal::{Encryption, EncryptionError};
-pub use state::{Objects, Snapshot};
+pub use state::Snapshot;
 
 /// Reads one field of an object for field selectors.
 pub type FieldReader = fn(&Value) -> String;
@@ -135,7 +137,7 @@ pub(crate) struct Write {
     key: Arc<str>,
     change: Change,
     guard: Option<Guard>,
-    reply: oneshot::Sender<Result<Arc<Object>, WriteError>>,
+    reply: oneshot::Sender<Result<Object, WriteError>>,
 }
 
 /// What the committer is asked to do.
@@ -248,7 +250,7 @@ impl Store {
         resource: Resource,
         key: Arc<str>,
         change: Change,
-    ) -> Result<Arc<Object>, WriteError> {
+    ) -> Result<Object, WriteError> {
         self.write_guarded(resource, key, change, None).await
     }
 
@@ -262,7 +264,7 @@ impl Store {
         key: Arc<str>,
         change: Change,
         guard: Option<Guard>,
-    ) -> Result<Arc<Object>, WriteError> {
+    ) -> Result<Object, WriteError> {
         let (reply, answer) = oneshot::channel();
         let write = Write {
             resource,
@@ -276,7 +278,7 @@ impl Store {
     }
 
     /// The object under `key`, `namespace/name` or `name`.
-    pub fn get(&self, resource: Resource, key: &str) -> Option<Arc<Object>> {
+    pub fn get(&self, resource: Resource, key: &str) -> Option<Object> {
         self.shared.state.read().kinds[resource.0]
             .objects
             .get(key)

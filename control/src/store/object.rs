@@ -2,13 +2,15 @@
 //!
 //! The encoding is a whole watch line, `{"type":"ADDED","object":{…}}\n`; the object itself is a
 //! slice of it, its metadata a slice of that. Only what selectors and admission need of every object
-//! is kept in decoded form.
+//! is kept in decoded form. All of it, the key included, is one allocation: a cluster has so many
+//! objects that what each of a few would cost beside its content is felt.
 
-use std::ops::Range;
+use std::ops::{Deref, Range};
 use std::sync::{Arc, LazyLock};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use serde_json::{Map, Value};
+use triomphe::ThinArc;
 
 use super::ResourceDef;
 use super::log::EventType;
@@ -82,77 +84,138 @@ fn at_path(object: &Value, path: &str) -> String {
     }
 }
 
-/// An object as it stands in the store.
+/// An object as it stands in the store; clones share it.
+#[derive(Clone)]
+pub struct Object(ThinArc<Head, u8>);
+
+/// What is known of an object beside its key and its text, which stand behind it in memory.
 #[derive(Debug)]
-pub struct Object {
+pub struct Head {
     /// The write that made this state.
     pub revision: u64,
     /// What selectors look at.
     pub selectable: Arc<Selectable>,
     /// Whether it is on its way out: it has a `deletionTimestamp`.
     pub deleting: bool,
-    line: Bytes,
     event: EventType,
+    /// Bytes of the key; the line follows.
+    key: u32,
     /// Where in the object's JSON its metadata stands.
     metadata: Range<u32>,
 }
 
+impl Deref for Object {
+    type Target = Head;
+
+    fn deref(&self) -> &Head {
+        &self.0.header.header
+    }
+}
+
+impl std::fmt::Debug for Object {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let head: &Head = self;
+        formatter
+            .debug_struct("Object")
+            .field("key", &self.key())
+            .field("head", head)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An object whose memory a body borrows.
+struct Lender(Object);
+
+impl AsRef<[u8]> for Lender {
+    fn as_ref(&self) -> &[u8] {
+        self.0.line_text()
+    }
+}
+
 impl Object {
+    /// The name in its resource: `namespace/name` or `name`.
+    pub fn key(&self) -> &str {
+        std::str::from_utf8(self.key_bytes()).expect("a key is text")
+    }
+
+    pub(super) fn key_bytes(&self) -> &[u8] {
+        &self.0.slice[..self.key as usize]
+    }
+
+    fn line_text(&self) -> &[u8] {
+        &self.0.slice[self.key as usize..]
+    }
+
+    /// Where in the line the object stands.
+    fn place(&self) -> Range<usize> {
+        self.event.prefix().len()..self.line_text().len() - TAIL.len()
+    }
+
+    fn metadata_place(&self) -> Range<usize> {
+        self.metadata.start as usize..self.metadata.end as usize
+    }
+
+    /// The whole line, without a copy.
+    fn lend(&self) -> Bytes {
+        Bytes::from_owner(Lender(self.clone()))
+    }
+
     /// The object as JSON.
+    pub fn text(&self) -> &[u8] {
+        &self.line_text()[self.place()]
+    }
+
+    /// The object as JSON, to be kept or sent; shares the memory of the store.
     pub fn json(&self) -> Bytes {
-        self.line
-            .slice(self.event.prefix().len()..self.line.len() - TAIL.len())
+        self.lend().slice(self.place())
     }
 
     /// The object's metadata as JSON.
-    pub fn metadata(&self) -> Bytes {
-        let start = self.event.prefix().len();
-        let (from, to) = (self.metadata.start as usize, self.metadata.end as usize);
-        self.line.slice(start + from..start + to)
+    pub fn metadata(&self) -> &[u8] {
+        &self.text()[self.metadata_place()]
     }
 
     /// The object, decoded.
     pub fn value(&self) -> Value {
-        serde_json::from_slice(&self.json()).expect("the store only holds JSON that it encoded")
+        serde_json::from_slice(self.text()).expect("the store only holds JSON that it encoded")
     }
 
     /// The watch line of an event of type `event`, newline included.
     pub fn line(&self, event: EventType) -> Bytes {
         if event == self.event {
-            return self.line.clone();
+            return self.lend();
         }
-        line(event, &[&self.json()])
+        let prefix = event.prefix().as_bytes();
+        [prefix, self.text(), TAIL].concat().into()
     }
 
     /// Bytes of memory that the encoding takes.
     pub(super) fn size(&self) -> usize {
-        self.line.len()
+        self.line_text().len()
     }
 
     /// An object read back from disk.
     pub(super) fn load(
+        key: &str,
         revision: u64,
-        encoded: Encoded,
+        json: &[u8],
         def: &ResourceDef,
     ) -> Result<Self, serde_json::Error> {
-        let Outline { value, metadata } = Outline::read(encoded.json(), def.levels())?;
-        Ok(Self {
-            revision,
+        let Outline { value, metadata } = Outline::read(json, def.levels())?;
+        let facts = Facts {
             selectable: Selectable::of(&value, def).share(),
             deleting: is_deleting(&value),
-            line: encoded.line,
-            event: EventType::Added,
             metadata: range(metadata.start, metadata.end),
-        })
+        };
+        Ok(facts.stored(key, revision, EventType::Added, &[json]))
     }
-}
 
-impl Object {
     /// An object from a text that has another revision, or none, where `revision` is to stand.
     ///
     /// # Errors
     /// When the text is no JSON, or its metadata does not begin with `resourceVersion`.
     pub(super) fn revised(
+        key: &str,
         revision: u64,
         event: EventType,
         json: &[u8],
@@ -163,30 +226,63 @@ impl Object {
         let number = number(json, metadata.start).ok_or_else(|| {
             serde::de::Error::custom("the metadata does not begin with resourceVersion")
         })?;
-        let selectable = Selectable::of(&value, def);
-        Ok(Self {
-            revision,
-            selectable: shared(selectable, before),
+        let facts = Facts {
+            selectable: shared(Selectable::of(&value, def), before),
             deleting: is_deleting(&value),
-            line: spliced(event, json, &number, revision),
-            event,
             metadata: grown(&metadata, &number, revision),
-        })
+        };
+        Ok(facts.spliced(key, revision, event, json, &number))
     }
 
     /// The last state of the object, which is gone since `revision`.
     pub(super) fn last(&self, revision: u64) -> Self {
-        let json = self.json();
-        let metadata = self.metadata.start as usize..self.metadata.end as usize;
-        let number = number(&json, metadata.start).unwrap_or(0..0);
-        Self {
-            revision,
+        let json = self.text();
+        let metadata = self.metadata_place();
+        let number = number(json, metadata.start).unwrap_or(0..0);
+        let facts = Facts {
             selectable: self.selectable.clone(),
             deleting: self.deleting,
-            line: spliced(EventType::Deleted, &json, &number, revision),
-            event: EventType::Deleted,
             metadata: grown(&metadata, &number, revision),
-        }
+        };
+        facts.spliced(self.key(), revision, EventType::Deleted, json, &number)
+    }
+}
+
+/// What an object is known to be before it has its place in memory.
+struct Facts {
+    selectable: Arc<Selectable>,
+    deleting: bool,
+    metadata: Range<u32>,
+}
+
+impl Facts {
+    /// The object whose text is `parts`, one after the other.
+    fn stored(self, key: &str, revision: u64, event: EventType, parts: &[&[u8]]) -> Object {
+        let head = Head {
+            revision,
+            selectable: self.selectable,
+            deleting: self.deleting,
+            event,
+            key: short(key.len()),
+            metadata: self.metadata,
+        };
+        let ends = [key.as_bytes(), event.prefix().as_bytes()];
+        let bytes = [&ends[..], parts, &[TAIL]].concat().concat();
+        Object(ThinArc::from_header_and_slice(head, &bytes))
+    }
+
+    /// The object whose text is `json` with `revision` in the place of `number`.
+    fn spliced(
+        self,
+        key: &str,
+        revision: u64,
+        event: EventType,
+        json: &[u8],
+        number: &Range<usize>,
+    ) -> Object {
+        let text = revision.to_string();
+        let (head, tail) = (&json[..number.start], &json[number.end..]);
+        self.stored(key, revision, event, &[head, text.as_bytes(), tail])
     }
 }
 
@@ -197,12 +293,6 @@ fn number(json: &[u8], start: usize) -> Option<Range<usize>> {
     let length = number.iter().position(|byte| *byte == b'"')?;
     let from = start + METADATA.len();
     Some(from..from + length)
-}
-
-fn spliced(event: EventType, json: &[u8], number: &Range<usize>, revision: u64) -> Bytes {
-    let text = revision.to_string();
-    let (head, tail) = (&json[..number.start], &json[number.end..]);
-    line(event, &[head, text.as_bytes(), tail])
 }
 
 /// The place of the metadata after its number has changed.
@@ -219,24 +309,6 @@ fn shared(selectable: Selectable, before: Option<&Object>) -> Arc<Selectable> {
     }
 }
 
-/// JSON that was read, copied to where it will stay.
-pub(super) struct Encoded {
-    line: Bytes,
-}
-
-impl Encoded {
-    /// As the watch line of an addition.
-    pub(super) fn added(json: &[u8]) -> Self {
-        Self {
-            line: line(EventType::Added, &[json]),
-        }
-    }
-
-    fn json(&self) -> &[u8] {
-        &self.line[EventType::Added.prefix().len()..self.line.len() - TAIL.len()]
-    }
-}
-
 fn is_deleting(object: &Value) -> bool {
     let metadata = object.get("metadata");
     metadata.is_some_and(|metadata| {
@@ -247,19 +319,12 @@ fn is_deleting(object: &Value) -> bool {
 }
 
 /// Objects are far smaller than 4 GiB.
-fn range(start: usize, end: usize) -> Range<u32> {
-    let short = |offset| u32::try_from(offset).unwrap_or(u32::MAX);
-    short(start)..short(end)
+fn short(offset: usize) -> u32 {
+    u32::try_from(offset).unwrap_or(u32::MAX)
 }
 
-fn line(event: EventType, parts: &[&[u8]]) -> Bytes {
-    let prefix = event.prefix().as_bytes();
-    let length = prefix.len() + parts.iter().map(|part| part.len()).sum::<usize>() + TAIL.len();
-    let mut line = BytesMut::with_capacity(length);
-    line.put_slice(prefix);
-    parts.iter().for_each(|part| line.put_slice(part));
-    line.put_slice(TAIL);
-    line.freeze()
+fn range(start: usize, end: usize) -> Range<u32> {
+    short(start)..short(end)
 }
 
 /// An encoded object that lacks only its revision, which the committer puts between the halves.
@@ -288,20 +353,24 @@ impl Draft {
         }
     }
 
-    /// The finished object; shares `before`'s selectable part where nothing changed in it.
-    pub fn finish(self, revision: u64, event: EventType, before: Option<&Object>) -> Object {
+    /// The finished object under `key`; shares `before`'s selectable part where nothing changed in it.
+    pub fn finish(
+        self,
+        key: &str,
+        revision: u64,
+        event: EventType,
+        before: Option<&Object>,
+    ) -> Object {
         let text = revision.to_string();
-        let line = line(event, &[&self.head, text.as_bytes(), &self.tail]);
         let start = self.head.len() - METADATA.len();
         let end = self.head.len() + text.len() + self.metadata;
-        Object {
-            revision,
+        let facts = Facts {
             selectable: shared(self.selectable, before),
             deleting: self.deleting,
-            line,
-            event,
             metadata: range(start, end),
-        }
+        };
+        let parts = [&self.head, text.as_bytes(), &self.tail];
+        facts.stored(key, revision, event, &parts)
     }
 
     /// The object without a revision, for a store that gives it one of its own.
@@ -364,7 +433,7 @@ mod tests {
     #[test]
     fn the_revision_replaces_what_the_client_sent() {
         let object =
-            Draft::new(&object(), &ResourceDef::default()).finish(7, EventType::Added, None);
+            Draft::new(&object(), &ResourceDef::default()).finish("n/x", 7, EventType::Added, None);
         let value = object.value();
         assert_eq!(value["metadata"]["resourceVersion"], "7");
         assert_eq!(value["data"]["a"], "b");
@@ -378,15 +447,15 @@ mod tests {
         let mut leaving = object();
         leaving["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
         for (value, deleting) in [(object(), false), (leaving, true)] {
-            let drafted = Draft::new(&value, &def).finish(77, EventType::Modified, None);
-            let loaded = Object::load(77, Encoded::added(&drafted.json()), &def).unwrap();
+            let drafted = Draft::new(&value, &def).finish("n/x", 77, EventType::Modified, None);
+            let loaded = Object::load("n/x", 77, drafted.text(), &def).unwrap();
             for object in [drafted, loaded] {
-                let metadata: Value = serde_json::from_slice(&object.metadata()).unwrap();
+                let metadata: Value = serde_json::from_slice(object.metadata()).unwrap();
                 assert_eq!(metadata, object.value()["metadata"]);
                 assert_eq!(object.deleting, deleting);
             }
         }
-        let bare = Object::load(1, Encoded::added(br#"{"kind":"X"}"#), &def).unwrap();
+        let bare = Object::load("x", 1, br#"{"kind":"X"}"#, &def).unwrap();
         assert!(bare.metadata().is_empty());
     }
 
@@ -395,25 +464,29 @@ mod tests {
         let def = ResourceDef::default();
         let draft = Draft::new(&object(), &def);
         let bare = draft.bare();
-        let drafted = draft.finish(123, EventType::Modified, None);
-        let revised = Object::revised(123, EventType::Modified, &bare, &def, Some(&drafted));
+        let drafted = draft.finish("n/x", 123, EventType::Modified, None);
+        let revised = Object::revised("n/x", 123, EventType::Modified, &bare, &def, Some(&drafted));
         let revised = revised.unwrap();
         assert_eq!(revised.json(), drafted.json());
         assert_eq!(revised.metadata(), drafted.metadata());
         assert!(Arc::ptr_eq(&revised.selectable, &drafted.selectable));
         let last = revised.last(4567);
         assert_eq!(last.value()["metadata"]["resourceVersion"], "4567");
-        let metadata: Value = serde_json::from_slice(&last.metadata()).unwrap();
+        let metadata: Value = serde_json::from_slice(last.metadata()).unwrap();
         assert_eq!(metadata, last.value()["metadata"]);
         for foreign in [&br#"{"metadata":{"name":"x"}}"#[..], b"{}", b"{"] {
-            assert!(Object::revised(1, EventType::Added, foreign, &def, None).is_err());
+            assert!(Object::revised("x", 1, EventType::Added, foreign, &def, None).is_err());
         }
     }
 
     #[test]
     fn a_line_is_one_event_of_the_asked_type() {
-        let object =
-            Draft::new(&object(), &ResourceDef::default()).finish(7, EventType::Modified, None);
+        let object = Draft::new(&object(), &ResourceDef::default()).finish(
+            "n/x",
+            7,
+            EventType::Modified,
+            None,
+        );
         for event in [EventType::Added, EventType::Modified, EventType::Deleted] {
             let line = object.line(event);
             let value: Value = serde_json::from_slice(&line).unwrap();
@@ -425,8 +498,9 @@ mod tests {
     #[test]
     fn unchanged_selectables_are_shared() {
         let first =
-            Draft::new(&object(), &ResourceDef::default()).finish(7, EventType::Added, None);
+            Draft::new(&object(), &ResourceDef::default()).finish("n/x", 7, EventType::Added, None);
         let second = Draft::new(&object(), &ResourceDef::default()).finish(
+            "n/x",
             8,
             EventType::Modified,
             Some(&first),

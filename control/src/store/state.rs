@@ -3,16 +3,13 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
-use imbl::OrdMap;
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
 use super::log::{Event, EventType, Log};
 use super::object::Object;
+use super::objects::Objects;
 use super::{Resource, ResourceDef};
-
-/// The objects of a resource by `namespace/name` or `name`.
-pub type Objects = OrdMap<Arc<str>, Arc<Object>>;
 
 /// A resource at one revision.
 #[derive(Clone)]
@@ -29,15 +26,14 @@ impl Snapshot {
         &'a self,
         namespace: Option<&str>,
         after: Option<&str>,
-    ) -> impl Iterator<Item = (&'a Arc<str>, &'a Arc<Object>)> + use<'a> {
+    ) -> impl Iterator<Item = (&'a str, &'a Object)> + use<'a> {
         let prefix = namespace.map(|namespace| format!("{namespace}/"));
-        let start: Bound<Arc<str>> = match (after, &prefix) {
-            (Some(after), _) => Bound::Excluded(after.into()),
-            (None, Some(prefix)) => Bound::Included(prefix.as_str().into()),
+        let start = match (after, prefix.as_deref()) {
+            (Some(after), _) => Bound::Excluded(after),
+            (None, Some(prefix)) => Bound::Included(prefix),
             (None, None) => Bound::Unbounded,
         };
-        let range = self.objects.range::<_, Arc<str>>((start, Bound::Unbounded));
-        range.take_while(move |(key, _)| {
+        self.objects.from(start).take_while(move |(key, _)| {
             prefix
                 .as_deref()
                 .is_none_or(|prefix| key.starts_with(prefix))
@@ -72,9 +68,9 @@ impl State {
     pub(super) fn apply(&mut self, resource: Resource, event: Event) {
         let kind = &mut self.kinds[resource.0];
         if event.event == EventType::Deleted {
-            kind.objects.remove(&event.key);
+            kind.objects.remove(event.object.key());
         } else {
-            kind.objects.insert(event.key.clone(), event.object.clone());
+            kind.objects.insert(event.object.clone());
         }
         kind.log.push(event);
     }

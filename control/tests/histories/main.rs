@@ -157,7 +157,7 @@ async fn follow(mut watcher: Watcher, until: u64) -> Vec<Shown> {
         let (events, complete) = watcher.poll().expect("the log is long enough");
         changes.extend(events.iter().map(|event| Shown {
             revision: event.object.revision,
-            key: event.key.to_string(),
+            key: event.object.key().to_owned(),
             event: event.event,
             value: value(&event.object.value()),
         }));

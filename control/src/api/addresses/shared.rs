@@ -50,7 +50,7 @@ impl Addresses {
                 let gone = seen
                     .held
                     .keys()
-                    .filter(|key| !snapshot.objects.contains_key(&***key));
+                    .filter(|key| !snapshot.objects.contains_key(key));
                 let gone: Vec<_> = gone.map(|key| (key.clone(), None)).collect();
                 for (owner, service) in gone.into_iter().chain(all) {
                     seen.learn(&mut taken, &owner, service.as_ref());
@@ -61,7 +61,8 @@ impl Addresses {
             match watcher.poll() {
                 Ok((events, complete)) => {
                     for event in &events {
-                        seen.learn(&mut taken, &event.key, stored(event).as_ref());
+                        let key = event.object.key();
+                        seen.learn(&mut taken, key, stored(event).as_ref());
                     }
                     if let Some(revision) = complete {
                         return guard(revision);

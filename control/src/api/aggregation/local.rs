@@ -99,9 +99,9 @@ pub(super) async fn sync(server: &Server, target: Target) {
         }
     }
     let all = server.store.snapshot(target.resource).objects;
-    for (key, stored) in &all {
+    for (key, stored) in all.iter() {
         let kept = stored.selectable.label(KEPT);
-        if kept.is_some() && !wanted.contains_key(key.as_ref()) {
+        if kept.is_some() && !wanted.contains_key(key) {
             let (options, own) = (DeleteOptions::default(), Request::own(target));
             let _ = delete_one(server, target, key, &options, &own).await;
         }

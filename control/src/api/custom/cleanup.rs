@@ -23,12 +23,16 @@ pub(super) async fn finish(server: &Server, target: Target, definition: &Value) 
         .find(|served| served.definition == name(definition));
     if let Some(objects) = served.and_then(Served::stored) {
         let there = server.store.snapshot(objects.resource).objects;
-        for (key, _) in &there {
+        for key in there.keys() {
             let (options, own) = (DeleteOptions::default(), Request::own(objects));
             if let Err(status) = delete_one(server, objects, key, &options, &own).await
                 && status.code != 404
             {
-                tracing::warn!(key = %key, why = status.message, "an object of a deleted kind stays");
+                tracing::warn!(
+                    key,
+                    why = status.message,
+                    "an object of a deleted kind stays"
+                );
             }
         }
         if !server.store.snapshot(objects.resource).objects.is_empty() {

@@ -102,7 +102,7 @@ async fn report(server: &Server, target: Target) {
     };
     let plan = fair.plan.load_full();
     let schemas = server.store.snapshot(target.resource).objects;
-    for (key, schema) in &schemas {
+    for (key, schema) in schemas.iter() {
         let schema = schema.value();
         let found = plan.has_level(text(&schema, LEVEL));
         if dangling(&schema, found, "").is_none() {

@@ -16,7 +16,8 @@ pub(super) async fn delete(call: &Call, body: Body) -> Result<Reply> {
     let snapshot = call.server.store.snapshot(call.target.resource);
     let selected = select(call, &list, &snapshot, None, usize::MAX).selected;
     let request = call.request(options.dry_run);
-    for (key, _) in &selected {
+    for object in &selected {
+        let key = object.key();
         match delete_one(&call.server, call.target, key, &options, &request).await {
             // Somebody else was faster.
             Err(status) if status.code == StatusCode::NOT_FOUND => {}

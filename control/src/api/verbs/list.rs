@@ -1,6 +1,5 @@
 //! Many objects: one snapshot, whole or in pages.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -31,17 +30,18 @@ pub(super) async fn list(call: &Call) -> Result<Reply> {
     let limit = options.limit.unwrap_or(usize::MAX);
     let page = select(call, &options, &snapshot, after.as_deref(), limit);
     let metadata = list_metadata(call, &options, &snapshot, &page);
-    let objects = page.selected.into_iter().map(|(_, object)| object);
-    let objects: Vec<Arc<Object>> = objects.collect();
+    let objects = page.selected;
     let (kind, version) = (call.target.kind.kind, call.target.api_version());
     Ok(match shape {
         Shape::Object if call.target.kind.stored_as.is_none() => {
-            let show = |object: &Arc<Object>| object.json();
+            let show = |object: &Object, piece: &mut BytesMut| piece.put_slice(object.text());
             stream_list(kind, &version, &metadata, objects, Box::new(show))
         }
         Shape::Object => {
             let shown = shown(call, &objects).await?;
-            let show = |object: &Value| object.to_string().into();
+            let show = |object: &Value, piece: &mut BytesMut| {
+                piece.put_slice(object.to_string().as_bytes())
+            };
             stream_list(kind, &version, &metadata, shown, Box::new(show))
         }
         Shape::Table => {
@@ -52,7 +52,8 @@ pub(super) async fn list(call: &Call) -> Result<Reply> {
             json_reply(StatusCode::OK, &table)
         }
         Shape::Metadata => {
-            let show = |object: &Arc<Object>| metadata_text(object).into();
+            let show =
+                |object: &Object, piece: &mut BytesMut| piece.put_slice(&metadata_text(object));
             let (kind, version) = ("PartialObjectMetadata", "meta.k8s.io/v1");
             stream_list(kind, version, &metadata, objects, Box::new(show))
         }
@@ -60,7 +61,7 @@ pub(super) async fn list(call: &Call) -> Result<Reply> {
 }
 
 /// The objects in the version of the path.
-async fn shown(call: &Call, objects: &[Arc<Object>]) -> Result<Vec<Value>> {
+async fn shown(call: &Call, objects: &[Object]) -> Result<Vec<Value>> {
     let values = objects.iter().map(|object| object.value()).collect();
     call.server.shown(call.target, values).await
 }
@@ -102,9 +103,9 @@ fn snapshot(call: &Call, options: &ListOptions) -> Result<(Snapshot, Option<Stri
 /// A page of a snapshot.
 pub(super) struct Page {
     /// What was asked for.
-    pub(super) selected: Vec<(Arc<str>, Arc<Object>)>,
+    pub(super) selected: Vec<Object>,
     /// The last key that was looked at, if there are more.
-    next: Option<Arc<str>>,
+    next: Option<Box<str>>,
     /// How many there are after this page, where that is known.
     remaining: Option<usize>,
 }
@@ -127,29 +128,28 @@ pub(super) fn select(
         options.fields.name(),
         namespace.is_some() || !call.target.kind.namespaced,
     ) {
-        let key: Arc<str> = crate::api::value::key(namespace, name).into();
+        let key = crate::api::value::key(namespace, name);
         let found = snapshot
             .objects
             .get(&key)
             .filter(|object| wanted(options, &key, object));
-        page.selected
-            .extend(found.map(|object| (key, object.clone())));
+        page.selected.extend(found.cloned());
         return page;
     }
     let mut range = snapshot.range(namespace, after);
     let mut last = None;
     for (key, object) in range.by_ref() {
         if page.selected.len() == limit {
-            page.next = last;
+            page.next = last.map(|last: &Object| last.key().into());
             let unfiltered = call.query.get("labelSelector").is_none()
                 && call.query.get("fieldSelector").is_none();
             page.remaining = unfiltered.then(|| range.count() + 1);
             return page;
         }
         if wanted(options, key, object) {
-            page.selected.push((key.clone(), object.clone()));
+            page.selected.push(object.clone());
         }
-        last = Some(key.clone());
+        last = Some(object);
     }
     page
 }
@@ -207,8 +207,8 @@ fn stream_list<T: Send + 'static>(
     reply(StatusCode::OK, "application/json", body)
 }
 
-/// The text of an object in a list.
-type Show<T> = Box<dyn Fn(&T) -> Bytes + Send>;
+/// Appends the text of an object to a piece of the list.
+type Show<T> = Box<dyn Fn(&T, &mut BytesMut) + Send>;
 
 /// The list as a sequence of pieces of about [`CHUNK`] bytes; the last ends with `]}`.
 struct Pieces<T> {
@@ -235,7 +235,7 @@ impl<T> Iterator for Pieces<T> {
             if !std::mem::take(&mut self.first) {
                 piece.put_u8(b',');
             }
-            piece.put_slice(&(self.show)(&object));
+            (self.show)(&object, &mut piece);
             if piece.len() >= CHUNK {
                 return Some(piece.freeze());
             }
@@ -255,18 +255,13 @@ mod tests {
         let object = |index: usize| {
             let text = "x".repeat(CHUNK / 2);
             let value = json!({"metadata": {"name": format!("o{index}")}, "text": text});
-            Arc::new(
-                Draft::new(&value, &crate::store::ResourceDef::default()).finish(
-                    1,
-                    EventType::Added,
-                    None,
-                ),
-            )
+            let draft = Draft::new(&value, &crate::store::ResourceDef::default());
+            draft.finish("o", 1, EventType::Added, None)
         };
         let objects: Vec<_> = (0..count).map(object).collect();
         let head = Some(Bytes::from_static(b"{\"items\":["));
         let pieces = Pieces {
-            show: Box::new(|object: &Arc<Object>| object.json()),
+            show: Box::new(|object: &Object, piece| piece.put_slice(object.text())),
             head,
             objects: objects.into_iter(),
             first: true,

@@ -162,7 +162,7 @@ impl Follower {
         (name, def): (&str, &ResourceDef),
         key: &str,
         (event, row): (&v3::Event, &v3::KeyValue),
-        before: Option<Arc<Object>>,
+        before: Option<Object>,
     ) -> Result<Option<Event>, BackendError> {
         let at = revision(row.mod_revision);
         let (happened, object) = match (event.r#type(), &before) {
@@ -176,14 +176,13 @@ impl Follower {
                 let place = (name, key);
                 let loaded = self
                     .loader
-                    .object(def, place, row, happened, before.as_deref());
+                    .object(def, place, row, happened, before.as_ref());
                 (happened, loaded?)
             }
         };
         Ok(Some(Event {
-            key: key.into(),
             event: happened,
-            object: Arc::new(object),
+            object,
             before: before.map(|before| before.selectable.clone()),
         }))
     }

@@ -11,14 +11,14 @@ use crate::store::ResourceDef;
 use crate::store::backend::BackendError;
 use crate::store::log::{EventType, Log};
 use crate::store::object::Object;
+use crate::store::objects::Objects;
 use crate::store::seal::Encryption;
-use crate::store::state::{KindState, Objects};
+use crate::store::state::KindState;
 
 /// Objects that are asked for at once.
 const PAGE: i64 = 1000;
 
-type Keyed = (Arc<str>, Arc<Object>);
-type Page = tokio::task::JoinHandle<Result<Vec<Keyed>, BackendError>>;
+type Page = tokio::task::JoinHandle<Result<Vec<Object>, BackendError>>;
 
 /// Knows where objects are and how they are stored.
 #[derive(Clone)]
@@ -86,11 +86,10 @@ impl Loader {
         })
     }
 
-    fn decode(&self, def: &ResourceDef, rows: &[KeyValue]) -> Result<Vec<Keyed>, BackendError> {
+    fn decode(&self, def: &ResourceDef, rows: &[KeyValue]) -> Result<Vec<Object>, BackendError> {
         let objects = rows.iter().filter_map(|row| {
             let (resource, key) = self.keys.parse(&row.key)?;
-            let object = self.object(def, (resource, key), row, EventType::Added, None);
-            Some(object.map(|object| (key.into(), Arc::new(object))))
+            Some(self.object(def, (resource, key), row, EventType::Added, None))
         });
         objects.collect()
     }
@@ -106,7 +105,7 @@ impl Loader {
     ) -> Result<Object, BackendError> {
         let opened = self.encryption.open(resource, key, &row.value)?;
         let json = opened.as_deref().unwrap_or(&row.value);
-        let object = Object::revised(revision(row.mod_revision), event, json, def, before);
+        let object = Object::revised(key, revision(row.mod_revision), event, json, def, before);
         object.map_err(|source| BackendError::Row {
             key: format!("{resource}|{key}"),
             source,

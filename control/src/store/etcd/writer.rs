@@ -66,7 +66,7 @@ impl Writer {
         key: &str,
         planned: Planned,
         guard: Option<Guard>,
-    ) -> Result<Arc<Object>, WriteError> {
+    ) -> Result<Object, WriteError> {
         let name = self.shared.state.read().kinds[resource.0].name.clone();
         let value = (planned.event != EventType::Deleted).then(|| planned.draft.bare());
         let value = value.map(|json| self.loader.value(&name, key, json));
@@ -81,7 +81,7 @@ impl Writer {
         // Also after a refusal: whoever tries again is to see what he lost to.
         self.arrivals.reach(at).await;
         if answer.succeeded {
-            return Ok(Arc::new(planned.draft.finish(at, planned.event, None)));
+            return Ok(planned.draft.finish(key, at, planned.event, None));
         }
         Err(lost(&answer, planned.expected, guard.map(|(_, seen)| seen)))
     }

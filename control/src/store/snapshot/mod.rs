@@ -68,10 +68,7 @@ impl Everything {
             revision: self.revision,
         };
         let rows = self.kinds.into_iter().flat_map(|(resource, objects)| {
-            let line =
-                move |(key, object): (std::sync::Arc<str>, std::sync::Arc<super::Object>)| {
-                    row(&resource, &key, &object)
-                };
+            let line = move |object: super::Object| row(&resource, object.key(), &object);
             objects.into_iter().map(line)
         });
         Pieces {
@@ -85,8 +82,7 @@ impl Everything {
 }
 
 fn row(resource: &str, key: &str, object: &super::Object) -> Vec<u8> {
-    let json = object.json();
-    let text = std::str::from_utf8(&json).expect("JSON is text");
+    let text = std::str::from_utf8(object.text()).expect("JSON is text");
     let stored = serde_json::from_str(text).expect("the store only holds JSON that it encoded");
     line(&Row {
         resource,

@@ -64,7 +64,7 @@ async fn a_store_comes_back_as_it_was_but_later() {
             again.snapshot(resource).objects,
         );
         assert_eq!(had.len(), 150);
-        for ((key, had), (same, has)) in had.iter().zip(&has) {
+        for ((key, had), (same, has)) in had.iter().zip(has.iter()) {
             assert_eq!(
                 (key, had.json(), had.revision),
                 (same, has.json(), has.revision)

@@ -33,8 +33,8 @@ impl Book {
             return Vec::new();
         };
         let snapshot = server.store.snapshot(quotas.resource);
-        let open = |(key, stored): (&Arc<str>, &Arc<crate::store::Object>)| Book {
-            key: key.clone(),
+        let open = |(key, stored): (&str, &crate::store::Object)| Book {
+            key: key.into(),
             revision: stored.revision,
             quota: stored.value(),
             changed: false,
