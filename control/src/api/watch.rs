@@ -1,6 +1,7 @@
 //! Watch streams: the log of a resource, filtered, in the shape that the client wants.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,8 @@ use http::StatusCode;
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::body::{BoxError, Reply, reply};
 use super::kinds::Target;
@@ -68,7 +70,8 @@ pub(super) fn watch(call: Call) -> Result<Reply> {
         timeout,
         call.server.clone(),
     );
-    let frames = stream::unfold(stream, |mut stream| async move {
+    // It is long, and an item moves it twice.
+    let frames = stream::unfold(Box::new(stream), |mut stream| async move {
         let line = stream.next().await?;
         Some((Ok::<_, BoxError>(Frame::data(line)), stream))
     });
@@ -159,7 +162,11 @@ struct Stream {
     /// The revision up to which everything is delivered.
     complete: Option<u64>,
     end: Instant,
-    bookmark: Instant,
+    /// The time of the next bookmark, or the end. It and `stopping` wait from the first item to the
+    /// last: to join and leave the lists of those who wait, with every event, is work under locks that
+    /// all watches share.
+    alarm: Pin<Box<Sleep>>,
+    stopping: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 /// What is about to be sent.
@@ -181,6 +188,10 @@ impl Stream {
     ) -> Self {
         let now = Instant::now();
         let end = now + timeout;
+        let alarm = match filter.options.bookmarks {
+            true => next_bookmark(now, end),
+            false => end,
+        };
         let mut stream = Self {
             filter,
             shape,
@@ -188,7 +199,8 @@ impl Stream {
             watcher: None,
             complete: None,
             end,
-            bookmark: next_bookmark(now, end),
+            alarm: Box::pin(tokio::time::sleep_until(alarm)),
+            stopping: Box::pin(server.stopping.clone().cancelled_owned()),
             server,
         };
         match watcher {
@@ -221,7 +233,8 @@ impl Stream {
                 Some(Piece::Line(line)) => return Some(line),
                 Some(Piece::Raw(event, object)) => {
                     let stopping = self.server.stopping.clone();
-                    let converting = self.convert((event, object));
+                    // Boxed: few watches convert, and each would have room for it.
+                    let converting = Box::pin(self.convert((event, object)));
                     stopping.run_until_cancelled(converting).await?;
                     continue;
                 }
@@ -282,25 +295,30 @@ impl Stream {
 
     /// Waits for news, a bookmark's time or the end (none).
     async fn wait(&mut self) -> Option<()> {
-        let bookmarks = self.filter.options.bookmarks;
         let watcher = self.watcher.as_mut()?;
         // More than one reading's worth was there but nothing of it was selected.
         let Some(complete) = self.complete else {
             return Some(());
         };
         tokio::select! {
-            // At the end no bookmark is due any more, and news never crowd one out.
+            // News never crowd a bookmark out.
             biased;
-            () = self.server.stopping.cancelled() => None,
-            () = tokio::time::sleep_until(self.end) => None,
-            () = tokio::time::sleep_until(self.bookmark), if bookmarks => {
-                self.bookmark = next_bookmark(Instant::now(), self.end);
-                let line = self.bookmark_line(complete, false);
-                self.ready.push_back(Piece::Line(line));
-                Some(())
-            }
+            () = &mut self.stopping => None,
+            () = &mut self.alarm => self.ring(complete),
             alive = watcher.changed() => alive.then_some(()),
         }
+    }
+
+    /// A bookmark, or the end (none), at which no bookmark is due any more.
+    fn ring(&mut self, complete: u64) -> Option<()> {
+        let now = Instant::now();
+        if now >= self.end {
+            return None;
+        }
+        self.alarm.as_mut().reset(next_bookmark(now, self.end));
+        let line = self.bookmark_line(complete, false);
+        self.ready.push_back(Piece::Line(line));
+        Some(())
     }
 
     fn fail(&mut self, expired: &Expired) {
