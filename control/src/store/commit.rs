@@ -105,7 +105,7 @@ impl Committer {
             let slot = (resource, key);
             let before = match pending.get(&slot) {
                 Some(object) => object.clone(),
-                None => state.kinds[resource.0].objects.get(&*slot.1).cloned(),
+                None => state.kinds[resource.0].objects.get(&slot.1).cloned(),
             };
             match decide(change, &slot.1, before.as_ref(), revision + 1) {
                 Ok((event, object)) => {
