@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuValues, RingBuf};
@@ -499,18 +500,22 @@ pub(crate) fn load(program: &'static str, bpffs: &Path, small: bool) -> Ebpf {
     object
 }
 
-/// The verifier gives up when its process gets a signal, of a child of another test for example.
+/// How long a program may take until the verifier was left alone for long enough.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The verifier gives up when its process gets a signal, of a child of another test for example; and
+/// while that one sets up its links, those come by the dozen.
 pub(crate) fn persist(
     mut load: impl FnMut() -> Result<(), ProgramError>,
 ) -> Result<(), ProgramError> {
-    for _ in 1..10 {
+    let end = Instant::now() + PATIENCE;
+    loop {
         match load() {
             Err(ProgramError::LoadError { io_error, .. })
-                if io_error.kind() == ErrorKind::WouldBlock => {}
+                if io_error.kind() == ErrorKind::WouldBlock && Instant::now() < end => {}
             outcome => return outcome,
         }
     }
-    load()
 }
 
 fn refused(program: &str, error: &ProgramError) -> ! {
