@@ -64,15 +64,13 @@ impl Budget<'_> {
     pub(super) fn run<T>(&mut self, mut evaluate: impl FnMut() -> T) -> Option<T> {
         let asked = self.asked;
         Answers::gather(asked, |questions| {
+            // None for the first time, which looks at the clock all the same.
             self.left.take_rounds(questions);
             self.run_once(&mut evaluate)
         })
     }
 
     fn run_once<T>(&mut self, evaluate: impl FnOnce() -> T) -> Option<T> {
-        if Instant::now() >= self.left.end {
-            self.left.spent = true;
-        }
         if self.left.spent {
             return None;
         }
