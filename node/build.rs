@@ -14,7 +14,7 @@ fn main() {
     let objects = target_dir(&out).join("bpf");
     println!("cargo::rerun-if-changed={}", objects.display());
     let mut table = String::from("&[\n");
-    for name in names::TC_PROGRAMS.iter().chain(&names::CGROUP_PROGRAMS) {
+    for name in names::programs() {
         let path = objects.join(name).with_extension("o");
         println!("cargo::rerun-if-changed={}", path.display());
         if path.exists() {

@@ -44,6 +44,16 @@ pub enum Mode {
     Hybrid,
 }
 
+/// Where packets from outside for an endpoint on another node are sent on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Acceleration {
+    /// In the node's network stack.
+    #[default]
+    None,
+    /// In the driver of the uplink, before the stack has seen them.
+    Xdp,
+}
+
 /// What `naru-node` is told on its command line.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "naru-node", version, about = "The node daemon of Naru")]
@@ -97,6 +107,10 @@ pub struct Config {
     /// that lets a node answer under another one's address.
     #[arg(long, value_enum, default_value_t)]
     pub load_balancer_mode: Mode,
+    /// Where packets of known flows from outside for an endpoint on another node are sent on. `xdp`
+    /// needs an uplink whose driver can; where it can't, they go through the stack as ever.
+    #[arg(long, value_enum, default_value_t)]
+    pub load_balancer_acceleration: Acceleration,
     /// Flows for which there is room from the beginning; unless given it follows from the memory of
     /// the node, 131072 from 8 GiB on. A flow takes 250 bytes.
     #[arg(long, value_parser = clap::value_parser!(u32).range(LEAST_FLOWS as i64..=MOST_FLOWS as i64))]

@@ -1,5 +1,5 @@
-//! `--load-balancer-mode`: who a pod sees when the node that a client asked is not its own, in both
-//! families, with the real daemon and programs.
+//! `--load-balancer-mode` and `--load-balancer-acceleration`: who a pod sees when the node that a
+//! client asked is not its own, in both families, with the real daemon and programs.
 
 mod support;
 
@@ -7,9 +7,10 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
+use naru_ebpf_common::counter;
 use serde_json::{Value, json};
 use support::pod::Pod;
-use support::{Fixture, missing, plugin, wait_for};
+use support::{Fixture, missing, offload, plugin, wait_for};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const NODE_PORT: u16 = 30080;
@@ -234,4 +235,51 @@ fn hybrid_hands_tcp_on_and_translates_the_rest_and_a_restart_may_change_that() {
         node.start(&plugin);
     }
     is_seen(&fixture, NODE1, NODE1);
+}
+
+/// The driver of the first node's uplink sends on, in this mode; the pod sees these clients.
+fn is_accelerated(name: &str, mode: &str, seen: [&str; 2]) {
+    let Some((mut fixture, _d)) = cluster(name, mode) else {
+        return;
+    };
+    let plugin = plugin();
+    for end in [&fixture.outside, &fixture.nodes[1].netns] {
+        offload::sends_whole(end, "eth0");
+    }
+    let _end = offload::takes_back(
+        &fixture.fabric,
+        &format!("{name}-n1"),
+        &fixture.nodes[0].bpffs(),
+    );
+    let node = &mut fixture.nodes[0];
+    let pin = node.bpffs().join("links/eth0-from_wire");
+    node.kill();
+    let flags = ["--load-balancer-acceleration", "xdp"];
+    node.flags.extend(flags.map(str::to_owned));
+    node.start(&plugin);
+    assert!(pin.exists(), "the driver has no program");
+    let sent = |fixture: &Fixture| fixture.nodes[0].forwarded(counter::FROM_WIRE);
+    assert_eq!(sent(&fixture), 0);
+    is_seen(&fixture, seen, seen);
+    // A mebibyte for each family, and its acknowledgements or what comes back.
+    let driven = sent(&fixture);
+    assert!(driven > 1000, "{driven} packets by the driver");
+    let node = &mut fixture.nodes[0];
+    node.kill();
+    node.flags.truncate(node.flags.len() - flags.len());
+    node.start(&plugin);
+    assert!(!pin.exists(), "the driver still has its program");
+    let driven = sent(&fixture);
+    is_seen(&fixture, seen, seen);
+    assert_eq!(sent(&fixture), driven);
+}
+
+#[test]
+fn the_uplinks_driver_hands_known_flows_on() {
+    is_accelerated("xdsr", "dsr", CLIENT);
+}
+
+#[test]
+fn the_uplinks_driver_translates_known_flows_both_ways() {
+    is_accelerated("xsna", "snat", NODE1);
 }

@@ -12,8 +12,10 @@ pub const FROM_NETWORK: u8 = 2;
 pub const SOCKET: u8 = 3;
 /// Hook: packets that the overlay brings.
 pub const FROM_OVERLAY: u8 = 4;
+/// Hook: packets on the uplink that its driver sends on.
+pub const FROM_WIRE: u8 = 5;
 /// Number of hooks.
-pub const HOOKS: u32 = 5;
+pub const HOOKS: u32 = 6;
 
 /// Every hook.
 pub fn hooks() -> impl Iterator<Item = u8> {
@@ -47,6 +49,7 @@ pub const fn hook_name(hook: u8) -> &'static str {
         FROM_NETWORK => "from_network",
         SOCKET => "socket",
         FROM_OVERLAY => "from_overlay",
+        FROM_WIRE => "from_wire",
         _ => "unknown",
     }
 }

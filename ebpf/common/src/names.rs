@@ -68,7 +68,7 @@ pub const MAPS: [(&str, u32); 21] = [
     (CONNECTED, 2),
     (NODE_CONFIG, 2),
     (DROPS, 1),
-    (COUNTERS, 2),
+    (COUNTERS, 3),
     (PACE, 3),
     (BANDWIDTH, 1),
     (EVENTS, 1),
@@ -122,8 +122,17 @@ pub const FROM_NETWORK: &str = "from_network";
 /// tc, ingress of the overlay's device, on a node that has one.
 pub const FROM_OVERLAY: &str = "from_overlay";
 
+/// XDP, the uplink's driver, on a node where that is asked for.
+pub const FROM_WIRE: &str = "from_wire";
+
 /// The tc programs.
 pub const TC_PROGRAMS: [&str; 4] = [FROM_POD, TO_POD, FROM_NETWORK, FROM_OVERLAY];
+
+/// Every program.
+pub fn programs() -> impl Iterator<Item = &'static str> {
+    let others = [FROM_WIRE].into_iter().chain(CGROUP_PROGRAMS);
+    TC_PROGRAMS.into_iter().chain(others)
+}
 
 /// The cgroup programs (`cgroup/connect4` and so on), attached to the node's cgroup.
 pub const CGROUP_PROGRAMS: [&str; 9] = [

@@ -15,7 +15,8 @@ pub const SERVICE: u8 = 4;
 /// Pod to a service whose backend is the pod itself; the source becomes the pod gateway.
 pub const HAIRPIN: u8 = 5;
 /// Outside to a service with a backend on another node, which answers by itself: the packet goes
-/// there as it is. The only kind that is not a translation, and without an entry for answers.
+/// there as it is. The only kind that is not a translation, and without an entry for answers: its
+/// destination is the backend, its source the IPv4 address of the backend's node.
 pub const HANDED_ON: u8 = 6;
 /// The other end of that: what another node handed on to a backend of this one.
 pub const HANDED_OVER: u8 = 7;

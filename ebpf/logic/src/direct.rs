@@ -27,26 +27,39 @@ use crate::{Hop, Maps, Packet, Step, Verdict, nat};
 #[inline(never)]
 pub(crate) fn open<M: Maps>(m: &M, p: &mut Packet) -> bool {
     let is_wanted = m.config().is_some_and(|c| c.is_direct(p.protocol));
-    if !is_wanted || !is_outside(m, &p.src) || tunnel_to(m, &p.to.dst) == 0 {
+    if !is_wanted || !is_outside(m, &p.src) {
+        return false;
+    }
+    let node = tunnel_to(m, &p.to.dst);
+    if node == 0 {
         return false;
     }
     p.to.kind = HANDED_ON;
+    p.to.src = Addr::v4_word(node);
     let reason = nat::note(m, p);
-    if reason == Reason::FORWARDED {
-        go_on(m, p);
+    p.verdict = if reason == Reason::FORWARDED {
+        Verdict::hand_on(node)
     } else {
-        p.verdict = Verdict::drop(reason);
-    }
+        Verdict::drop(reason)
+    };
     true
 }
 
-/// Hands a packet on to the node of the backend that was noted, `p.to`.
+/// Hands a packet on to the node of the backend that was noted, `p.to`. A backend whose node has
+/// another address than it had is noted with that one.
 #[inline(never)]
 pub(crate) fn go_on<M: Maps>(m: &M, p: &mut Packet) {
-    p.verdict = match tunnel_to(m, &p.to.dst) {
-        0 => Verdict::drop(Reason::NO_TUNNEL_ENDPOINT),
-        node => Verdict::hand_on(node),
-    };
+    let node = tunnel_to(m, &p.to.dst);
+    if node == 0 {
+        p.verdict = Verdict::drop(Reason::NO_TUNNEL_ENDPOINT);
+        return;
+    }
+    p.verdict = Verdict::hand_on(node);
+    let src = Addr::v4_word(node);
+    if p.to.src != src {
+        p.set_nat_key();
+        m.update_nat(&p.nat_key, |entry| entry.src = src);
+    }
 }
 
 /// Decides about a packet that the node with the IPv4 address `node` (network order) handed on, for

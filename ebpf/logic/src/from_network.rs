@@ -5,7 +5,7 @@
 
 use naru_ebpf_common::nat::{HANDED_ON, NODE_PORT_LOCAL, NODE_PORT_REMOTE};
 use naru_ebpf_common::policy::INGRESS;
-use naru_ebpf_common::{Endpoint, NodeConfig, Reason, config, flow, protocol};
+use naru_ebpf_common::{Endpoint, NodeConfig, Port, Reason, config, flow, protocol};
 
 use crate::admission::{self, admit, judge_again};
 use crate::conntrack;
@@ -149,11 +149,16 @@ fn may_be_translated(config: &NodeConfig, p: &Packet) -> bool {
     if p.is_icmp() {
         return p.related != 0 || matches!(p.icmp_type, ECHO_REPLY | ECHO_REPLY_V6);
     }
+    may_be_served(config, p.dst_port) || p.related != 0
+}
+
+/// Whether a port of the node's own address may be a node port, a host port, or one under which a
+/// flow was translated.
+#[inline(always)]
+pub(crate) fn may_be_served(config: &NodeConfig, port: Port) -> bool {
     config.flags & config::HOST_PORTS != 0
-        || service::is_node_port(config, p.dst_port)
-        || p.dst_port
-            .between(config.snat_port_first, config.snat_port_last)
-        || p.related != 0
+        || service::is_node_port(config, port)
+        || port.between(config.snat_port_first, config.snat_port_last)
 }
 
 /// Chooses a backend for a packet from outside; true if there is one.

@@ -14,6 +14,7 @@
 #![cfg_attr(not(any(feature = "host", test)), no_std)]
 
 mod admission;
+pub mod checksum;
 pub mod conntrack;
 pub mod departure;
 mod direct;
@@ -38,7 +39,9 @@ mod service;
 pub mod socket;
 mod to_pod;
 mod trace;
+pub mod tunnel;
 mod verdict;
+mod wire;
 
 pub use direct::handed_over;
 pub use from_network::from_network;
@@ -50,3 +53,4 @@ pub use packet::{Found, Packet, Segment};
 pub use to_pod::to_pod;
 pub use trace::{Step, Trace};
 pub use verdict::{Action, Verdict};
+pub use wire::{Onward, from_wire};

@@ -14,6 +14,7 @@ mod rewrite;
 mod skb;
 pub mod socket;
 pub mod tc;
+pub mod wire;
 
 pub use kernel::Kernel;
 

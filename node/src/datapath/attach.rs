@@ -109,8 +109,7 @@ impl Datapath {
         let mut links = HashMap::new();
         for name in self.pins.links()? {
             let program = name.rsplit_once('-').map(|(_, program)| program);
-            let all = names::TC_PROGRAMS.into_iter().chain(names::CGROUP_PROGRAMS);
-            for known in all.filter(|known| Some(*known) == program) {
+            for known in names::programs().filter(|known| Some(*known) == program) {
                 *links.entry(known).or_insert(0) += 1;
             }
         }
@@ -131,11 +130,17 @@ impl Datapath {
             .cgroup
             .iter()
             .map(|(name, program)| (*name, program.info()));
+        let wire = programs.wire.iter();
+        let wire = wire.map(|program| (names::FROM_WIRE, program.info()));
         let tag = |(name, info): (&'static str, Result<ProgramInfo, ProgramError>)| {
             let info = info.map_err(DatapathError::attach(name, "the kernel"))?;
             Ok((name, info.tag()))
         };
-        let mut tags = tc.chain(cgroup).map(tag).collect::<Result<Vec<_>, _>>()?;
+        let mut tags = tc
+            .chain(cgroup)
+            .chain(wire)
+            .map(tag)
+            .collect::<Result<Vec<_>, _>>()?;
         tags.sort_unstable();
         Ok(tags)
     }
@@ -220,7 +225,7 @@ type AttachError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Takes over the link pinned at `pin` if it is attached to `target`; a pin of something that is
 /// gone is removed.
-fn adopt<F: std::os::fd::AsFd, E: std::error::Error + Send + Sync + 'static>(
+pub(super) fn adopt<F: std::os::fd::AsFd, E: std::error::Error + Send + Sync + 'static>(
     pin: &Path,
     target: Target,
     fd: Result<&F, E>,

@@ -9,6 +9,9 @@ use super::error::DatapathError;
 /// `SO_NETNS_COOKIE`, by which sockets are known as a pod's.
 const COOKIES: (u32, u32) = (5, 14);
 
+/// XDP programs for frames in several buffers, which cannot be probed without a program either.
+const FRAGS: (u32, u32) = (5, 18);
+
 /// `bpf_redirect_peer` and `bpf_redirect_neigh`, which cannot be probed without a program.
 const REDIRECT: (u32, u32) = (5, 10);
 
@@ -19,6 +22,8 @@ pub struct Features {
     pub kernel: String,
     /// tc programs attach by tcx links (6.6); without them by clsact filters.
     pub tcx: bool,
+    /// XDP programs take frames that lie in several buffers (5.18); without that there are none.
+    pub wire: bool,
 }
 
 impl Features {
@@ -56,7 +61,8 @@ impl Features {
         }
         // `lo` exists in every namespace; kernels before 6.6 do not know the question.
         let tcx = SchedClassifier::query_tcx("lo", TcAttachType::Ingress).is_ok();
-        Ok(Self { kernel, tcx })
+        let wire = at_least(&kernel, FRAGS);
+        Ok(Self { kernel, tcx, wire })
     }
 
     /// What is degraded on this kernel, one sentence each.

@@ -22,6 +22,7 @@ mod programs;
 mod ranges;
 mod sys;
 mod table;
+mod wire;
 
 use std::path::Path;
 
@@ -38,6 +39,7 @@ pub use clock::monotonic_ns;
 pub use error::DatapathError;
 pub use events::Events;
 pub use features::Features;
+pub use programs::Hooks;
 pub use ranges::RangeTable;
 pub use table::{Changes, Prefix, PrefixTable, Table, changes};
 
@@ -50,7 +52,7 @@ use table::{One, PerCpu};
 pub struct Datapath {
     pins: Pins,
     features: Features,
-    overlay: bool,
+    hooks: Hooks,
     programs: Mutex<Programs>,
     /// Pods of this node.
     pub endpoints: Table<Addr, Endpoint>,
@@ -97,16 +99,21 @@ fn next_epoch(epoch: u32) -> u32 {
 }
 
 impl Datapath {
-    /// Adopts what is pinned below `bpffs` and loads what is missing or older; the program of the
-    /// overlay's device only with an `overlay`. Nothing is attached that is not attached already.
+    /// Adopts what is pinned below `bpffs` and loads what is missing or older; of `hooks` only the
+    /// programs that are wanted, and that this kernel can have. Nothing is attached that is not
+    /// attached already.
     /// There is room for `flows` flows at least: if that made tables larger, they are in use when
     /// everything is attached and [`Datapath::finish_growth`] was called.
     ///
     /// # Errors
     /// When the kernel lacks a needed feature (named, with the first kernel that has it), the
     /// objects were not embedded, or the kernel refuses a step.
-    pub fn open(bpffs: &Path, overlay: bool, flows: u32) -> Result<Self, DatapathError> {
+    pub fn open(bpffs: &Path, hooks: Hooks, flows: u32) -> Result<Self, DatapathError> {
         let features = Features::probe()?;
+        let hooks = Hooks {
+            wire: hooks.wire && features.wire,
+            ..hooks
+        };
         let pins = Pins::prepare(bpffs)?;
         growth::recover(&pins)?;
         if let Err(error) = growth::begin(&pins, flows) {
@@ -116,11 +123,11 @@ impl Datapath {
                 "no room for {flows} flows"
             );
         }
-        let programs = Programs::open(&pins, overlay, flows)?;
+        let programs = Programs::open(&pins, hooks, flows)?;
         growth::catch_up(&pins)?;
         Ok(Self {
             features,
-            overlay,
+            hooks,
             endpoints: Table::open(&pins, names::ENDPOINTS)?,
             ipcache: PrefixTable::open(&pins, names::IPCACHE)?,
             policy: Table::open(&pins, names::POLICY)?,
@@ -178,7 +185,7 @@ impl Datapath {
     }
 
     fn load_larger(&self, flows: u32) -> Result<Programs, DatapathError> {
-        let programs = Programs::open(&self.pins, self.overlay, flows)?;
+        let programs = Programs::open(&self.pins, self.hooks, flows)?;
         growth::catch_up(&self.pins)?;
         // Once more, and quickly: the first time took as long as there are flows.
         growth::catch_up(&self.pins)?;

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::path::Path;
 
-use aya::programs::{Program, ProgramError, SchedClassifier};
+use aya::programs::{Program, ProgramError, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
+use aya_obj::programs::XdpAttachType;
 use naru_ebpf_common::names;
 
 use super::cgroup::{CgroupProgram, Hook};
@@ -14,28 +15,43 @@ use super::growth;
 use super::objects::Object;
 use super::pins::{Pins, remove};
 
+/// The hooks that not every node has.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Hooks {
+    /// The overlay's device.
+    pub overlay: bool,
+    /// The uplink's driver.
+    pub wire: bool,
+}
+
 /// Every program, loaded and pinned.
 #[derive(Debug)]
 pub(super) struct Programs {
     pub(super) tc: HashMap<&'static str, SchedClassifier>,
     pub(super) cgroup: HashMap<&'static str, CgroupProgram>,
+    /// The program of the uplink's driver, on a node that wants it.
+    pub(super) wire: Option<Xdp>,
     pub(super) objects: Vec<Object>,
 }
 
 impl Programs {
-    /// Adopts or loads every program, that of the overlay's device only with an `overlay`. Maps are
-    /// created with the first program that uses them, those of flows for `flows` of them.
+    /// Adopts or loads every program, of `hooks` only those that are wanted. Maps are created with the
+    /// first program that uses them, those of flows for `flows` of them.
     ///
     /// # Errors
     /// When an object is missing from the build, or the kernel refuses it.
-    pub(super) fn open(pins: &Pins, overlay: bool, flows: u32) -> Result<Self, DatapathError> {
-        let names = names::TC_PROGRAMS.into_iter().chain(names::CGROUP_PROGRAMS);
-        let names = names.filter(|name| overlay || *name != names::FROM_OVERLAY);
+    pub(super) fn open(pins: &Pins, hooks: Hooks, flows: u32) -> Result<Self, DatapathError> {
+        let names = names::programs().filter(|name| match *name {
+            names::FROM_OVERLAY => hooks.overlay,
+            names::FROM_WIRE => hooks.wire,
+            _ => true,
+        });
         let objects = names.map(Object::of).collect::<Result<Vec<_>, _>>()?;
         load_missing(pins, &objects, flows)?;
         let mut programs = Self {
             tc: HashMap::new(),
             cgroup: HashMap::new(),
+            wire: None,
             objects,
         };
         for object in programs.objects.clone() {
@@ -49,6 +65,10 @@ impl Programs {
             Some(hook) => {
                 let program = CgroupProgram::from_pin(pin, hook).map_err(failed(name))?;
                 self.cgroup.insert(name, program);
+            }
+            None if name == names::FROM_WIRE => {
+                let program = Xdp::from_pin(pin, XdpAttachType::Interface);
+                self.wire = Some(program.map_err(failed(name))?);
             }
             None => {
                 let program = SchedClassifier::from_pin(pin).map_err(failed(name))?;
@@ -117,6 +137,9 @@ fn verify(name: &'static str, ebpf: &mut Ebpf) -> Result<(), DatapathError> {
     let program = ebpf.program_mut(name).ok_or_else(missing)?;
     match program {
         Program::SchedClassifier(program) => {
+            persist(|| program.load(), is_interrupted).map_err(failed(name))?
+        }
+        Program::Xdp(program) => {
             persist(|| program.load(), is_interrupted).map_err(failed(name))?
         }
         Program::CgroupSockAddr(program) => {

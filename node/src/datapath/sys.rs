@@ -22,6 +22,7 @@ const BPF_LINK_UPDATE: libc::c_int = 29;
 const MAP_TYPE_LRU_HASH: u32 = 9;
 
 const LINK_TYPE_CGROUP: u32 = 3;
+const LINK_TYPE_XDP: u32 = 6;
 const LINK_TYPE_TCX: u32 = 11;
 
 /// Where a link is attached.
@@ -95,7 +96,7 @@ struct LinkUpdate {
     old: u32,
 }
 
-/// The beginning of `struct bpf_link_info`, with the union read as for cgroup (id) and tcx (index).
+/// The beginning of `struct bpf_link_info`, with the union read as for cgroup (id), tcx and XDP (index).
 #[repr(C)]
 #[derive(Default)]
 struct RawLinkInfo {
@@ -209,7 +210,7 @@ pub(super) fn link_info(link: &OwnedFd) -> io::Result<LinkInfo> {
     };
     bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
     let target = match (raw.kind, raw.target) {
-        (LINK_TYPE_TCX, target) => match target as u32 {
+        (LINK_TYPE_TCX | LINK_TYPE_XDP, target) => match target as u32 {
             0 => Target::Other,
             index => Target::Link(index),
         },

@@ -21,6 +21,7 @@ mod services;
 mod stranded;
 mod sweep;
 mod trigger;
+mod wire;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};

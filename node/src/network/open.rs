@@ -17,8 +17,8 @@ use super::addresses::own_addresses;
 use super::mtu::{self, TooSmall};
 use super::room::Room;
 use super::{Attachment, Network, Overlay};
-use crate::config::{NoIpv4, Routing};
-use crate::datapath::{Attached, Datapath, DatapathError};
+use crate::config::{Acceleration, NoIpv4, Routing};
+use crate::datapath::{Attached, Datapath, DatapathError, Hooks};
 use crate::flows::FlowLog;
 use crate::ipam::{Ipam, Lease, LeaseKey, StoreError};
 use crate::net::{
@@ -82,7 +82,11 @@ impl Network {
         let ipam = Ipam::open(config.state_dir.join("leases"))?;
         let memory = crate::status::machine::Machine::read().memory;
         let room = Room::new(memory, config.flow_table_size, config.flow_table_limit);
-        let datapath = Datapath::open(&config.bpffs, overlay.is_some(), room.first)?;
+        let hooks = Hooks {
+            overlay: overlay.is_some(),
+            wire: config.load_balancer_acceleration == Acceleration::Xdp,
+        };
+        let datapath = Datapath::open(&config.bpffs, hooks, room.first)?;
         let cgroup = config
             .cgroup
             .clone()
@@ -121,9 +125,10 @@ impl Network {
             .datapath
             .attach_uplink(&network.uplink.name, network.uplink.index)?;
         let overlay = network.attach_overlay()?;
+        let wire = network.attach_wire();
         network.datapath.finish_growth()?;
         network.datapath.forget_other_builds()?;
-        tracing::info!(?sockets, ?uplink, ?overlay, pods = ?made, "data path open");
+        tracing::info!(?sockets, ?uplink, ?overlay, ?wire, pods = ?made, "data path open");
         Ok(network)
     }
 
@@ -176,6 +181,7 @@ impl Network {
         self.datapath
             .attach_uplink(&self.uplink.name, self.uplink.index)?;
         self.attach_overlay()?;
+        self.attach_wire();
         for pod in self.attachments() {
             match self.netlink.link(&pod.lease.host_link).await {
                 Ok(link) => drop(self.datapath.attach_pod(&link.name, link.index)?),

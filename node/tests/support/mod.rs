@@ -7,6 +7,7 @@
 
 pub mod netns;
 pub mod objects;
+pub mod offload;
 pub mod pod;
 
 use std::fs::{self, File};
@@ -14,6 +15,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use aya::maps::{Map, MapData, PerCpuArray};
+use naru_ebpf_common::{Counter, Reason, counter};
 use netns::{Netns, run};
 use objects::Objects;
 
@@ -72,7 +75,8 @@ pub struct Fixture {
     pub objects: Objects,
     /// The world beyond the cluster.
     pub outside: Netns,
-    fabric: Netns,
+    /// What lies between.
+    pub fabric: Netns,
 }
 
 impl Fixture {
@@ -140,6 +144,17 @@ impl Node {
             flags: Vec::new(),
             daemon: None,
         }
+    }
+
+    /// Packets that the programs of a hook forwarded.
+    pub fn forwarded(&self, hook: u8) -> u64 {
+        let pin = self.bpffs().join("maps/COUNTERS-3");
+        let map = MapData::from_pin(pin).map(Map::PerCpuArray);
+        let map = map.map(PerCpuArray::<_, Counter>::try_from);
+        let map = map.expect("pinned").expect("counters");
+        let index = counter::index(hook, Reason::FORWARDED);
+        let values = map.get(&index, 0).expect("a counter");
+        values.iter().map(|counter| counter.packets).sum()
     }
 
     /// Starts the daemon and waits until the CNI plugin says that it is ready.

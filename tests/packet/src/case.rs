@@ -8,6 +8,7 @@
 use std::rc::Rc;
 
 use anyhow::{Context, Result, ensure};
+use naru_ebpf_common::names;
 use naru_ebpf_common::protocol::{ACK, SYN};
 
 use crate::frames::{self, Ends};
@@ -53,6 +54,8 @@ pub(crate) enum Before {
     Nothing,
     /// These flows, open at both ends: opened at the case's hook, answered at this one.
     Open(Vec<Ends>, &'static str),
+    /// These flows of the uplink, opened by their first segments.
+    Opened(Vec<Ends>),
 }
 
 /// A case.
@@ -81,9 +84,18 @@ impl Case {
 
     fn timed(&self, effort: Effort) -> Result<f64> {
         self.node.forget_flows()?;
-        if let Before::Open(flows, answers) = &self.before {
-            let mut flows = flows.iter().take(effort.flows);
-            flows.try_for_each(|flow| self.open(*flow, answers))?;
+        match &self.before {
+            Before::Nothing => {}
+            Before::Open(flows, answers) => {
+                let mut flows = flows.iter().take(effort.flows);
+                flows.try_for_each(|flow| self.open(*flow, answers))?;
+            }
+            Before::Opened(flows) => {
+                let first = |flow: &Ends| frames::tcp(*flow, SYN);
+                let mut firsts = flows.iter().take(effort.flows).map(first);
+                firsts
+                    .try_for_each(|frame| self.node.sent(names::FROM_NETWORK, &frame).map(drop))?;
+            }
         }
         match &self.packets {
             Packets::Same(frame) => self.run(frame, effort.repeat),

@@ -4,17 +4,29 @@ use std::collections::HashSet;
 use std::rc::Rc;
 
 use anyhow::Result;
+use naru_ebpf_common::config::DIRECT_TCP;
 use naru_ebpf_common::protocol::{ACK, SYN};
 use naru_ebpf_common::{Addr, names};
 
 use crate::case::{Before, Case, FLOWS, Packets};
 use crate::cast::{self, CLIENTS, Cast, PORT, V4, V6};
 use crate::frames::{self, Ends, ends};
-use crate::node::{DROP, Ground, Node, PASS, REDIRECT};
+use crate::node::{DROP, Ground, Node, PASS, REDIRECT, SENT, TO_STACK};
 use crate::{policies, services, v4};
 
 /// What a frame takes that is no IP packet and passes at once: of many runs, and of single ones.
-pub(crate) const NOTHING: [&str; 2] = ["no_packet", "no_packet_once"];
+const NOTHING: [&str; 2] = ["no_packet", "no_packet_once"];
+/// The same in the uplink's driver.
+const NOTHING_ON_THE_WIRE: [&str; 2] = ["no_packet_xdp", "no_packet_once_xdp"];
+
+/// The cases that say what a program takes for nothing, of many runs and of single ones.
+pub(crate) fn nothing(program: &str) -> [&'static str; 2] {
+    if program == names::FROM_WIRE {
+        NOTHING_ON_THE_WIRE
+    } else {
+        NOTHING
+    }
+}
 /// The client on another node that every policy set names first.
 const NEIGHBOUR: Addr = cast::client(0);
 /// The first of the ports that flows of one client have.
@@ -28,13 +40,15 @@ pub(crate) fn all(ground: &Ground, counts: &[u32]) -> Result<Vec<Case>> {
     let mut nodes = Vec::new();
     for count in counts.iter().copied() {
         let node = Node::open(ground, &format!("services-{count}"))?;
-        cast::enter(&node.datapath, &services::pods())?;
-        services::enter(&node.datapath, count)?;
+        let pods = services::pods();
+        cast::enter(&node.datapath, (0, ground.uplink), &pods)?;
+        services::enter(&node.datapath, count, &pods)?;
         nodes.push(Rc::new(node));
     }
     let first = &nodes[0];
     policies::enter(&first.datapath)?;
-    let mut cases = no_packet(first);
+    let mut cases = Vec::from(no_packet(first, names::FROM_NETWORK, PASS));
+    cases.extend(no_packet(first, names::FROM_WIRE, TO_STACK));
     for (cast, family) in [(V4, "ipv4"), (V6, "ipv6")] {
         cases.extend(known(first, cast, family));
     }
@@ -43,6 +57,12 @@ pub(crate) fn all(ground: &Ground, counts: &[u32]) -> Result<Vec<Case>> {
     cases.extend(with_policies(first));
     for (node, count) in nodes.iter().zip(counts) {
         cases.extend(balanced(node, *count));
+    }
+    for (way, flags) in [("translated", 0), ("handed_on", DIRECT_TCP)] {
+        let node = Node::open(ground, way)?;
+        cast::enter(&node.datapath, (flags, ground.uplink), &[])?;
+        services::enter(&node.datapath, 1, &services::elsewhere())?;
+        cases.extend(elsewhere(&Rc::new(node), way));
     }
     Ok(cases)
 }
@@ -53,9 +73,11 @@ pub(crate) fn chosen<'a>(cases: &'a [Case], only: Option<&str>) -> Vec<&'a Case>
     let mut wanted: HashSet<&str> = names
         .filter(|name| only.is_none_or(|only| name.contains(only)))
         .collect();
-    if !wanted.is_empty() {
-        wanted.extend(NOTHING);
-    }
+    let programs = cases
+        .iter()
+        .filter(|case| wanted.contains(case.name.as_str()));
+    let nothing: Vec<_> = programs.flat_map(|case| nothing(case.program)).collect();
+    wanted.extend(nothing);
     // What a case is compared with comes before it.
     for case in cases.iter().rev() {
         if wanted.contains(case.name.as_str()) {
@@ -67,22 +89,23 @@ pub(crate) fn chosen<'a>(cases: &'a [Case], only: Option<&str>) -> Vec<&'a Case>
 }
 
 /// A frame that carries no IP packet (an ARP request for nobody), which a program hands to the stack.
-fn no_packet(node: &Rc<Node>) -> Vec<Case> {
+fn no_packet(node: &Rc<Node>, program: &'static str, action: u32) -> [Case; 2] {
     let mut frame = vec![0; 60];
     frame[12..14].copy_from_slice(&[0x08, 0x06]);
-    let case = |name: &str, packets| Case {
+    let [many, once] = nothing(program);
+    let ways = [
+        (many, Packets::Same(frame.clone())),
+        (once, Packets::Each(vec![frame; FLOWS])),
+    ];
+    ways.map(|(name, packets)| Case {
         name: name.to_owned(),
         base: None,
         node: Rc::clone(node),
-        program: names::FROM_NETWORK,
+        program,
         before: Before::Nothing,
         packets,
-        action: PASS,
-    };
-    vec![
-        case(NOTHING[0], Packets::Same(frame.clone())),
-        case(NOTHING[1], Packets::Each(vec![frame; FLOWS])),
-    ]
+        action,
+    })
 }
 
 /// A segment of a connection that is established, to a pod of the node.
@@ -213,6 +236,30 @@ fn balanced(node: &Rc<Node>, count: u32) -> [Case; 3] {
     })
 }
 
+/// From outside to a load balancer's address whose pods are on another node: later segments of a
+/// thousand flows and of one, sent on by the stack and by the uplink's driver.
+fn elsewhere(node: &Rc<Node>, way: &str) -> Vec<Case> {
+    let flows = from_ports(v4::OUTSIDE, (services::BALANCER, PORT));
+    let hooks = [
+        (names::FROM_NETWORK, "tc", REDIRECT),
+        (names::FROM_WIRE, "xdp", SENT),
+    ];
+    let many = [("flow", vec![flows[0]; FLOWS]), ("flows", flows)];
+    let case = |(flows, all): &(&str, Vec<Ends>), (program, by, action)| Case {
+        name: format!("elsewhere_{way}_{flows}_{by}"),
+        base: (by != "tc").then(|| format!("elsewhere_{way}_{flows}_tc")),
+        node: Rc::clone(node),
+        program,
+        before: Before::Opened(all.clone()),
+        packets: Packets::Each(going_on(all)),
+        action,
+    };
+    let cases = many
+        .iter()
+        .flat_map(|many| hooks.map(|hook| case(many, hook)));
+    cases.collect()
+}
+
 /// Answered by a pod of the node.
 fn open(flows: &[Ends]) -> Before {
     Before::Open(flows.to_vec(), names::FROM_POD)
@@ -263,7 +310,7 @@ mod tests {
             let is_there = |name: &str| few.iter().any(|case| case.name == name);
             let mut bases = few.iter().filter_map(|case| case.base.as_deref());
             assert!(
-                bases.all(is_there) && NOTHING.into_iter().all(is_there),
+                bases.all(is_there) && nothing(names::FROM_NETWORK).into_iter().all(is_there),
                 "{only}"
             );
         }

@@ -8,7 +8,6 @@ use crate::{v4, v6};
 
 /// Interface of every pod: the one that a test run arrives on, `lo`.
 pub(crate) const INTERFACE: u32 = 1;
-const UPLINK: u32 = 2;
 
 /// Clients on another node, each a class of its own.
 pub(crate) const CLIENTS: u32 = 1000;
@@ -77,12 +76,21 @@ pub(crate) fn endpoint(id: u32, flags: u32) -> Endpoint {
     }
 }
 
-/// Writes the facts, the addresses and the pods without policies; `served` are more of these.
+/// Writes the facts, with these flags and this interface as the uplink, the addresses and the pods
+/// without policies; `served` are more of these.
 ///
 /// # Errors
 /// When the kernel refuses.
-pub(crate) fn enter(datapath: &Datapath, served: &[Addr]) -> Result<(), DatapathError> {
-    datapath.set_node_config(config())?;
+pub(crate) fn enter(
+    datapath: &Datapath,
+    (flags, uplink): (u32, u32),
+    served: &[Addr],
+) -> Result<(), DatapathError> {
+    let mut facts = config();
+    (facts.flags, facts.uplink_ifindex) = (flags, uplink);
+    // Whatever device it is that would carry what is handed on: nothing is sent.
+    facts.v4.hand_on_ifindex = uplink;
+    datapath.set_node_config(facts)?;
     for cast in [V4, V6] {
         for pod in [cast.web, cast.api] {
             datapath.endpoints.put(&pod, &endpoint(OPEN, 0))?;
@@ -138,7 +146,6 @@ fn config() -> NodeConfig {
             service_prefix: v6::SERVICE_NET.1,
             ..Family::NONE
         },
-        uplink_ifindex: UPLINK,
         node_port_first: NodeConfig::NODE_PORT_FIRST,
         node_port_last: NodeConfig::NODE_PORT_LAST,
         snat_port_first: NodeConfig::SNAT_PORT_FIRST,

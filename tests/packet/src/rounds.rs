@@ -4,7 +4,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use crate::case::{Case, Effort};
-use crate::cases::NOTHING;
+use crate::cases::nothing;
 
 /// Lets the cases take turns; a line for each.
 ///
@@ -39,15 +39,18 @@ fn round(cases: &[&Case], number: usize, effort: Effort) -> Result<Vec<f64>> {
 
 /// Takes away from single runs what one costs more than one of many: the kernel's clock, and what a
 /// system call does to the caches.
-fn alike(cases: &[&Case], mut figures: Vec<f64>) -> Vec<f64> {
-    let [many, single] = NOTHING.map(|name| {
+fn alike(cases: &[&Case], figures: Vec<f64>) -> Vec<f64> {
+    let of = |name: &str| {
         let place = cases.iter().position(|case| case.name == name);
         place.map_or(0.0, |place| figures[place])
-    });
-    for (case, figure) in cases.iter().zip(&mut figures) {
-        if case.is_single() && !NOTHING.contains(&case.name.as_str()) {
-            *figure -= single - many;
+    };
+    let alike = |(case, figure): (&&Case, &f64)| {
+        let [many, single] = nothing(case.program);
+        if case.is_single() && case.name != single {
+            figure - (of(single) - of(many))
+        } else {
+            *figure
         }
-    }
-    figures
+    };
+    cases.iter().zip(&figures).map(alike).collect()
 }

@@ -22,24 +22,29 @@ pub(crate) const COUNTS: [u32; 4] = [1, 1_000, 10_000, 50_000];
 pub(crate) const BALANCER: Addr = v4::VIP;
 
 const NAMESPACE: &str = "shop";
-/// Endpoints of the Service that is measured: pods of the node, so that the packet ends here.
+/// Endpoints of the Service that is measured.
 const ENDPOINTS: u8 = 10;
 /// Its place among the Services: others come before and after it.
 const PLACE: u32 = 0;
 
-/// The pods that serve the measured Service.
+/// The pods of the node that serve the measured Service: its packets end here.
 pub(crate) fn pods() -> Vec<Addr> {
     (0..ENDPOINTS).map(|n| cast::pod(50 + n)).collect()
 }
 
-/// Writes `count` Services.
+/// Pods of another node that may serve it instead.
+pub(crate) fn elsewhere() -> Vec<Addr> {
+    (0..ENDPOINTS).map(|n| cast::client(n.into())).collect()
+}
+
+/// Writes `count` Services, of which `pods` serve the measured one.
 ///
 /// # Errors
 /// When a map is full or the kernel refuses.
-pub(crate) fn enter(datapath: &Datapath, count: u32) -> Result<()> {
+pub(crate) fn enter(datapath: &Datapath, count: u32, pods: &[Addr]) -> Result<()> {
     let (services, slices) = (Table::new("services"), Table::new("endpointslices"));
     services.replace(objects::<Service>(count, service)?);
-    slices.replace(objects::<EndpointSlice>(count, slice)?);
+    slices.replace(objects::<EndpointSlice>(count, |n| slice(n, pods))?);
     let tables = Tables {
         services: &services,
         slices: &slices,
@@ -66,7 +71,7 @@ fn context() -> Context {
 
 fn objects<T: serde::de::DeserializeOwned>(
     count: u32,
-    make: fn(u32) -> Value,
+    make: impl Fn(u32) -> Value,
 ) -> Result<Vec<(Key, T)>> {
     let object = |n| {
         Ok((
@@ -95,9 +100,9 @@ fn service(number: u32) -> Value {
 }
 
 /// The pods of the measured Service; of any other, two that no packet goes to.
-fn slice(number: u32) -> Value {
+fn slice(number: u32, pods: &[Addr]) -> Value {
     let pods = match number {
-        PLACE => pods(),
+        PLACE => pods.to_vec(),
         _ => vec![
             cast::client(2 * (number % 500)),
             cast::client(2 * (number % 500) + 1),

@@ -39,12 +39,17 @@ impl Ends {
 }
 
 pub(crate) fn tcp(e: Ends, flags: u8) -> Vec<u8> {
+    data(e, flags, b"naru")
+}
+
+/// The same with other data.
+pub(crate) fn data(e: Ends, flags: u8, data: &[u8]) -> Vec<u8> {
     let mut l4 = vec![0; 20];
     l4[..2].copy_from_slice(&e.src_port.to_be_bytes());
     l4[2..4].copy_from_slice(&e.dst_port.to_be_bytes());
     l4[12] = 5 << 4;
     l4[13] = flags;
-    l4.extend_from_slice(b"naru");
+    l4.extend_from_slice(data);
     ip(e, protocol::TCP, checked(e, protocol::TCP, l4, 16))
 }
 

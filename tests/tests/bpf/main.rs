@@ -61,6 +61,8 @@ mod v4 {
     mod to_pod;
     #[path = "../two_nodes.rs"]
     mod two_nodes;
+    #[path = "../wire.rs"]
+    mod wire;
 }
 
 mod v6 {
@@ -102,4 +104,6 @@ mod v6 {
     mod to_pod;
     #[path = "../two_nodes.rs"]
     mod two_nodes;
+    #[path = "../wire.rs"]
+    mod wire;
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuValues, RingBuf};
-use aya::programs::{ProgramError, SchedClassifier, TestRun, TestRunOptions};
+use aya::programs::{Program, ProgramError, SchedClassifier, TestRun, TestRunOptions};
 use aya::{Ebpf, EbpfLoader};
 use naru_ebpf_common::config::Timeouts;
 use naru_ebpf_common::endpoint::{ISOLATED_EGRESS, ISOLATED_INGRESS};
@@ -84,6 +84,11 @@ impl Node {
             ..config()
         });
         Some(node)
+    }
+
+    /// A node whose uplink sends packets on.
+    pub(crate) fn with_wire() -> Option<Self> {
+        Self::with(&[&NATIVE[..], &[names::FROM_WIRE]].concat())
     }
 
     fn with(programs: &[&'static str]) -> Option<Self> {
@@ -241,17 +246,19 @@ impl Node {
         self.rule(key, policy::ALLOW, 77);
     }
 
+    /// A program, as one of its kind.
+    pub(crate) fn program<'a, P>(&'a mut self, name: &str) -> &'a mut P
+    where
+        &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
+    {
+        let mut objects = self.objects.iter_mut();
+        let (_, object) = objects.find(|(n, _)| *n == name).expect("a program");
+        let program = object.program_mut(name).expect("its program");
+        program.try_into().expect("of that kind")
+    }
+
     fn classifier(&mut self, program: &str) -> &mut SchedClassifier {
-        let objects = self.objects.iter_mut();
-        let (_, object) = objects
-            .into_iter()
-            .find(|(n, _)| *n == program)
-            .expect("a program");
-        object
-            .program_mut(program)
-            .expect("its program")
-            .try_into()
-            .expect("a classifier")
+        self.program(program)
     }
 
     /// Runs a program on a packet with this mark.
@@ -491,12 +498,12 @@ pub(crate) fn load(program: &'static str, bpffs: &Path, small: bool) -> Ebpf {
     let mut object = loader
         .load(&bytes)
         .unwrap_or_else(|e| panic!("{program}: {e}"));
-    if let Some(Ok(classifier)) = object
-        .program_mut(program)
-        .map(<&mut SchedClassifier>::try_from)
-    {
-        persist(|| classifier.load()).unwrap_or_else(|e| refused(program, &e));
-    }
+    let loaded = match object.program_mut(program) {
+        Some(Program::SchedClassifier(classifier)) => persist(|| classifier.load()),
+        Some(Program::Xdp(xdp)) => persist(|| xdp.load()),
+        _ => Ok(()),
+    };
+    loaded.unwrap_or_else(|e| refused(program, &e));
     object
 }
 

@@ -12,7 +12,7 @@ fn every_object_loads_with_its_real_map_sizes() {
         return;
     }
     let bpffs = namespaces();
-    for program in names::TC_PROGRAMS {
+    for program in names::TC_PROGRAMS.into_iter().chain([names::FROM_WIRE]) {
         load(program, bpffs.path(), false);
     }
     for (map, _) in names::MAPS {

@@ -163,7 +163,7 @@ impl TwoNodes {
 }
 
 /// A router of both families, which knows the nodes and nothing else.
-fn forward() {
+pub(super) fn forward() {
     for key in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
         fs::write(format!("/proc/sys/net/{key}"), "1").expect("a router");
     }

@@ -7,6 +7,7 @@
 
 mod ipv4;
 mod ipv6;
+pub mod plain;
 
 use naru_ebpf_common::{Port, Reason, protocol};
 

@@ -1,0 +1,94 @@
+//! Packets that leave again by the link on which they came: hook `from_wire`, which the uplink's
+//! driver runs before the kernel knows of the packet.
+//!
+//! They belong to clients outside that use a Service here whose backend is on another node. Flows
+//! are opened, noted and ended by [`crate::from_network`] alone. What it noted of one holds here for
+//! a second ([`STAMP_NS`]): the next packet then goes its way, and renews the note. So nothing is
+//! written here, and whatever there is to decide is decided in one place.
+
+use naru_ebpf_common::nat::{HANDED_ON, NODE_PORT_REMOTE};
+use naru_ebpf_common::{Addr, NatEntry, NatKey, NodeConfig, protocol};
+
+use crate::Maps;
+use crate::conntrack::STAMP_NS;
+use crate::from_network::may_be_served;
+use crate::parse::plain::{self, Plain};
+use crate::parse::{ETHERTYPE, Frame, IPV4, IPV6};
+
+/// Flags of segments that open or end a connection.
+const OF_NOTE: u8 = protocol::SYN | protocol::FIN | protocol::RST;
+
+/// A packet and what becomes of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Onward {
+    /// The packet.
+    pub key: NatKey,
+    /// What it becomes. If it is [`HANDED_ON`], nothing: then the source is the IPv4 address of the
+    /// node that it goes to, and the destination the backend there.
+    pub to: NatEntry,
+}
+
+/// Whether the packet in `frame` leaves by the uplink as `onward` says then; everything else is the
+/// stack's.
+#[inline(always)]
+pub fn from_wire<M: Maps, F: Frame>(m: &M, frame: &F, onward: &mut Onward) -> bool {
+    let Some(config) = m.config().filter(|c| c.uplink_ifindex != 0) else {
+        return false;
+    };
+    if !read(frame, &mut onward.key) || !may_be_known(config, &onward.key) {
+        return false;
+    }
+    let (now, to) = (m.now_ns(), &mut onward.to);
+    let is_fresh = m.update_nat(&onward.key, |entry| {
+        *to = *entry;
+        now.saturating_sub(entry.seen_ns) <= STAMP_NS
+    });
+    is_fresh == Some(true) && leaves(config, onward)
+}
+
+/// Reads a plain packet in the middle of its flow; false if it is none.
+#[inline(always)]
+fn read<F: Frame>(frame: &F, key: &mut NatKey) -> bool {
+    let ethertype = frame.half(ETHERTYPE).map(u16::from_be);
+    match ethertype {
+        Some(IPV4) => plain::v4(frame).is_some_and(|p| {
+            let (src, dst) = (Addr::v4_word(p.src), Addr::v4_word(p.dst));
+            set(key, src, dst, &p)
+        }),
+        Some(IPV6) => plain::v6(frame).is_some_and(|p| set(key, p.src, p.dst, &p)),
+        _ => false,
+    }
+}
+
+#[inline(always)]
+fn set<A>(key: &mut NatKey, src: Addr, dst: Addr, packet: &Plain<A>) -> bool {
+    *key = NatKey {
+        src,
+        dst,
+        src_port: packet.src_port,
+        dst_port: packet.dst_port,
+        protocol: packet.protocol,
+        reserved: [0; 3],
+    };
+    packet.segment.flags & OF_NOTE == 0
+}
+
+/// Whether it is worth a lookup: most packets are for pods, or for the node itself.
+#[inline(always)]
+fn may_be_known(config: &NodeConfig, key: &NatKey) -> bool {
+    let family = config.family(&key.dst);
+    let is_own = key.src == family.node_addr || family.is_of_pods(&key.src);
+    let is_for_node = key.dst == family.node_addr && !may_be_served(config, key.dst_port);
+    !is_own && !is_for_node && !family.is_of_pods(&key.dst)
+}
+
+/// Whether what was noted leads out of the uplink, in the way in which the node sends now.
+#[inline(always)]
+fn leaves(config: &NodeConfig, onward: &Onward) -> bool {
+    match onward.to.kind {
+        HANDED_ON => config.is_direct(onward.key.protocol) && onward.to.src.is_v4(),
+        // Through an overlay the device for that leads.
+        NODE_PORT_REMOTE => config.overlay_ifindex == 0,
+        _ => false,
+    }
+}
