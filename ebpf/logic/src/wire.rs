@@ -7,6 +7,7 @@
 //! written here, and whatever there is to decide is decided in one place.
 
 use naru_ebpf_common::nat::{HANDED_ON, NODE_PORT_REMOTE};
+use naru_ebpf_common::overlay::OVERHEAD;
 use naru_ebpf_common::{Addr, NatEntry, NatKey, NodeConfig, protocol};
 
 use crate::Maps;
@@ -18,6 +19,9 @@ use crate::parse::{ETHERTYPE, Frame, IPV4, IPV6};
 /// Flags of segments that open or end a connection.
 const OF_NOTE: u8 = protocol::SYN | protocol::FIN | protocol::RST;
 
+/// Bytes of the longest frame: with more headers it still has a length of IP.
+const LONGEST: u32 = u16::MAX as u32 - OVERHEAD;
+
 /// A packet and what becomes of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Onward {
@@ -26,6 +30,8 @@ pub struct Onward {
     /// What it becomes. If it is [`HANDED_ON`], nothing: then the source is the IPv4 address of the
     /// node that it goes to, and the destination the backend there.
     pub to: NatEntry,
+    /// When this was found, nanoseconds of the monotonic clock.
+    pub now_ns: u64,
 }
 
 /// Whether the packet in `frame` leaves by the uplink as `onward` says then; everything else is the
@@ -35,10 +41,12 @@ pub fn from_wire<M: Maps, F: Frame>(m: &M, frame: &F, onward: &mut Onward) -> bo
     let Some(config) = m.config().filter(|c| c.uplink_ifindex != 0) else {
         return false;
     };
-    if !read(frame, &mut onward.key) || !may_be_known(config, &onward.key) {
+    let is_whole = frame.bytes() <= LONGEST && read(frame, &mut onward.key);
+    if !is_whole || !may_be_known(config, &onward.key) {
         return false;
     }
     let (now, to) = (m.now_ns(), &mut onward.to);
+    onward.now_ns = now;
     let is_fresh = m.update_nat(&onward.key, |entry| {
         *to = *entry;
         now.saturating_sub(entry.seen_ns) <= STAMP_NS

@@ -6,6 +6,7 @@
 #![no_std]
 
 pub mod bandwidth;
+mod hops;
 mod kernel;
 pub mod maps;
 pub mod overlay;

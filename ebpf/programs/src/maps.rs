@@ -11,6 +11,8 @@ use naru_ebpf_common::{
 };
 use naru_ebpf_logic::Packet;
 
+use crate::hops::{self, Hop};
+
 #[map]
 pub static ENDPOINTS: HashMap<Addr, Endpoint> = HashMap::pinned(names::ENDPOINTS_SIZE, 0);
 
@@ -83,6 +85,11 @@ pub static BANDWIDTH: HashMap<BandwidthKey, Bandwidth> =
 
 #[map]
 pub static EVENTS: RingBuf = RingBuf::pinned(names::EVENTS_BYTES, 0);
+
+/// Next hops of the uplink's driver, each in its place (`hops`). A processor's own, so that nobody else
+/// writes them.
+#[map]
+pub static HOPS: PerCpuArray<Hop> = PerCpuArray::with_max_entries(hops::PLACES, 0);
 
 /// Working memory of the tc programs, one packet per hook: too large for the stack, and opaque to
 /// the verifier. Programs of one hook do not nest on a CPU.

@@ -3,29 +3,23 @@
 //! Whatever cannot be sent from here goes to the stack as it came, where [`crate::tc`] knows what to
 //! do with it: so nothing is written before all is known that is needed, and there are no drops.
 
-use core::mem::MaybeUninit;
 use core::ptr;
 
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
-use aya_ebpf::bindings::{BPF_FIB_LKUP_RET_SUCCESS, bpf_fib_lookup as Lookup};
-use aya_ebpf::helpers::{
-    bpf_fib_lookup, bpf_get_prandom_u32, bpf_xdp_adjust_head, bpf_xdp_get_buff_len,
-};
+use aya_ebpf::helpers::{bpf_xdp_adjust_head, bpf_xdp_get_buff_len};
 use aya_ebpf::programs::XdpContext;
 use naru_ebpf_common::nat::HANDED_ON;
 use naru_ebpf_common::overlay::{DIRECT_VNI, MACS, macs_of};
-use naru_ebpf_common::{Addr, NodeConfig, Reason, counter, protocol};
+use naru_ebpf_common::{Addr, Reason, counter, protocol};
 use naru_ebpf_logic::checksum::Change;
 use naru_ebpf_logic::parse::plain::{L4_V4, L4_V6};
 use naru_ebpf_logic::parse::{ETH_LEN, Frame};
 use naru_ebpf_logic::tunnel::{INNER, Outer, Route, outer_len};
 use naru_ebpf_logic::{Maps, Onward, from_wire};
 
-use crate::Kernel;
 use crate::tc::count;
+use crate::{Kernel, hops};
 
-const AF_INET: u8 = 2;
-const AF_INET6: u8 = 10;
 /// Places in an IPv4 header.
 const V4_CHECKSUM: usize = 10;
 const V4_ADDRESSES: usize = 12;
@@ -43,17 +37,13 @@ pub fn run(ctx: &XdpContext) -> u32 {
     if !from_wire(&Kernel, &wire, &mut onward) {
         return XDP_PASS;
     }
-    let Some(config) = Kernel.config() else {
-        return XDP_PASS;
-    };
-    let len = wire.len;
     let action = if onward.to.kind == HANDED_ON {
-        hand_on(ctx, config, &onward, len)
+        hand_on(ctx, &wire, &onward)
     } else {
-        translate(ctx, &onward, len)
+        translate(ctx, &wire, &onward)
     };
     if action == XDP_TX {
-        let len = len.saturating_sub(ETH_LEN as u32);
+        let len = wire.len.saturating_sub(ETH_LEN as u32);
         count(counter::FROM_WIRE, Reason::FORWARDED, len);
     }
     action
@@ -62,27 +52,26 @@ pub fn run(ctx: &XdpContext) -> u32 {
 /// Around the packet as it came: the headers of the overlay, under the identifier of what is handed
 /// on, with MAC addresses that name the backend.
 #[inline(always)]
-fn hand_on(ctx: &XdpContext, config: &NodeConfig, onward: &Onward, len: u32) -> u32 {
-    let ends = (&config.v4.node_addr, &onward.to.src);
-    let Some(macs) = next_hop(ctx, ends, outer_len(len as u16)) else {
+fn hand_on(ctx: &XdpContext, wire: &Wire, onward: &Onward) -> u32 {
+    let (Some(config), Some(tos)) = (Kernel.config(), type_of_service(wire)) else {
         return XDP_PASS;
     };
-    let Some(tos) = type_of_service(&Wire::new(ctx)) else {
+    let ends = [&config.v4.node_addr, &onward.to.src];
+    let len = wire.len as u16;
+    let Some(hop) = hops::find(ctx, ends, outer_len(len), onward.now_ns) else {
         return XDP_PASS;
     };
     let route = Route {
-        macs,
-        ends: [ends.0.word_v4(), ends.1.word_v4()],
+        macs: hop.macs,
+        ends: ends.map(Addr::word_v4),
     };
-    // SAFETY: the helper has no preconditions.
-    let id = unsafe { bpf_get_prandom_u32() } as u16;
-    let outer = Outer::new(&route, &onward.key, DIRECT_VNI, len as u16, tos, id);
+    let outer = Outer::new(&route, &onward.key, DIRECT_VNI, len, tos, hop.next_id());
     let inner = macs_of(&onward.to.dst, onward.to.dst_port);
     // SAFETY: the helper moves the packet's beginning, or fails and leaves all as it is.
     if unsafe { bpf_xdp_adjust_head(ctx.ctx, -(INNER as i32)) } != 0 {
         return XDP_PASS;
     }
-    let wire = Wire::new(ctx);
+    let wire = Wire::of(ctx, wire.len);
     let (Some(around), Some(within)) = (wire.place(0), wire.place(INNER)) else {
         return XDP_DROP;
     };
@@ -96,22 +85,21 @@ fn hand_on(ctx: &XdpContext, config: &NodeConfig, onward: &Onward, len: u32) -> 
 
 /// Under other addresses and ports.
 #[inline(always)]
-fn translate(ctx: &XdpContext, onward: &Onward, len: u32) -> u32 {
+fn translate(ctx: &XdpContext, wire: &Wire, onward: &Onward) -> u32 {
     let to = &onward.to;
-    let len = len.saturating_sub(ETH_LEN as u32) as u16;
-    let Some(macs) = next_hop(ctx, (&to.src, &to.dst), len) else {
+    let len = wire.len.saturating_sub(ETH_LEN as u32) as u16;
+    let Some(hop) = hops::find(ctx, [&to.src, &to.dst], len, onward.now_ns) else {
         return XDP_PASS;
     };
-    let wire = Wire::new(ctx);
     let written = if to.dst.is_v4() {
-        write_v4(&wire, onward)
+        write_v4(wire, onward)
     } else {
-        write_v6(&wire, onward)
+        write_v6(wire, onward)
     };
     match (written, wire.place(0)) {
         (Some(()), Some(link)) => {
             // SAFETY: the place lies inside the packet.
-            unsafe { ptr::write_unaligned(link, macs) };
+            unsafe { ptr::write_unaligned(link, hop.macs) };
             XDP_TX
         }
         _ => XDP_PASS,
@@ -189,44 +177,6 @@ fn type_of_service(wire: &Wire) -> Option<u8> {
     })
 }
 
-/// The MAC addresses of the next hop and of the uplink, for a packet of `len` bytes from its IP header
-/// on with these ends; none if another link leads there, if it does not fit, if the neighbour is not
-/// known yet, and whenever the routes say anything else. Out of line: the stack that it takes is free
-/// again for others.
-#[inline(always)]
-fn next_hop(ctx: &XdpContext, (src, dst): (&Addr, &Addr), len: u16) -> Option<[[u16; 3]; 2]> {
-    let ifindex = ctx.ingress_ifindex() as u32;
-    let mut lookup = MaybeUninit::<Lookup>::zeroed();
-    let lookup = lookup.as_mut_ptr();
-    // SAFETY: all bits zero is a value of the kernel's struct; the helper writes within the size that
-    // it is given.
-    unsafe {
-        (*lookup).ifindex = ifindex;
-        (*lookup).__bindgen_anon_1.tot_len = len;
-        if dst.is_v4() {
-            (*lookup).family = AF_INET;
-            (*lookup).__bindgen_anon_3.ipv4_src = src.word_v4();
-            (*lookup).__bindgen_anon_4.ipv4_dst = dst.word_v4();
-        } else {
-            (*lookup).family = AF_INET6;
-            (*lookup).__bindgen_anon_3.ipv6_src = src.words;
-            (*lookup).__bindgen_anon_4.ipv6_dst = dst.words;
-        }
-        let size = size_of::<Lookup>() as i32;
-        let answer = bpf_fib_lookup(ctx.ctx.cast(), lookup, size, 0);
-        if answer != BPF_FIB_LKUP_RET_SUCCESS.into() || (*lookup).ifindex != ifindex {
-            return None;
-        }
-        Some([mac((*lookup).dmac), mac((*lookup).smac)])
-    }
-}
-
-#[inline(always)]
-fn mac(bytes: [u8; 6]) -> [u16; 3] {
-    let [a, b, c, d, e, f] = bytes;
-    [[a, b], [c, d], [e, f]].map(u16::from_ne_bytes)
-}
-
 /// The first buffer of a frame. Invalid after the frame's beginning was moved.
 struct Wire {
     start: usize,
@@ -238,19 +188,25 @@ struct Wire {
 impl Wire {
     #[inline(always)]
     fn new(ctx: &XdpContext) -> Self {
+        // SAFETY: the context is valid while the program runs.
+        Self::of(ctx, unsafe { bpf_xdp_get_buff_len(ctx.ctx) } as u32)
+    }
+
+    /// The same, when it is known how long the frame is.
+    #[inline(always)]
+    fn of(ctx: &XdpContext, len: u32) -> Self {
         // Volatile for the reason given in `skb`.
-        // SAFETY: the context is valid while the program runs, and so is what the helper asks for.
-        let (start, end, len) = unsafe {
+        // SAFETY: the context is valid while the program runs.
+        let (start, end) = unsafe {
             (
                 ptr::read_volatile(&raw const (*ctx.ctx).data),
                 ptr::read_volatile(&raw const (*ctx.ctx).data_end),
-                bpf_xdp_get_buff_len(ctx.ctx),
             )
         };
         Self {
             start: start as usize,
             end: end as usize,
-            len: len as u32,
+            len,
         }
     }
 

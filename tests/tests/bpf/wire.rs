@@ -1,5 +1,7 @@
 //! Packets that leave by the uplink on which they came, before the kernel knows of them.
 
+use std::time::Duration;
+
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use naru_ebpf_common::config::{DIRECT_OTHERS, DIRECT_TCP};
 use naru_ebpf_common::nat::{HANDED_ON, MASQUERADE};
@@ -256,8 +258,25 @@ fn a_frame_that_cannot_leave_is_the_stacks() {
     let of = |len: usize| frames::data(ends(OUTSIDE, 40000, NODE, PORT), ACK, &vec![7; len]);
     assert_eq!(wired.from_wire(&of(room)).action, SENT);
     wired.passes(&of(room + 1));
-    // A neighbour that is not known yet.
+}
+
+#[test]
+fn a_next_hop_has_to_be_known_and_then_holds_for_a_second() {
+    let Some(mut wired) = Wired::handing_on(DIRECT_TCP) else {
+        return;
+    };
+    wired.node.from_network(&opening());
     ip(&format!("neigh del {} dev uplink", OUTER[1]));
+    wired.passes(&going_on());
+    ip(&format!(
+        "neigh add {} lladdr {MAC_OF_NODE2} dev uplink nud permanent",
+        OUTER[1]
+    ));
+    assert_eq!(wired.from_wire(&going_on()).action, SENT);
+    ip(&format!("neigh del {} dev uplink", OUTER[1]));
+    std::thread::sleep(Duration::from_millis(1100));
+    // Flows are seen anew, ways are not.
+    wired.node.from_network(&going_on());
     wired.passes(&going_on());
 }
 
