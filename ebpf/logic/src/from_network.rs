@@ -151,8 +151,7 @@ fn may_be_translated(config: &NodeConfig, p: &Packet) -> bool {
     }
     config.flags & config::HOST_PORTS != 0
         || service::is_node_port(config, p.dst_port)
-        || p.dst_port
-            .between(config.snat_port_first, config.snat_port_last)
+        || config.is_snat_port(p.dst_port)
         || p.related != 0
 }
 
