@@ -80,7 +80,7 @@ pub(crate) fn translate<M: Maps>(m: &M, p: &mut Packet) -> u32 {
         p.set_answer_key();
         let is_answer = p.to.flags & (REPLY | UNANSWERED) == REPLY;
         m.update_nat(&p.nat_key, |other| {
-            other.flags = after(other.flags, flags, PEER_FIN, is_answer);
+            other.flags = after(other, flags, PEER_FIN, is_answer);
             other.seen_ns = now;
         });
     }
@@ -116,7 +116,7 @@ impl Used {
 fn touch(entry: &mut NatEntry, tcp_flags: u8, is_error: bool, now: u64) -> Used {
     let mut used = u32::from(entry.kind);
     let is_answer = entry.flags & REPLY != 0 && !is_error;
-    let flags = after(entry.flags, tcp_flags, FIN, is_answer);
+    let flags = after(entry, tcp_flags, FIN, is_answer);
     if flags != entry.flags {
         entry.flags = flags;
         used |= Used::BOTH;
@@ -128,19 +128,27 @@ fn touch(entry: &mut NatEntry, tcp_flags: u8, is_error: bool, now: u64) -> Used 
     Used(used)
 }
 
-/// An entry's flags after a packet with these TCP flags; `fin` is what a FIN is there.
+/// An entry's flags after a packet with these TCP flags; `fin` is what a FIN is there. A flow that is
+/// over begins anew with a SYN, as it does for conntrack.
 #[inline(always)]
-const fn after(flags: u8, tcp_flags: u8, fin: u8, is_answer: bool) -> u8 {
-    let flags = if is_answer { flags & !UNANSWERED } else { flags };
-    if tcp_flags & protocol::RST != 0 {
-        flags | RESET
-    } else if tcp_flags & protocol::FIN != 0 {
-        flags | fin
-    } else if tcp_flags & protocol::SYN != 0 {
-        flags & !(FIN | PEER_FIN | RESET)
-    } else {
-        flags
+fn after(entry: &NatEntry, tcp_flags: u8, fin: u8, is_answer: bool) -> u8 {
+    let mut flags = entry.flags;
+    if is_answer {
+        flags &= !UNANSWERED;
     }
+    if tcp_flags & protocol::RST != 0 {
+        flags |= RESET;
+    } else if tcp_flags & protocol::FIN != 0 {
+        flags |= fin;
+    } else if tcp_flags & (protocol::SYN | protocol::ACK) == protocol::SYN
+        && (flags & RESET != 0 || is_closed(entry))
+    {
+        flags &= !(FIN | PEER_FIN | RESET);
+        if entry.kind != HANDED_ON {
+            flags |= UNANSWERED;
+        }
+    }
+    flags
 }
 
 /// Makes `p` what `p.to` says.
@@ -312,6 +320,8 @@ fn prepare<M: Maps>(m: &M, p: &mut Packet) {
         reserved: 0,
         seen_ns: p.to.seen_ns,
     };
+    p.to.flags = after(&p.to, p.tcp.flags, FIN, false);
+    p.back.flags = after(&p.back, p.tcp.flags, PEER_FIN, false);
 }
 
 #[inline(never)]

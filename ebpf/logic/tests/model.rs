@@ -101,14 +101,17 @@ struct Life {
 }
 
 impl Life {
-    fn new(port: u16, now: u64) -> Self {
-        Self {
+    /// The pod sends the first packet, with these flags.
+    fn new(port: u16, flags: u8, now: u64) -> Self {
+        let mut life = Self {
             port,
             used: now,
             answered: false,
             closed: [false; 2],
             reset: false,
-        }
+        };
+        life.note(0, flags, now);
+        life
     }
 
     /// The pod, or whom it speaks to (`end`), has sent this.
@@ -119,8 +122,8 @@ impl Life {
             self.reset = true;
         } else if flags & FIN != 0 {
             self.closed[end] = true;
-        } else if flags & SYN != 0 {
-            (self.closed, self.reset) = ([false; 2], false);
+        } else if flags == SYN && (self.reset || self.is_closed()) {
+            *self = Self::new(self.port, 0, now);
         }
     }
 
@@ -168,9 +171,8 @@ impl Model {
     /// The living flow whose answers come from there to this port.
     fn owner(&self, to: u8, port: u16) -> Option<Flow> {
         let mut all = self.flows.iter();
-        let owner = all.find(|((_, _, dst), life)| {
-            *dst == to && life.port == port && self.is_alive(life)
-        });
+        let owner =
+            all.find(|((_, _, dst), life)| *dst == to && life.port == port && self.is_alive(life));
         owner.map(|(flow, _)| *flow)
     }
 
@@ -218,6 +220,10 @@ fn send(
     let verdict = from_pod(snapshot, &mut p, interface(number));
     let (now, may_get) = (model.now, model.ports(to));
     let known = model.life(&flow);
+    // Conntrack may have seen the answers alone; then the pod has to open the flow anew.
+    if known.is_none() && verdict.action() == Action::Drop(Reason::NAT_LOST) {
+        return Ok(());
+    }
     if known.is_none() && may_get.is_empty() {
         prop_assert_eq!(verdict.action(), Action::Drop(Reason::SNAT_EXHAUSTED));
         return Ok(());
@@ -237,7 +243,7 @@ fn send(
     if let Some(former) = model.owner(to, chosen) {
         model.flows.remove(&former);
     }
-    model.flows.insert(flow, Life::new(chosen, now));
+    model.flows.insert(flow, Life::new(chosen, flags, now));
     Ok(())
 }
 

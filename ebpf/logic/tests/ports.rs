@@ -185,7 +185,10 @@ fn numbers_name_the_ports_of_both_ranges_and_no_others() {
     let wanted: HashSet<u16> = (11_000..=29_999).chain(61_000..=65_535).collect();
     assert_eq!(named, wanted);
     let is_known = |port: &u16| config.is_snat_port(Port::new(*port));
-    assert_eq!((0..=u16::MAX).filter(is_known).collect::<HashSet<_>>(), wanted);
+    assert_eq!(
+        (0..=u16::MAX).filter(is_known).collect::<HashSet<_>>(),
+        wanted
+    );
 }
 
 #[test]
