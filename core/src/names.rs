@@ -19,8 +19,8 @@ pub mod defaults {
     pub const CLUSTER_DOMAIN: &str = "cluster.local";
     /// First and last NodePort.
     pub const NODE_PORTS: std::ops::RangeInclusive<u16> = 30000..=32767;
-    /// Ports of the node that masqueraded flows use.
-    pub const SNAT_PORTS: std::ops::RangeInclusive<u16> = 61000..=65535;
+    /// Ports of the node that flows use which travel under its address.
+    pub const SNAT_PORTS: [std::ops::RangeInclusive<u16>; 2] = [11000..=29999, 61000..=65535];
     /// The gateway every pod sees; a permanent neighbour, never an interface's address.
     pub const POD_GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
     /// Port of the API server (HTTPS).

@@ -1,6 +1,6 @@
 //! Facts of this node. Map [`crate::names::NODE_CONFIG`], an array of one.
 
-use crate::{Addr, abi};
+use crate::{Addr, Port, abi};
 
 /// [`NodeConfig::flags`]: send an event at the start and the end of every flow. The daemon sets it
 /// while somebody watches; drops and verdicts are reported in any case.
@@ -104,7 +104,7 @@ impl Family {
 
 abi! {
     /// The node as the programs see it.
-    pub struct NodeConfig = 248 {
+    pub struct NodeConfig = 252 {
         /// Its IPv4 side.
         pub v4: Family,
         /// Its IPv6 side.
@@ -134,6 +134,10 @@ abi! {
         /// Interface index of the overlay's device; 0 when routes lead to other nodes' pods
         /// (native routing).
         pub overlay_ifindex: u32,
+        /// First port of a second, lower range for source translation, host order.
+        pub snat_low_first: u16,
+        /// How many ports the second range has; 0 when there is none.
+        pub snat_low_ports: u16,
     }
 }
 
@@ -163,6 +167,32 @@ impl NodeConfig {
         }
     }
 
+    /// Whether source translation may have chosen this port.
+    #[inline(always)]
+    pub const fn is_snat_port(&self, port: Port) -> bool {
+        port.get().wrapping_sub(self.snat_low_first) < self.snat_low_ports
+            || port.between(self.snat_port_first, self.snat_port_last)
+    }
+
+    /// How many ports source translation has for each address and port that it translates to.
+    #[inline(always)]
+    pub const fn snat_ports(&self) -> u32 {
+        let high = self.snat_port_last.saturating_sub(self.snat_port_first) as u32 + 1;
+        self.snat_low_ports as u32 + high
+    }
+
+    /// One of them, by a `number` below [`Self::snat_ports`].
+    #[inline(always)]
+    pub const fn snat_port(&self, number: u32) -> Port {
+        let number = number as u16;
+        Port::new(if number < self.snat_low_ports {
+            self.snat_low_first.wrapping_add(number)
+        } else {
+            let number = number.wrapping_sub(self.snat_low_ports);
+            self.snat_port_first.wrapping_add(number)
+        })
+    }
+
     /// Whether `addr` is the node's address on its uplink.
     #[inline(always)]
     pub fn is_node(&self, addr: &Addr) -> bool {
@@ -177,4 +207,9 @@ impl NodeConfig {
     pub const SNAT_PORT_FIRST: u16 = 61000;
     /// The last port for source translation.
     pub const SNAT_PORT_LAST: u16 = 65535;
+    /// The first port of the lower range for source translation: above the ports on which daemons of
+    /// a node speak to their like, from and to the same one.
+    pub const SNAT_LOW_FIRST: u16 = 11000;
+    /// How many ports the lower range has: it ends where node ports begin.
+    pub const SNAT_LOW_PORTS: u16 = Self::NODE_PORT_FIRST - Self::SNAT_LOW_FIRST;
 }

@@ -66,7 +66,7 @@ pub const MAPS: [(&str, u32); 21] = [
     (FRAGMENTS, 1),
     (SOCKETS, 1),
     (CONNECTED, 2),
-    (NODE_CONFIG, 2),
+    (NODE_CONFIG, 3),
     (DROPS, 1),
     (COUNTERS, 3),
     (PACE, 3),

@@ -21,10 +21,16 @@ pub const HANDED_ON: u8 = 6;
 /// The other end of that: what another node handed on to a backend of this one.
 pub const HANDED_OVER: u8 = 7;
 
-/// [`NatEntry::flags`]: the flow ends (FIN or RST was seen).
-pub const CLOSING: u8 = 1 << 0;
+/// [`NatEntry::flags`]: a FIN was seen in this entry's direction.
+pub const FIN: u8 = 1 << 0;
 /// [`NatEntry::flags`]: this entry is the reply direction.
 pub const REPLY: u8 = 1 << 1;
+/// [`NatEntry::flags`]: a FIN was seen in the other direction.
+pub const PEER_FIN: u8 = 1 << 2;
+/// [`NatEntry::flags`]: a RST was seen in either direction.
+pub const RESET: u8 = 1 << 3;
+/// [`NatEntry::flags`]: no answer was seen yet.
+pub const UNANSWERED: u8 = 1 << 4;
 
 abi! {
     /// A packet's source and destination before translation. ICMP echo has its identifier in both
@@ -58,7 +64,8 @@ abi! {
         pub dst_port: Port,
         /// [`MASQUERADE`] to [`HANDED_OVER`].
         pub kind: u8,
-        /// [`CLOSING`], [`REPLY`].
+        /// [`FIN`], [`REPLY`], [`PEER_FIN`], [`RESET`], [`UNANSWERED`]; but for [`REPLY`] both
+        /// entries of a flow say the same.
         pub flags: u8,
         /// Zero.
         pub reserved: u16,

@@ -158,7 +158,7 @@ fn may_be_translated(config: &NodeConfig, p: &Packet) -> bool {
 pub(crate) fn may_be_served(config: &NodeConfig, port: Port) -> bool {
     config.flags & config::HOST_PORTS != 0
         || service::is_node_port(config, port)
-        || port.between(config.snat_port_first, config.snat_port_last)
+        || config.is_snat_port(port)
 }
 
 /// Chooses a backend for a packet from outside; true if there is one.

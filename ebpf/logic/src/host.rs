@@ -209,6 +209,10 @@ impl Maps for Snapshot {
         true
     }
 
+    fn remove_nat(&self, key: &NatKey) {
+        self.nat.borrow_mut().remove(key);
+    }
+
     fn fragmented(&self, key: &FragmentKey) -> Option<Fragmented> {
         self.fragments.borrow().get(key).copied()
     }

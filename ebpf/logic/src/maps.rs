@@ -70,6 +70,8 @@ pub trait Maps: Trace {
     fn update_nat<R>(&self, key: &NatKey, change: impl FnOnce(&mut NatEntry) -> R) -> Option<R>;
     /// Writes a NAT entry; with `only_new` it fails when the key exists. False when it failed.
     fn insert_nat(&self, key: &NatKey, entry: &NatEntry, only_new: bool) -> bool;
+    /// Removes a NAT entry.
+    fn remove_nat(&self, key: &NatKey);
 
     /// What the first fragment of a packet said.
     fn fragmented(&self, key: &FragmentKey) -> Option<Fragmented>;

@@ -6,7 +6,7 @@
 //! a second ([`STAMP_NS`]): the next packet then goes its way, and renews the note. So nothing is
 //! written here, and whatever there is to decide is decided in one place.
 
-use naru_ebpf_common::nat::{HANDED_ON, NODE_PORT_REMOTE};
+use naru_ebpf_common::nat::{HANDED_ON, NODE_PORT_REMOTE, REPLY, UNANSWERED};
 use naru_ebpf_common::overlay::OVERHEAD;
 use naru_ebpf_common::{Addr, NatEntry, NatKey, NodeConfig, protocol};
 
@@ -18,6 +18,9 @@ use crate::parse::{ETHERTYPE, Frame, IPV4, IPV6};
 
 /// Flags of segments that open or end a connection.
 const OF_NOTE: u8 = protocol::SYN | protocol::FIN | protocol::RST;
+
+/// Flags of an entry whose next packet says that the flow is answered.
+const FIRST_ANSWER: u8 = REPLY | UNANSWERED;
 
 /// Bytes of the longest frame: with more headers it still has a length of IP.
 const LONGEST: u32 = u16::MAX as u32 - OVERHEAD;
@@ -47,11 +50,11 @@ pub fn from_wire<M: Maps, F: Frame>(m: &M, frame: &F, onward: &mut Onward) -> bo
     }
     let (now, to) = (m.now_ns(), &mut onward.to);
     onward.now_ns = now;
-    let is_fresh = m.update_nat(&onward.key, |entry| {
+    let is_noted = m.update_nat(&onward.key, |entry| {
         *to = *entry;
-        now.saturating_sub(entry.seen_ns) <= STAMP_NS
+        now.saturating_sub(entry.seen_ns) <= STAMP_NS && entry.flags & FIRST_ANSWER != FIRST_ANSWER
     });
-    is_fresh == Some(true) && leaves(config, onward)
+    is_noted == Some(true) && leaves(config, onward)
 }
 
 /// Reads a plain packet in the middle of its flow; false if it is none.

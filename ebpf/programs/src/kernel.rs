@@ -156,6 +156,12 @@ impl Maps for Kernel {
     }
 
     #[inline(always)]
+    fn remove_nat(&self, key: &NatKey) {
+        // An entry that is gone already is as good as removed.
+        let _ = maps::NAT.remove(key);
+    }
+
+    #[inline(always)]
     fn fragmented(&self, key: &FragmentKey) -> Option<Fragmented> {
         // SAFETY: see `Kernel`.
         unsafe { maps::FRAGMENTS.get(key).copied() }

@@ -48,8 +48,8 @@ pub enum NetError {
     /// A netlink socket could not be opened.
     #[error("cannot open a netlink socket")]
     Socket(#[source] io::Error),
-    /// A kernel parameter could not be set.
-    #[error("cannot set {}", path.display())]
+    /// A kernel parameter could not be read or set.
+    #[error("cannot read or set {}", path.display())]
     Sysctl {
         /// Its file.
         path: PathBuf,

@@ -5,6 +5,15 @@ use std::path::PathBuf;
 
 use super::netlink::NetError;
 
+/// Reads `net/KEY`, with the line's end.
+///
+/// # Errors
+/// When the parameter does not exist.
+pub(super) fn get(key: &str) -> Result<String, NetError> {
+    let path = PathBuf::from("/proc/sys/net").join(key);
+    std::fs::read_to_string(&path).map_err(|source| NetError::Sysctl { path, source })
+}
+
 /// Sets `net/KEY`, for instance `ipv4/ip_forward`, unless it has the value already.
 ///
 /// # Errors

@@ -141,6 +141,8 @@ impl Network {
             node_port_last: NodeConfig::NODE_PORT_LAST,
             snat_port_first: NodeConfig::SNAT_PORT_FIRST,
             snat_port_last: NodeConfig::SNAT_PORT_LAST,
+            snat_low_first: NodeConfig::SNAT_LOW_FIRST,
+            snat_low_ports: NodeConfig::SNAT_LOW_PORTS,
             rush: self.rush(),
             timeouts: Timeouts::DEFAULT,
             epoch: 0,

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
+use naru_core::names::defaults::SNAT_PORTS;
 use naru_ebpf_common::overlay::{DEVICE, OVERHEAD};
 use nix::sys::statfs::{FsType, statfs};
 use parking_lot::Mutex;
@@ -16,13 +17,14 @@ use tokio::sync::watch;
 use super::addresses::own_addresses;
 use super::mtu::{self, TooSmall};
 use super::room::Room;
-use super::{Attachment, Network, Overlay};
+use super::{Attachment, Network, Overlay, chain};
 use crate::config::{Acceleration, NoIpv4, Routing};
 use crate::datapath::{Attached, Datapath, DatapathError, Hooks};
 use crate::flows::FlowLog;
 use crate::ipam::{Ipam, Lease, LeaseKey, StoreError};
 use crate::net::{
     Link, NetError, Netlink, keep_overlay, namespace_cookie, prepare_node, remove_overlay,
+    reserve_ports,
 };
 use crate::pods::events::Recorder;
 use crate::{Config, Shared};
@@ -76,6 +78,13 @@ impl Network {
         }
         let netlink = Netlink::here()?;
         let uplink = prepare_node(&netlink, &config.uplink).await?;
+        // Pods need a network more than the node's sockets need ports of their own.
+        if let Err(error) = reserve_ports(&SNAT_PORTS) {
+            tracing::warn!(
+                error = chain(&error),
+                "ports for translation are not reserved"
+            );
+        }
         let mtu = mtu_of_pods(&config, &uplink)?;
         let overlay = prepare_overlay(&config, &netlink, uplink.mtu).await?;
         let addresses = own_addresses(&netlink, &config).await?;

@@ -150,6 +150,8 @@ fn config() -> NodeConfig {
         node_port_last: NodeConfig::NODE_PORT_LAST,
         snat_port_first: NodeConfig::SNAT_PORT_FIRST,
         snat_port_last: NodeConfig::SNAT_PORT_LAST,
+        snat_low_first: NodeConfig::SNAT_LOW_FIRST,
+        snat_low_ports: NodeConfig::SNAT_LOW_PORTS,
         timeouts: Timeouts::DEFAULT,
         ..NodeConfig::default()
     }

@@ -1,10 +1,10 @@
 //! Packets that arrive on the uplink.
 
 use naru_ebpf_common::protocol::{ACK, SYN, TCP, UDP};
-use naru_ebpf_common::{Addr, NodeConfig, Reason, names, policy};
+use naru_ebpf_common::{Addr, Port, Reason, names, policy};
 
 use super::addresses::*;
-use super::node::{Node, PASS, REDIRECT};
+use super::node::{self, Node, PASS, REDIRECT};
 use crate::frames::{self, ends};
 use crate::numbers::*;
 
@@ -118,7 +118,7 @@ fn a_node_port_with_a_remote_backend_goes_out_under_the_nodes_address() {
         (there.action, sent.src, sent.dst, sent.dst_port),
         (REDIRECT, NODE, REMOTE, 8080)
     );
-    assert!(sent.src_port >= NodeConfig::SNAT_PORT_FIRST);
+    assert!(node::config().is_snat_port(Port::new(sent.src_port)));
     let back = node.from_network(&frames::tcp(sent.back(), SYN | ACK));
     assert_eq!(
         (back.action, back.ends()),

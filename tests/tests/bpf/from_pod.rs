@@ -1,6 +1,6 @@
 //! Packets that a pod sends.
 
-use naru_ebpf_common::protocol::{ACK, FIN, SYN, TCP, UDP};
+use naru_ebpf_common::protocol::{ACK, FIN, RST, SYN, TCP, UDP};
 use naru_ebpf_common::{NatEntry, NatKey, NodeConfig, Port, Reason, counter, names, policy};
 
 use super::addresses::*;
@@ -8,8 +8,10 @@ use super::node::{self, Node, PASS, REDIRECT};
 use crate::frames::{self, ends};
 use crate::numbers::*;
 
-const SNAT: std::ops::RangeInclusive<u16> =
-    NodeConfig::SNAT_PORT_FIRST..=NodeConfig::SNAT_PORT_LAST;
+/// Whether flows travel under this port of the node.
+fn is_snat(port: u16) -> bool {
+    node::config().is_snat_port(Port::new(port))
+}
 
 #[test]
 fn a_pod_reaches_a_pod_of_the_same_node_unchanged() {
@@ -214,22 +216,29 @@ fn traffic_to_the_outside_is_masqueraded_with_right_checksums() {
         (first.action, sent.src, sent.dst, sent.dst_port),
         (REDIRECT, NODE, OUTSIDE, 80)
     );
-    assert!(SNAT.contains(&sent.src_port), "{}", sent.src_port);
+    assert!(is_snat(sent.src_port), "{}", sent.src_port);
     let second = node.from_pod(&frames::tcp(flow, ACK)).ends();
     assert_eq!(second, sent, "a flow keeps its port");
     let echo = node
         .from_pod(&frames::echo(ends(WEB, 7, OUTSIDE, 7), false))
         .ends();
     assert_eq!(echo.src, NODE);
-    assert!(SNAT.contains(&echo.src_port), "{}", echo.src_port);
+    assert!(is_snat(echo.src_port), "{}", echo.src_port);
+}
+
+/// A node with one port for translation.
+fn one_port() -> NodeConfig {
+    NodeConfig {
+        snat_low_ports: 0,
+        snat_port_last: NodeConfig::SNAT_PORT_FIRST,
+        ..node::config()
+    }
 }
 
 #[test]
 fn exhausted_source_ports_are_a_drop_with_its_reason() {
     let Some(mut node) = Node::new() else { return };
-    let mut config = node::config();
-    config.snat_port_last = config.snat_port_first;
-    node.configure(config);
+    node.configure(one_port());
     let first = frames::udp(ends(WEB, 40000, OUTSIDE, 53));
     assert_eq!(node.from_pod(&first).action, REDIRECT);
     let second = frames::udp(ends(WEB, 40001, OUTSIDE, 53));
@@ -239,8 +248,7 @@ fn exhausted_source_ports_are_a_drop_with_its_reason() {
 #[test]
 fn a_stale_translation_gives_its_port_away() {
     let Some(mut node) = Node::new() else { return };
-    let mut config = node::config();
-    config.snat_port_last = config.snat_port_first;
+    let mut config = one_port();
     config.timeouts.udp = 1;
     node.configure(config);
     let key = NatKey {
@@ -260,6 +268,51 @@ fn a_stale_translation_gives_its_port_away() {
     );
     let out = node.from_pod(&frames::udp(ends(WEB, 40000, OUTSIDE, 53)));
     assert_eq!(out.ends().src_port, config.snat_port_first);
+}
+
+#[test]
+fn a_closed_connection_loses_its_port_to_one_that_finds_no_other() {
+    let Some(mut node) = Node::new() else { return };
+    let mut config = one_port();
+    config.timeouts.tcp_reset = 1;
+    node.configure(config);
+    let [first, second] = [40000, 40001].map(|port| ends(WEB, port, OUTSIDE, 80));
+    let sent = node.from_pod(&frames::tcp(first, SYN)).ends();
+    node.from_network(&frames::tcp(sent.back(), SYN | ACK));
+    node.from_pod(&frames::tcp(first, FIN | ACK));
+    node.idle_nat(2);
+    let opening = frames::tcp(second, SYN);
+    node.drops(names::FROM_POD, &opening, Reason::SNAT_EXHAUSTED);
+    node.from_network(&frames::tcp(sent.back(), FIN | ACK));
+    node.drops(names::FROM_POD, &opening, Reason::SNAT_EXHAUSTED);
+    node.idle_nat(2);
+    assert_eq!(node.from_pod(&opening).ends(), sent);
+    let back = node.from_network(&frames::tcp(sent.back(), SYN | ACK));
+    assert_eq!(back.ends(), second.back());
+    let late = frames::tcp(first, ACK);
+    node.drops(names::FROM_POD, &late, Reason::SNAT_EXHAUSTED);
+}
+
+#[test]
+fn a_port_is_free_again_soon_after_a_reset_or_a_question_without_an_answer() {
+    let Some(mut node) = Node::new() else { return };
+    let mut config = one_port();
+    (config.timeouts.tcp_opening, config.timeouts.tcp_reset) = (4, 1);
+    node.configure(config);
+    let [first, second, third] = [40000, 40001, 40002].map(|port| ends(WEB, port, OUTSIDE, 80));
+    let sent = node.from_pod(&frames::tcp(first, SYN)).ends();
+    let opening = frames::tcp(second, SYN);
+    node.idle_nat(2);
+    node.drops(names::FROM_POD, &opening, Reason::SNAT_EXHAUSTED);
+    node.idle_nat(3);
+    assert_eq!(node.from_pod(&opening).ends(), sent, "nobody answered");
+    node.from_network(&frames::tcp(sent.back(), SYN | ACK));
+    node.idle_nat(6);
+    let opening = frames::tcp(third, SYN);
+    node.drops(names::FROM_POD, &opening, Reason::SNAT_EXHAUSTED);
+    node.from_network(&frames::tcp(sent.back(), RST));
+    node.idle_nat(2);
+    assert_eq!(node.from_pod(&opening).ends(), sent, "it was reset");
 }
 
 #[test]

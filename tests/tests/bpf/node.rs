@@ -379,6 +379,14 @@ impl Node {
         map.iter().map(|e| e.expect("NAT entry")).collect()
     }
 
+    /// Lets so many seconds pass for translations.
+    pub(crate) fn idle_nat(&mut self, seconds: u64) {
+        for (key, mut entry) in self.nat_entries() {
+            entry.seen_ns = entry.seen_ns.saturating_sub(seconds * 1_000_000_000);
+            self.insert_nat(key, entry);
+        }
+    }
+
     pub(crate) fn insert_nat(&mut self, key: NatKey, entry: NatEntry) {
         self.hash(names::NAT)
             .insert(key, entry, 0)
@@ -446,6 +454,8 @@ pub(crate) fn config() -> NodeConfig {
         node_port_last: NodeConfig::NODE_PORT_LAST,
         snat_port_first: NodeConfig::SNAT_PORT_FIRST,
         snat_port_last: NodeConfig::SNAT_PORT_LAST,
+        snat_low_first: NodeConfig::SNAT_LOW_FIRST,
+        snat_low_ports: NodeConfig::SNAT_LOW_PORTS,
         timeouts: Timeouts::DEFAULT,
         epoch: 1,
         ..NodeConfig::default()

@@ -2,10 +2,10 @@
 //! checksum of its own kind.
 
 use naru_ebpf_common::protocol::SCTP;
-use naru_ebpf_common::{NodeConfig, Reason, flow, names, policy};
+use naru_ebpf_common::{Port, Reason, flow, names, policy};
 
 use super::addresses::*;
-use super::node::{Node, REDIRECT};
+use super::node::{self, Node, REDIRECT};
 use crate::frames::{self, ABORT, COOKIE_ECHO, DATA, INIT, INIT_ACK, ends};
 use crate::numbers::*;
 
@@ -57,7 +57,7 @@ fn a_node_port_reaches_a_backend_elsewhere_under_the_nodes_address() {
         (there.action, sent.src, sent.dst, sent.dst_port),
         (REDIRECT, NODE, REMOTE, 3868)
     );
-    assert!(sent.src_port >= NodeConfig::SNAT_PORT_FIRST);
+    assert!(node::config().is_snat_port(Port::new(sent.src_port)));
     let back = node.from_network(&frames::sctp(sent.back(), INIT_ACK));
     assert_eq!((back.action, back.ends()), (REDIRECT, asked.back()));
 }

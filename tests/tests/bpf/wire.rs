@@ -145,6 +145,9 @@ fn a_known_flow_is_translated_as_the_stack_would_both_ways() {
     wired.passes(&opening());
     let there = wired.node.from_network(&opening()).ends();
     let answer = frames::tcp(there.back(), ACK);
+    wired
+        .node
+        .from_network(&frames::tcp(there.back(), SYN | ACK));
     for (frame, next) in [(going_on(), MAC_OF_NODE2), (answer, MAC_OF_OUTSIDE)] {
         let quick = wired.from_wire(&frame);
         assert_eq!(quick.action, SENT);
@@ -168,6 +171,9 @@ fn datagrams_likewise_and_one_without_a_checksum_keeps_none() {
     };
     let frame = frames::udp(ends(OUTSIDE, 40001, NODE, PORT));
     let there = wired.node.from_network(&frame).ends();
+    let answer = frames::udp(there.back());
+    wired.passes(&answer);
+    assert_eq!(wired.node.from_network(&answer).action, REDIRECT);
     for of in [frames::parse(&frame), there.back()] {
         for frame in [frames::udp(of), frames::udp_unchecked(of)] {
             let (quick, slow) = (wired.from_wire(&frame), wired.node.from_network(&frame));

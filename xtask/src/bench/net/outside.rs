@@ -6,7 +6,7 @@
 //!
 //! Short connections are closed by a reset: the endpoint sees the same client through both nodes, and
 //! one that it still remembers from the other one would have to wait. What is translated is bound by
-//! its source ports all the same: 4,536 for an endpoint, each of which rests for 30 s.
+//! its source ports all the same: 23,536 for an endpoint, each of which rests for 10 s.
 
 use anyhow::Result;
 use naru_tests::support::daemons::node_process;
