@@ -3,12 +3,14 @@
 //! h2 writes and flushes every frame of more than a few hundred bytes by itself: a TLS record, a call
 //! into the kernel, and a packet for each. Where one event goes to many watches of one connection,
 //! that is most of the work. As long as many answers are open ([`Crowd`]), a [`Gathered`] stream takes what
-//! is written and keeps it until the turn of its connection is over ([`Turns`]); and the connection
-//! takes its turn only after everybody else who is ready, so that they can all say their part before.
-//! With few, nothing is kept and nobody waits.
+//! is written and keeps it until the turn of its connection is over ([`Turns`]). A turn that comes
+//! because an open answer spoke is given away once, to everybody else who is ready: they may have
+//! something to say over the same connection. Requests and short answers wait for nobody, and with few
+//! open answers nothing is kept.
 //!
-//! Only for HTTP/2, whose connections keep their stream to the end: the stream of a connection that
-//! switches to another protocol is used by others, who take no turns.
+//! A peer that reads slowly costs no more memory than before: one record is kept, and h2 is held up
+//! behind it. Only for HTTP/2, whose connections keep their stream to the end: the stream of a
+//! connection that switches to another protocol is used by others, who take no turns.
 
 #[cfg(test)]
 mod tests;
@@ -16,24 +18,17 @@ mod tests;
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
-use http_body_util::BodyExt;
-use hyper::body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::BoxError;
+use crate::crowd::Crowd;
 
 /// Bytes that are kept at most: as many as a TLS record takes.
 const MOST: usize = 16 << 10;
 /// Bytes that are not worth another copy to be sent with others.
 const LARGE: usize = 4 << 10;
-/// Open answers from which on a connection gathers and lets others go first. With fewer of them there
-/// is little to gather, and a turn that is given away costs time.
-const CROWD: usize = 8;
 
 /// A stream and what is still to be written to it.
 struct Gate<S> {
@@ -42,13 +37,20 @@ struct Gate<S> {
     crowd: Crowd,
     /// Whether a connection takes turns that end with a flush.
     turns: bool,
-    /// Whether a flush was asked for that the turn still owes.
+    /// Whether the turn owes a flush: something was kept, or a flush was asked for.
     owed: bool,
+    /// Why the flush at the end of a turn failed, for the connection, which has not heard yet.
+    failed: Option<io::Error>,
 }
 
 impl<S: AsyncWrite + Unpin> Gate<S> {
     fn gathers(&self) -> bool {
         self.turns && self.crowd.is_large()
+    }
+
+    /// Tells the connection, once, of a failure that it has not seen.
+    fn sound(&mut self) -> io::Result<()> {
+        self.failed.take().map_or(Ok(()), Err)
     }
 
     /// Writes what is kept. Nothing of its memory stays with a connection that idles.
@@ -76,6 +78,7 @@ impl<S: AsyncWrite + Unpin> Gate<S> {
         context: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.sound()?;
         let size = parts.iter().map(|part| part.len()).sum::<usize>();
         let keeps = self.gathers() && size < LARGE;
         if !keeps || self.kept.len() + size > MOST {
@@ -84,10 +87,21 @@ impl<S: AsyncWrite + Unpin> Gate<S> {
         if !keeps {
             return Pin::new(&mut self.stream).poll_write_vectored(context, parts);
         }
+        self.owed = true;
         parts
             .iter()
             .for_each(|part| self.kept.extend_from_slice(part));
         Poll::Ready(Ok(size))
+    }
+
+    /// The flush at the end of a turn. If it fails the connection hears of it in a turn of its own.
+    fn settle(&mut self, context: &mut Context<'_>) {
+        if let Poll::Ready(Err(error)) = self.flush(context) {
+            self.kept = Vec::new();
+            self.owed = false;
+            self.failed = Some(error);
+            context.waker().wake_by_ref();
+        }
     }
 }
 
@@ -103,6 +117,7 @@ impl<S> Gathered<S> {
             crowd,
             turns,
             owed: false,
+            failed: None,
         })))
     }
 
@@ -117,13 +132,15 @@ fn lock<S>(gate: &Mutex<Gate<S>>) -> MutexGuard<'_, Gate<S>> {
     gate.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Gathered<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Gathered<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut lock(&self.0).stream).poll_read(context, buffer)
+        let mut gate = lock(&self.0);
+        gate.sound()?;
+        Pin::new(&mut gate.stream).poll_read(context, buffer)
     }
 }
 
@@ -150,6 +167,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gathered<S> {
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut gate = lock(&self.0);
+        gate.sound()?;
         if !gate.gathers() {
             return gate.flush(context);
         }
@@ -159,60 +177,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gathered<S> {
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut gate = lock(&self.0);
+        gate.sound()?;
         ready!(gate.drain(context))?;
         Pin::new(&mut gate.stream).poll_shutdown(context)
-    }
-}
-
-/// How many answers of a connection are open: begun, and of unknown length.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Crowd(Arc<AtomicUsize>);
-
-impl Crowd {
-    fn is_large(&self) -> bool {
-        self.0.load(Ordering::Relaxed) >= CROWD
-    }
-
-    /// The body, counted as long as it is open.
-    pub(crate) fn count(&self, body: crate::Body) -> crate::Body {
-        if body.size_hint().exact().is_some() {
-            return body;
-        }
-        self.0.fetch_add(1, Ordering::Relaxed);
-        let crowd = self.clone();
-        Open { body, crowd }.boxed_unsync()
-    }
-}
-
-/// An answer that goes on.
-struct Open {
-    body: crate::Body,
-    crowd: Crowd,
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.crowd.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl Body for Open {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 
@@ -245,7 +212,8 @@ where
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        self.waited = !self.waited && self.crowd.is_large();
+        let spoke = self.crowd.spoke();
+        self.waited = !self.waited && spoke && self.crowd.is_large();
         if self.waited {
             context.waker().wake_by_ref();
             return Poll::Pending;
@@ -255,8 +223,7 @@ where
         // Whoever has the stream after the connection takes no turns.
         gate.turns &= turn.is_pending();
         if gate.owed {
-            // A stream that fails does so again when the connection reads from it.
-            let _ = gate.flush(context);
+            gate.settle(context);
         }
         turn
     }

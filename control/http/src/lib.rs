@@ -7,6 +7,7 @@
 //!
 //! Not here: who a caller is, and anything that depends on a path.
 
+mod crowd;
 mod gather;
 mod rest;
 
@@ -16,7 +17,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use gather::{Crowd, Gathered, Turns};
+use crowd::Crowd;
+use gather::{Gathered, Turns};
 use http::{Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
