@@ -7,6 +7,8 @@
 //!
 //! Not here: who a caller is, and anything that depends on a path.
 
+mod crowd;
+mod gather;
 mod rest;
 
 use std::net::SocketAddr;
@@ -15,6 +17,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use crowd::Crowd;
+use gather::{Gathered, Turns};
 use http::{Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
@@ -115,14 +119,23 @@ async fn connection(
         Ok(Err(error)) => return tracing::debug!(%peer, %error, "TLS handshake failed"),
         Err(_) => return tracing::debug!(%peer, "TLS handshake took too long"),
     };
-    let visitor = door.open(peer, stream.get_ref().1.peer_certificates());
+    let session = stream.get_ref().1;
+    let visitor = door.open(peer, session.peer_certificates());
+    let gathers = session.alpn_protocol() == Some(b"h2");
+    let crowd = Crowd::default();
+    let stream = Gathered::new(stream, crowd.clone(), gathers);
+    let (shared, counted) = (stream.share(), crowd.clone());
     let service = service_fn(move |request: Request<Incoming>| {
-        let answer = visitor.ask(rest::wanted(request));
-        async move { Ok::<_, std::convert::Infallible>(answer.await) }
+        let (answer, crowd) = (visitor.ask(rest::wanted(request)), counted.clone());
+        async move {
+            let reply = answer.await.map(|body| crowd.count(body));
+            Ok::<_, std::convert::Infallible>(reply)
+        }
     });
-    let builder = builder();
-    let served = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
-    if let Err(error) = watcher.watch(served.into_owned()).await {
+    let (builder, io) = (builder(), TokioIo::new(stream));
+    let served = builder.serve_connection_with_upgrades(io, service);
+    let served = Box::pin(watcher.watch(served.into_owned()));
+    if let Err(error) = Turns::new(served, shared, crowd).await {
         tracing::debug!(%peer, error = %error, "connection ended");
     }
 }

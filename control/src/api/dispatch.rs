@@ -81,10 +81,12 @@ impl Api {
                 .await;
         };
         let may = |wish: Attributes<'_>| authz::authorize(&user, wish, server.as_ref());
-        let acting = authn::impersonate(&user, &may, request.headers());
+        let acting = authn::impersonate(&may, request.headers());
         let acting = acting.inspect_err(|_| trail.decided(false))?;
-        trail.acts(&user, &acting);
-        self.in_turn(acting, true, info, query, request, trail)
+        if let Some(acting) = &acting {
+            trail.acts(&user, acting);
+        }
+        self.in_turn(acting.unwrap_or(user), true, info, query, request, trail)
             .await
     }
 
@@ -180,14 +182,18 @@ impl Api {
         verb: &'static str,
         path: ResourcePath,
         query: Query,
-        request: Request<Body>,
+        mut request: Request<Body>,
         trail: &Trail,
     ) -> Result<Reply> {
         let server = self.0.clone();
-        let headers = request.headers().clone();
         if let Some(review) = reviews::find(&path) {
             return reviews::answer(&server, review, &user, verb, &path, request).await;
         }
+        // A subresource may send the request on, whole.
+        let headers = match &path.subresource {
+            None => std::mem::take(request.headers_mut()),
+            Some(_) => request.headers().clone(),
+        };
         if subresources::is_binding(&path) {
             let target = server.core("pods").ok_or_else(Status::no_such_resource)?;
             freshness::settle(&server.store, &query).await?;

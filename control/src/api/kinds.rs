@@ -101,9 +101,11 @@ impl Kinds {
     }
 
     fn position(&self, wanted: impl Fn(&Kind) -> bool) -> Option<Target> {
-        let kind = *self.0.iter().find(|kind| wanted(kind))?;
-        let kept = kind.stored_as.map_or(kind, |other| other.kind);
-        let index = self.0.iter().position(|have| same(have, kept))?;
+        let (own, kind) = self.0.iter().enumerate().find(|(_, kind)| wanted(kind))?;
+        let index = match kind.stored_as {
+            None => own,
+            Some(other) => self.0.iter().position(|have| same(have, other.kind))?,
+        };
         Some(Target {
             kind,
             resource: Resource(index),

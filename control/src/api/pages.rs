@@ -62,12 +62,17 @@ pub(super) struct Token {
     pub revision: u64,
     /// The last key of the page before.
     pub after: String,
+    /// How many there are after it, where that is known.
+    pub remaining: Option<usize>,
 }
 
 impl Token {
     /// The token as text.
     pub(super) fn encode(&self) -> String {
-        let token = json!({"v": "meta.k8s.io/v1", "rv": self.revision, "start": self.after});
+        let mut token = json!({"v": "meta.k8s.io/v1", "rv": self.revision, "start": self.after});
+        if let Some(remaining) = self.remaining {
+            token["left"] = remaining.into();
+        }
         URL_SAFE_NO_PAD.encode(token.to_string())
     }
 
@@ -76,9 +81,11 @@ impl Token {
         let json = URL_SAFE_NO_PAD.decode(token).ok()?;
         let value: Value = serde_json::from_slice(&json).ok()?;
         let revision = u64::try_from(integer(&value, "/rv")?).ok()?;
+        let remaining = integer(&value, "/left").and_then(|left| usize::try_from(left).ok());
         Some(Self {
             revision,
             after: text(&value, "/start").to_owned(),
+            remaining,
         })
     }
 }
@@ -89,11 +96,14 @@ mod tests {
 
     #[test]
     fn tokens_survive_the_round_trip_and_garbage_does_not() {
-        let token = Token {
-            revision: 7,
-            after: "shop/web".into(),
-        };
-        assert_eq!(Token::decode(&token.encode()), Some(token));
+        for remaining in [None, Some(0), Some(149_500)] {
+            let token = Token {
+                revision: 7,
+                after: "shop/web".into(),
+                remaining,
+            };
+            assert_eq!(Token::decode(&token.encode()), Some(token));
+        }
         assert_eq!(Token::decode("garbage"), None);
     }
 

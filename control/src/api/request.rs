@@ -188,6 +188,9 @@ fn query_decode(text: &str) -> String {
 /// Undoes `%XX`; what is no such escape stays as it is.
 pub(super) fn percent_decode(text: &str) -> String {
     let bytes = text.as_bytes();
+    if !bytes.contains(&b'%') {
+        return text.to_owned();
+    }
     let mut out = Vec::with_capacity(bytes.len());
     let mut index = 0;
     while index < bytes.len() {

@@ -47,6 +47,27 @@ async fn the_pages_of_a_list_are_one_moment_whatever_is_written_meanwhile() {
 }
 
 #[tokio::test]
+async fn every_page_says_how_many_follow() {
+    let control = Control::start(&[]).await;
+    for index in 0..25 {
+        create(&control, MAPS, &map(&format!("m{index:02}"))).await;
+    }
+    let mut path = format!("{MAPS}?limit=10");
+    let mut left = Vec::new();
+    loop {
+        let page = control.get(&path).await.expect(200);
+        left.push(page["metadata"]["remainingItemCount"].clone());
+        let Some(token) = token(&page) else { break };
+        // One that comes later is on no page, and is not counted either.
+        let late = format!("z{}", left.len());
+        create(&control, MAPS, &map(&late)).await;
+        path = format!("{MAPS}?limit=10&continue={token}");
+    }
+    // With the cluster's own.
+    assert_eq!(left, [json!(16), json!(6), Value::Null]);
+}
+
+#[tokio::test]
 async fn a_continue_token_that_is_too_old_or_none_of_ours_says_so() {
     let mut control = Control::start(&[]).await;
     create(&control, MAPS, &map("a")).await;

@@ -16,17 +16,17 @@ const GROUP: &str = "authentication.k8s.io";
 pub(in crate::api) const PREFIX: &str = "impersonate-";
 const EXTRA: &str = "impersonate-extra-";
 
-/// The user that `user` wants to be for this request, every part of whom `may` has permitted.
+/// The user that somebody wants to be for this request, if anybody else; `may` has permitted every
+/// part of him.
 ///
 /// # Errors
 /// 403 for what is not permitted, 400 for parts of nobody.
 pub(in crate::api) fn impersonate(
-    user: &User,
     may: &dyn Fn(Attributes<'_>) -> Result<()>,
     headers: &HeaderMap,
-) -> Result<User> {
+) -> Result<Option<User>> {
     let Some(mut wanted) = wanted(headers)? else {
-        return Ok(user.clone());
+        return Ok(None);
     };
     let account = account(&wanted.name).map(|(place, name)| (place.to_owned(), name.to_owned()));
     let who = match &account {
@@ -52,7 +52,7 @@ pub(in crate::api) fn impersonate(
         &mut wanted,
         account.as_ref().map(|(place, _)| place.as_str()),
     );
-    Ok(wanted)
+    Ok(Some(wanted))
 }
 
 /// Whom the headers name, if anybody.
@@ -149,7 +149,8 @@ mod tests {
             name: "admin".into(),
             ..User::default()
         };
-        impersonate(&admin, &may, &headers(said))
+        let acting = impersonate(&may, &headers(said))?;
+        Ok(acting.unwrap_or(admin))
     }
 
     #[test]

@@ -14,6 +14,11 @@ use crate::api::value::{name, namespace, text};
 
 const GROUP: &str = "rbac.authorization.k8s.io";
 
+/// Whether objects of this kind grant anything.
+pub(in crate::api) fn concerns(target: Target) -> bool {
+    target.kind.group == GROUP
+}
+
 /// Whether `user` may write this role or binding; `old` is what is stored.
 ///
 /// # Errors
@@ -26,7 +31,7 @@ pub(in crate::api) fn check(
     new: &Value,
 ) -> Result<()> {
     let kind = target.kind;
-    if kind.group != GROUP || may_do_all(user) {
+    if !concerns(target) || may_do_all(user) {
         return Ok(());
     }
     let is_role = kind.plural.ends_with("roles");

@@ -1,6 +1,6 @@
 //! One entry of `metadata.managedFields`.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 
 use super::Writer;
 use crate::api::value::text;
@@ -69,20 +69,33 @@ impl Entry {
     }
 
     pub(super) fn to_value(&self) -> Value {
-        self.with_fields(self.fields.to_value())
+        let bare = Entry {
+            manager: self.manager.clone(),
+            version: self.version.clone(),
+            subresource: self.subresource.clone(),
+            time: self.time.clone(),
+            fields: FieldSet::default(),
+            ..*self
+        };
+        bare.with_fields(self.fields.to_value())
     }
 
     /// The entry as it is written, with these `FieldsV1` in place of its own.
-    pub(super) fn with_fields(&self, fields: Value) -> Value {
+    pub(super) fn with_fields(self, fields: Value) -> Value {
         let operation = if self.applies { "Apply" } else { "Update" };
-        let mut entry = json!({"manager": self.manager, "operation": operation,
-            "apiVersion": self.version, "fieldsType": "FieldsV1", "fieldsV1": fields});
-        for (key, text) in [("time", &self.time), ("subresource", &self.subresource)] {
+        let mut entry = Map::new();
+        let mut put = |key: &str, value: Value| drop(entry.insert(key.to_owned(), value));
+        put("manager", self.manager.into());
+        put("operation", operation.into());
+        put("apiVersion", self.version.into());
+        put("fieldsType", "FieldsV1".into());
+        put("fieldsV1", fields);
+        for (key, text) in [("time", self.time), ("subresource", self.subresource)] {
             if !text.is_empty() {
-                entry[key] = text.as_str().into();
+                put(key, text.into());
             }
         }
-        entry
+        Value::Object(entry)
     }
 
     /// The manager as messages name it.

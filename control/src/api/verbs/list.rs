@@ -26,9 +26,9 @@ const MANY: usize = 64;
 pub(super) async fn list(call: &Call) -> Result<Reply> {
     let shape = negotiate::shape(&call.headers)?;
     let options = ListOptions::parse(&call.query, call.target.kind)?;
-    let (snapshot, after) = snapshot(call, &options)?;
+    let (snapshot, token) = snapshot(call, &options)?;
     let limit = options.limit.unwrap_or(usize::MAX);
-    let page = select(call, &options, &snapshot, after.as_deref(), limit);
+    let page = select(call, &options, &snapshot, token.as_ref(), limit);
     let metadata = list_metadata(call, &options, &snapshot, &page);
     let objects = page.selected;
     let (kind, version) = (call.target.kind.kind, call.target.api_version());
@@ -66,8 +66,8 @@ async fn shown(call: &Call, objects: &[Object]) -> Result<Vec<Value>> {
     call.server.shown(call.target, values).await
 }
 
-/// The snapshot that the request is about, and the key after which it starts.
-fn snapshot(call: &Call, options: &ListOptions) -> Result<(Snapshot, Option<String>)> {
+/// The snapshot that the request is about, and the token of the page that it asks for.
+fn snapshot(call: &Call, options: &ListOptions) -> Result<(Snapshot, Option<Token>)> {
     let server = &call.server;
     let resource = call.target.resource;
     if let Some(token) = &options.continue_token {
@@ -80,7 +80,7 @@ fn snapshot(call: &Call, options: &ListOptions) -> Result<(Snapshot, Option<Stri
                 list result. You must start a new list without the continue parameter.",
             )
         })?;
-        return Ok((page, Some(token.after)));
+        return Ok((page, Some(token)));
     }
     let latest = server.store.snapshot(resource);
     match (options.version, options.version_match) {
@@ -110,12 +110,12 @@ pub(super) struct Page {
     remaining: Option<usize>,
 }
 
-/// The first `limit` objects after `after` that the request selects.
+/// The first `limit` objects that the request selects, from where `token` says.
 pub(super) fn select(
     call: &Call,
     options: &ListOptions,
     snapshot: &Snapshot,
-    after: Option<&str>,
+    token: Option<&Token>,
     limit: usize,
 ) -> Page {
     let namespace = call.path.namespace.as_deref();
@@ -136,14 +136,19 @@ pub(super) fn select(
         page.selected.extend(found.cloned());
         return page;
     }
-    let mut range = snapshot.range(namespace, after);
+    let mut range = snapshot.range(namespace, token.map(|token| token.after.as_str()));
     let mut last = None;
     for (key, object) in range.by_ref() {
         if page.selected.len() == limit {
             page.next = last.map(|last: &Object| last.key().into());
             let unfiltered = call.query.get("labelSelector").is_none()
                 && call.query.get("fieldSelector").is_none();
-            page.remaining = unfiltered.then(|| range.count() + 1);
+            // Counted once: to count what follows each page is the square of the list.
+            let known = token.and_then(|token| token.remaining);
+            page.remaining = unfiltered.then(|| match known {
+                Some(before) => before.saturating_sub(limit),
+                None => range.count() + 1,
+            });
             return page;
         }
         if wanted(options, key, object) {
@@ -167,6 +172,7 @@ fn list_metadata(call: &Call, options: &ListOptions, snapshot: &Snapshot, page: 
         let token = Token {
             revision: snapshot.revision,
             after: next.to_string(),
+            remaining: page.remaining,
         };
         metadata["continue"] = token.encode().into();
         if let Some(remaining) = page.remaining {
