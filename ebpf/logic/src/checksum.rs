@@ -26,7 +26,7 @@ impl Change {
     #[inline(always)]
     #[must_use]
     pub const fn apply(self, before: u16) -> u16 {
-        !fold(self.0 + !before as u16 as u64)
+        !fold(self.0 + !before as u64)
     }
 
     /// The same for UDP, where zero says that there is none.

@@ -126,7 +126,7 @@ impl Node {
             ..TestRunOptions::new()
         };
         let result = if program == names::FROM_WIRE {
-            self.from_wire(frame, options)?
+            self.driven(frame, options)?
         } else {
             self.programs[program].test_run(options)?
         };
@@ -137,7 +137,7 @@ impl Node {
     }
 
     /// Runs the program of the uplink's driver on a frame that came by the uplink.
-    fn from_wire(&self, frame: &[u8], options: TestRunOptions<'_>) -> Result<TestRunResult> {
+    fn driven(&self, frame: &[u8], options: TestRunOptions<'_>) -> Result<TestRunResult> {
         let mut context = [0; CONTEXT];
         context[END].copy_from_slice(&(frame.len() as u32).to_ne_bytes());
         context[LINK].copy_from_slice(&self.uplink.to_ne_bytes());

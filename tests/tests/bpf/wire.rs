@@ -35,6 +35,10 @@ struct Wired {
     link: u32,
 }
 
+#[allow(
+    clippy::wrong_self_convention,
+    reason = "methods are called like the hooks"
+)]
 impl Wired {
     /// One that translates.
     fn translating() -> Option<Self> {
