@@ -29,6 +29,7 @@ mod managed;
 mod meta;
 mod negotiate;
 mod openapi;
+mod operations;
 mod options;
 mod pages;
 mod patch;

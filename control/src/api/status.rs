@@ -175,9 +175,8 @@ impl Status {
         Self::new(StatusCode::GONE, "Expired", message)
     }
 
-    /// 413: the body is too large; `limit` in bytes.
-    pub(super) fn too_large(limit: usize) -> Self {
-        let message = format!("the request body is larger than the limit of {limit} bytes");
+    /// 413: there is more of something than is taken.
+    pub(super) fn too_large(message: impl Into<String>) -> Self {
         Self::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "RequestEntityTooLarge",
