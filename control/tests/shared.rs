@@ -5,7 +5,7 @@
 mod etcd;
 mod support;
 
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -70,6 +70,39 @@ async fn what_one_server_acknowledged_every_other_one_shows() {
             all.items.len()
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_large_for_etcd_is_refused_as_what_is_too_large_for_the_server() {
+    let Some((_etcd, servers)) = servers(1).await else {
+        return;
+    };
+    let sets = servers[0].api::<StatefulSet>("default");
+    let create = async |bytes: usize| {
+        let set = json!({"metadata": {"name": "set"}, "spec": {"replicas": 0, "serviceName": "s",
+            "selector": {"matchLabels": {"app": "a"}},
+            "template": {"metadata": {"labels": {"app": "a"}}, "spec": {"containers": [
+                {"name": "c", "image": "i", "env": [{"name": "A", "value": "x".repeat(bytes)}]}]}}}});
+        let set: StatefulSet = serde_json::from_value(set).unwrap();
+        sets.create(&PostParams::default(), &set).await
+    };
+    let told = |refused: Result<_, kube::Error>| {
+        let Err(kube::Error::Api(status)) = refused.map(|_: StatefulSet| ()) else {
+            panic!("not refused by the API");
+        };
+        assert_eq!(
+            (status.code, status.reason.as_str()),
+            (413, "RequestEntityTooLarge")
+        );
+        let mut words = status.message.split(' ');
+        words.find_map(|word| word.parse::<usize>().ok()).unwrap()
+    };
+    let most = 3 << 19;
+    let above = told(create(most).await) - most;
+    assert!(above > 0);
+    // Not too large by itself, but etcd counts the key and more.
+    assert_eq!(told(create(most - above).await), most);
+    create(most - above - 2048).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -275,6 +275,10 @@ impl Status {
             WriteError::Exists => Self::already_exists(kind, name),
             WriteError::Missing => Self::not_found(kind, name),
             WriteError::Conflict { .. } => Self::stale(kind, name),
+            too_large @ WriteError::TooLarge { .. } => Self::too_large(format!(
+                "{} {name:?} is too large: {too_large}",
+                qualified(kind)
+            )),
             WriteError::Full => Self::new(
                 StatusCode::INSUFFICIENT_STORAGE,
                 "InsufficientStorage",

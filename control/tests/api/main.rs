@@ -25,6 +25,7 @@ mod resize;
 mod rights;
 mod roles;
 mod rotation;
+mod sizes;
 mod subresources;
 mod watches;
 
