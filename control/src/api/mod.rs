@@ -19,6 +19,7 @@ mod custom;
 mod decode;
 mod discovery;
 mod dispatch;
+mod expiry;
 mod fairness;
 mod fields;
 mod freshness;
@@ -66,6 +67,7 @@ pub use body::{Body, BoxError, Reply};
 pub use bootstrap::{bootstrap, keep};
 pub use custom::run as follow_definitions;
 pub use dispatch::{Api, Internal};
+pub use expiry::expire_events;
 pub use fairness::{Fairness, duration, run as follow_priorities};
 /// How a token may be signed (RFC 7518).
 pub use jsonwebtoken::Algorithm as OidcAlgorithm;

@@ -15,6 +15,7 @@ mod custom;
 mod deletion;
 mod encryption;
 mod ephemeral;
+mod events;
 mod fairness;
 mod identity;
 mod lists;
