@@ -3,7 +3,7 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::body::{Reply, json as json_reply};
+use super::body::{Reply, document, json as json_reply};
 use crate::registry::kind::{FieldError, FieldErrorReason, Kind};
 use crate::store::WriteError;
 
@@ -308,7 +308,7 @@ impl Status {
 
     /// The Status as an answer.
     pub(super) fn into_reply(self) -> Reply {
-        json_reply(self.code, &self.to_value())
+        document(json_reply(self.code, &self.to_value()))
     }
 }
 

@@ -40,7 +40,7 @@ const INITIAL_END: &str = "k8s.io/initial-events-end";
 
 /// Answers with a stream of events that ends at the time-out, at shutdown, or with an error event.
 pub(super) fn watch(call: Call) -> Result<Reply> {
-    let shape = negotiate::shape(&call.headers)?;
+    let shape = negotiate::streamed_shape(&call.headers)?;
     let mut options = ListOptions::parse(&call.query, call.target.kind)?;
     if options.initial_events && (!options.bookmarks || options.version_match.is_none()) {
         let why = "Forbidden: sendInitialEvents requires allowWatchBookmarks and \

@@ -10,6 +10,7 @@ mod audit;
 mod bodies;
 mod bootstrap;
 mod cluster_network_policies;
+mod compression;
 mod conversion;
 mod custom;
 mod deletion;
@@ -29,6 +30,7 @@ mod rotation;
 mod sizes;
 mod subresources;
 mod watches;
+mod yaml;
 
 use serde_json::{Value, json};
 use support::Control;
