@@ -16,8 +16,8 @@ use anyhow::Context;
 use clap::Args;
 use naru_control::api::{
     AddressPlan, Api, Exemptions, FRONT_PROXY, FrontProxy, Internal, Kinds, Listener, NodeClient,
-    STACK, Server, ServerConfig, StaticTokens, Tokens, bootstrap, follow_definitions,
-    follow_priorities, follow_services, keep,
+    STACK, Server, ServerConfig, StaticTokens, Tokens, bootstrap, expire_events,
+    follow_definitions, follow_priorities, follow_services, keep,
 };
 use naru_control::controllers;
 use naru_control::pki::{
@@ -68,6 +68,9 @@ pub(crate) struct ServeArgs {
     /// Seconds of silence after which a node counts as unreachable.
     #[arg(long, default_value_t = 40)]
     node_grace_seconds: u64,
+    /// How long an event is kept after its last write, such as 1h0m0s; 0s: for ever.
+    #[arg(long, default_value = "1h0m0s", value_parser = audit::duration)]
+    event_ttl: Duration,
     /// File with an EncryptionConfiguration of apiserver.config.k8s.io/v1: what is encrypted in the
     /// store, and by which keys.
     #[arg(long)]
@@ -155,7 +158,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let bound = listener.local_address()?;
     keep_admin(&args, &mut rotation, &authority, bound)?;
     tracing::info!(address = %listener.local_address()?, "serving");
-    let mut clients = start_clients(&args, &api, &authority, &stopping);
+    let mut clients = start_clients(&args, &api, &server, &authority, &stopping);
     clients.spawn(keep(api.clone(), server.clone(), stopping.clone()));
     clients.spawn(follow_definitions(server.clone(), stopping.clone()));
     clients.spawn(follow_services(server.clone(), stopping.clone()));
@@ -249,10 +252,12 @@ fn front_proxy(pki: &Path, life: Duration) -> anyhow::Result<(FrontProxy, Rotati
     Ok((front, rotation))
 }
 
-/// Starts the controllers and the scheduler as clients inside the process.
+/// Starts the controllers and the scheduler as clients inside the process, and what removes old
+/// events beside them: of several servers one does all of it.
 fn start_clients(
     args: &ServeArgs,
     api: &Api,
+    server: &Arc<Server>,
     authority: &Arc<Authority>,
     stopping: &CancellationToken,
 ) -> JoinSet<()> {
@@ -273,11 +278,16 @@ fn start_clients(
         client("system:kube-controller-manager"),
         client("system:kube-scheduler"),
     );
+    let (server, event_ttl) = (server.clone(), args.event_ttl);
+    let work = move |token: CancellationToken| {
+        let expiring = expire_events(server.clone(), event_ttl, token.clone());
+        let running = controllers::run(manager.clone(), scheduler.clone(), config.clone(), token);
+        async move {
+            tokio::join!(running, expiring);
+        }
+    };
     if args.etcd.is_used() {
         let leader = client("system:kube-controller-manager");
-        let work = move |token| {
-            controllers::run(manager.clone(), scheduler.clone(), config.clone(), token)
-        };
         let identity = format!("{}_{}", args.advertise_address, uuid::Uuid::new_v4());
         clients.spawn(controllers::election::lead(
             leader,
@@ -286,12 +296,7 @@ fn start_clients(
             work,
         ));
     } else {
-        clients.spawn(controllers::run(
-            manager,
-            scheduler,
-            config,
-            stopping.clone(),
-        ));
+        clients.spawn(work(stopping.clone()));
     }
     clients
 }

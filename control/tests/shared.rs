@@ -5,9 +5,9 @@
 mod etcd;
 mod support;
 
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{ListParams, PostParams};
 use kube::{Api, ResourceExt};
@@ -20,11 +20,17 @@ use support::{Control, eventually};
 
 /// So many servers on one etcd of three members.
 async fn servers(count: usize) -> Option<(etcd::Etcd, Vec<Control>)> {
+    servers_with(count, &[]).await
+}
+
+/// The same with more flags.
+async fn servers_with(count: usize, flags: &[&str]) -> Option<(etcd::Etcd, Vec<Control>)> {
     let etcd = etcd::Etcd::start(3)?;
     let flag = format!("--etcd-servers={}", etcd.servers().join(","));
-    let mut servers = vec![Control::start(&[&flag]).await];
+    let flags = [&[flag.as_str()], flags].concat();
+    let mut servers = vec![Control::start(&flags).await];
     for number in 2..=count {
-        let beside = Control::start_beside(&servers[0], number, &[&flag]).await;
+        let beside = Control::start_beside(&servers[0], number, &flags).await;
         servers.push(beside);
     }
     Some((etcd, servers))
@@ -69,6 +75,66 @@ async fn what_one_server_acknowledged_every_other_one_shows() {
             there.list(&since).await.unwrap().items.len(),
             all.items.len()
         );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_large_for_etcd_is_refused_as_what_is_too_large_for_the_server() {
+    let Some((_etcd, servers)) = servers(1).await else {
+        return;
+    };
+    let sets = servers[0].api::<StatefulSet>("default");
+    let create = async |bytes: usize| {
+        let set = json!({"metadata": {"name": "set"}, "spec": {"replicas": 0, "serviceName": "s",
+            "selector": {"matchLabels": {"app": "a"}},
+            "template": {"metadata": {"labels": {"app": "a"}}, "spec": {"containers": [
+                {"name": "c", "image": "i", "env": [{"name": "A", "value": "x".repeat(bytes)}]}]}}}});
+        let set: StatefulSet = serde_json::from_value(set).unwrap();
+        sets.create(&PostParams::default(), &set).await
+    };
+    let told = |refused: Result<_, kube::Error>| {
+        let Err(kube::Error::Api(status)) = refused.map(|_: StatefulSet| ()) else {
+            panic!("not refused by the API");
+        };
+        assert_eq!(
+            (status.code, status.reason.as_str()),
+            (413, "RequestEntityTooLarge")
+        );
+        let mut words = status.message.split(' ');
+        words.find_map(|word| word.parse::<usize>().ok()).unwrap()
+    };
+    let most = 3 << 19;
+    let above = told(create(most).await) - most;
+    assert!(above > 0);
+    // Not too large by itself, but etcd counts the key and more.
+    assert_eq!(told(create(most - above).await), most);
+    create(most - above - 2048).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_goes_on_every_server_and_whichever_of_them_dies() {
+    let Some((_etcd, mut servers)) = servers_with(2, &["--event-ttl=3s"]).await else {
+        return;
+    };
+    let name = "here";
+    for _ in 0..2 {
+        let events = servers.last().unwrap().api::<Event>("default");
+        let event = json!({"metadata": {"name": name}, "reason": "Testing",
+            "involvedObject": {"kind": "Pod", "namespace": "default", "name": "p"}});
+        let event: Event = serde_json::from_value(event).unwrap();
+        let begun = std::time::Instant::now();
+        events.create(&PostParams::default(), &event).await.unwrap();
+        for server in &servers {
+            let events = server.api::<Event>("default");
+            eventually("the event goes", || async {
+                let found = events.get_opt(name).await.unwrap();
+                found.is_none().then_some(())
+            })
+            .await;
+            assert!(begun.elapsed() >= Duration::from_secs(3));
+        }
+        // The first one has most likely led; what is left does it now.
+        servers.remove(0).kill();
     }
 }
 

@@ -61,6 +61,11 @@ impl Error {
         self.code == Code::ResourceExhausted && self.message.contains("space exceeded")
     }
 
+    /// The request has more bytes than etcd takes (`--max-request-bytes`).
+    pub fn is_too_large(&self) -> bool {
+        self.code == Code::InvalidArgument && self.message.contains("request is too large")
+    }
+
     /// The revision that was asked for is compacted away.
     pub fn is_compacted(&self) -> bool {
         self.code == Code::OutOfRange && self.message.contains("compacted")
@@ -119,6 +124,8 @@ mod tests {
         assert!(full.is_full() && !full.is_unknown());
         let busy = error(Status::resource_exhausted("etcdserver: too many requests"));
         assert!(!busy.is_full() && !busy.is_unknown());
+        let large = error(Status::invalid_argument("etcdserver: request is too large"));
+        assert!(large.is_too_large() && !large.is_unknown());
         let gone = error(Status::out_of_range(
             "etcdserver: mvcc: required revision has been compacted",
         ));

@@ -33,6 +33,21 @@ pub(super) fn reply(code: StatusCode, content_type: &'static str, body: Body) ->
     reply
 }
 
+/// Marks an answer that is one document of the server's own, which may take another form on its way.
+#[derive(Clone, Copy)]
+struct Document;
+
+/// The same answer, marked as a document: neither a stream of events or bytes, nor another server's.
+pub(super) fn document(mut reply: Reply) -> Reply {
+    reply.extensions_mut().insert(Document);
+    reply
+}
+
+/// Whether an answer is a document.
+pub(super) fn is_document(reply: &Reply) -> bool {
+    reply.extensions().get::<Document>().is_some()
+}
+
 /// A JSON answer from encoded bytes.
 pub(super) fn json_bytes(code: StatusCode, bytes: impl Into<Bytes>) -> Reply {
     reply(code, "application/json", full(bytes))

@@ -56,7 +56,9 @@ async fn too_large(mut body: Body) -> Status {
         }
     };
     let _ = tokio::time::timeout(WASTE_TIME, waste).await;
-    Status::too_large(MAX_BODY)
+    Status::too_large(format!(
+        "the request body is larger than the limit of {MAX_BODY} bytes"
+    ))
 }
 
 /// A body as its sender wrote it.

@@ -15,10 +15,12 @@ use super::aggregation;
 use super::audit::Trail;
 use super::authn::{self, Claim, Proven, User};
 use super::authz::{self, Attributes};
-use super::body::{Body, BoxError, Reply, json, text};
+use super::body::{Body, BoxError, Reply, document, json, text};
 use super::fairness::Verdict;
 use super::freshness;
+use super::gzip;
 use super::kinds::Target;
+use super::negotiate;
 use super::openapi;
 use super::request::{Query, RequestInfo, ResourcePath};
 use super::reviews;
@@ -28,6 +30,7 @@ use super::status::{Result, Status};
 use super::subresources;
 use super::verbs::Call;
 use super::write::Part;
+use super::yaml;
 
 /// The API as a service; clones share the server.
 #[derive(Clone)]
@@ -42,14 +45,21 @@ impl Api {
     /// Answers one request. Never fails: refusals are answers.
     pub async fn handle(&self, request: Request<Body>) -> Reply {
         let head_only = request.method() == Method::HEAD;
+        let takes_gzip = request.method() == Method::GET && gzip::is_accepted(request.headers());
+        let wants_yaml = negotiate::wants_yaml(request.headers());
         let trail = Trail::begin(self.0.audit.as_ref(), &request);
         let reply = match self.try_handle(request, &trail).await {
             Ok(reply) => reply,
             Err(status) => status.into_reply(),
         };
-        let reply = trail.finish(reply).await;
+        let mut reply = trail.finish(reply).await;
+        if wants_yaml {
+            reply = yaml::written(reply).await;
+        }
         if head_only {
             reply.map(|_| super::body::empty())
+        } else if takes_gzip {
+            gzip::compressed(reply).await
         } else {
             reply
         }
@@ -158,7 +168,9 @@ impl Api {
                 return aggregation::forward(server, &extension, &user, request).await;
             }
             if openapi::owns(&info.path) {
-                return openapi::answer(server, &info.path, request.method(), request.headers());
+                let (method, headers) = (request.method(), request.headers());
+                let reply = openapi::answer(server, &info.path, method, headers);
+                return reply.map(document);
             }
             if info.path == snapshot::PATH {
                 return snapshot::answer(server, request.method()).await;
@@ -167,10 +179,9 @@ impl Api {
             if let Some(reply) = tokens(server, &info).or_else(debug) {
                 return Ok(reply);
             }
-            return server
-                .discovery
-                .load()
-                .answer(&info.path, request.method(), request.headers());
+            let discovery = server.discovery.load();
+            let reply = discovery.answer(&info.path, request.method(), request.headers());
+            return reply.map(document);
         };
         self.resource(user, info.verb, path, query, request, trail)
             .await

@@ -5,7 +5,9 @@ use http::header::{ACCEPT, CONTENT_TYPE};
 
 use super::status::{Result, Status};
 
-/// The shape in which objects are answered, always JSON.
+const YAML: &str = "application/yaml";
+
+/// The shape in which objects are answered, made as JSON; YAML is written of that at the very end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shape {
     /// The object itself.
@@ -41,7 +43,7 @@ impl<'a> Accepted<'a> {
     fn shape(&self) -> Option<Shape> {
         if !matches!(
             self.media_type,
-            "application/json" | "application/*" | "*/*"
+            "application/json" | YAML | "application/*" | "*/*"
         ) {
             return None;
         }
@@ -72,14 +74,37 @@ pub(super) fn accepts(headers: &HeaderMap) -> String {
 /// # Errors
 /// 406 when there is none, so that clients which prefer protobuf fall back to JSON.
 pub(super) fn shape(headers: &HeaderMap) -> Result<Shape> {
-    let accept = accepts(headers);
+    let chosen = chosen(&accepts(headers), |_| true);
+    let chosen = chosen.ok_or_else(|| Status::not_acceptable("application/json, application/yaml"));
+    chosen.map(|(shape, _)| shape)
+}
+
+/// The same for a stream of events, of which there is none in YAML.
+///
+/// # Errors
+/// 406 when there is none.
+pub(super) fn streamed_shape(headers: &HeaderMap) -> Result<Shape> {
+    let chosen = chosen(&accepts(headers), |media_type| media_type != YAML);
+    let chosen = chosen.ok_or_else(|| Status::not_acceptable("application/json"));
+    chosen.map(|(shape, _)| shape)
+}
+
+/// Whether YAML is the first that the client accepts.
+pub(super) fn wants_yaml(headers: &HeaderMap) -> bool {
+    let named = |value: &http::HeaderValue| value.to_str().is_ok_and(|it| it.contains(YAML));
+    headers.get_all(ACCEPT).iter().any(named)
+        && chosen(&accepts(headers), |_| true).is_some_and(|(_, yaml)| yaml)
+}
+
+/// The first shape that is accepted among the media types that `may` be answered, and whether it is
+/// wanted in YAML.
+fn chosen(accept: &str, may: impl Fn(&str) -> bool) -> Option<(Shape, bool)> {
     if accept.trim().is_empty() {
-        return Ok(Shape::Object);
+        return Some((Shape::Object, false));
     }
-    let shape = accept
-        .split(',')
-        .find_map(|entry| Accepted::parse(entry.trim()).shape());
-    shape.ok_or_else(|| Status::not_acceptable("application/json"))
+    let entries = accept.split(',').map(|entry| Accepted::parse(entry.trim()));
+    let mut entries = entries.filter(|entry| may(entry.media_type));
+    entries.find_map(|entry| Some((entry.shape()?, entry.media_type == YAML)))
 }
 
 /// The media type of the body, without parameters, in lower case.

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::decode;
+use super::operations::{Fault, operate};
 use super::status::{Result, Status};
 use crate::registry::kind::Kind;
 use crate::schema;
@@ -69,7 +70,7 @@ impl Patch {
     /// The patched object, for kinds without lists: a strategic patch is a merge patch then.
     ///
     /// # Errors
-    /// 422 when an operation cannot be applied.
+    /// 422 when an operation cannot be applied, 413 when there are too many.
     pub(super) fn apply_as_merge(&self, old: &Value) -> Result<Value> {
         let mut new = old.clone();
         match self {
@@ -82,7 +83,7 @@ impl Patch {
     /// The patched object.
     ///
     /// # Errors
-    /// 422 when an operation cannot be applied, 400 for a malformed strategic patch.
+    /// 422 when an operation cannot be applied, 413 when there are too many, 400 for a malformed strategic patch.
     pub(super) fn apply(&self, kind: &Kind, old: &Value) -> Result<Value> {
         let mut new = old.clone();
         match self {
@@ -99,39 +100,10 @@ impl Patch {
 }
 
 fn operate_on(new: &mut Value, patch: &json_patch::Patch) -> Result<()> {
-    operate(new, patch).map_err(|error| Status::invalid_parameter("patch", &error.to_string()))
-}
-
-/// Carries out the operations one after the other, whoever wrote them: clients, webhooks, policies.
-/// Unlike RFC 6902, and like Kubernetes, a test for null holds where there is no member: whoever
-/// patches makes sure so that it is the first to add one.
-///
-/// # Errors
-/// Which operation cannot be carried out, and why; those before it have been.
-pub(super) fn operate(
-    new: &mut Value,
-    patch: &json_patch::Patch,
-) -> std::result::Result<(), json_patch::PatchError> {
-    for (number, operation) in patch.iter().enumerate() {
-        if !finds_nothing(new, operation) {
-            json_patch::patch(new, std::slice::from_ref(operation)).map_err(|mut error| {
-                error.operation = number;
-                error
-            })?;
-        }
-    }
-    Ok(())
-}
-
-/// Whether the operation tests for null a member that an object hasn't.
-fn finds_nothing(object: &Value, operation: &json_patch::PatchOperation) -> bool {
-    let json_patch::PatchOperation::Test(test) = operation else {
-        return false;
-    };
-    let path = test.path.as_str();
-    let parent = path.rsplit_once('/').map(|(parent, _)| parent);
-    let holder = parent.and_then(|parent| object.pointer(parent));
-    test.value.is_null() && holder.is_some_and(Value::is_object) && object.pointer(path).is_none()
+    operate(new, patch).map_err(|fault| match fault {
+        Fault::TooMany(_) => Status::too_large(fault.to_string()),
+        other => Status::invalid_parameter("patch", &other.to_string()),
+    })
 }
 
 fn strategic(kind: &Kind, new: &mut Value, patch: &Value) -> Result<()> {

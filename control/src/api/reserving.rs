@@ -8,7 +8,7 @@ use super::server::Server;
 use super::status::{Result, Status};
 use super::value::name;
 use super::write::WriteFailure;
-use crate::store::{Change, Guard, Object, WriteError};
+use crate::store::{Change, Draft, Guard, MAX_OBJECT, Object, WriteError};
 
 /// How often other servers may be faster.
 const ATTEMPTS: usize = 32;
@@ -62,7 +62,7 @@ impl Server {
         expected: Option<u64>,
         guard: Option<Guard>,
     ) -> std::result::Result<Object, WriteError> {
-        let draft = self.store.draft(target.resource, object);
+        let draft = self.fitting(target, key, object)?;
         let change = match expected {
             None => Change::Create(draft),
             Some(revision) => Change::Update(draft, revision),
@@ -71,6 +71,31 @@ impl Server {
         self.store
             .write_guarded(target.resource, key, change, guard)
             .await
+    }
+
+    /// Whether an object is small enough to be stored under `key`, for who does not store it.
+    pub(super) fn fits(&self, target: Target, key: &str, object: &Value) -> Result<()> {
+        let fitting = self.fitting(target, key, object);
+        let refused = |error| Status::of_write(error, target.kind, name(object));
+        fitting.map(drop).map_err(refused)
+    }
+
+    /// Encodes an object that is no larger than it may be, or than what is stored under `key`: what
+    /// comes from a store without that bound can be made smaller.
+    fn fitting(
+        &self,
+        target: Target,
+        key: &str,
+        object: &Value,
+    ) -> std::result::Result<Draft, WriteError> {
+        let draft = self.store.draft(target.resource, object);
+        let bytes = draft.size();
+        let stored = || self.store.get(target.resource, key);
+        let shrinks = || stored().is_some_and(|stored| bytes < stored.text().len());
+        match bytes <= MAX_OBJECT || shrinks() {
+            true => Ok(draft),
+            false => Err(WriteError::TooLarge { bytes }),
+        }
     }
 
     /// Takes the addresses that a Service needs and writes them into it.

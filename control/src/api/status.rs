@@ -3,7 +3,7 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::body::{Reply, json as json_reply};
+use super::body::{Reply, document, json as json_reply};
 use crate::registry::kind::{FieldError, FieldErrorReason, Kind};
 use crate::store::WriteError;
 
@@ -175,9 +175,8 @@ impl Status {
         Self::new(StatusCode::GONE, "Expired", message)
     }
 
-    /// 413: the body is too large; `limit` in bytes.
-    pub(super) fn too_large(limit: usize) -> Self {
-        let message = format!("the request body is larger than the limit of {limit} bytes");
+    /// 413: there is more of something than is taken.
+    pub(super) fn too_large(message: impl Into<String>) -> Self {
         Self::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "RequestEntityTooLarge",
@@ -276,6 +275,10 @@ impl Status {
             WriteError::Exists => Self::already_exists(kind, name),
             WriteError::Missing => Self::not_found(kind, name),
             WriteError::Conflict { .. } => Self::stale(kind, name),
+            too_large @ WriteError::TooLarge { .. } => Self::too_large(format!(
+                "{} {name:?} is too large: {too_large}",
+                qualified(kind)
+            )),
             WriteError::Full => Self::new(
                 StatusCode::INSUFFICIENT_STORAGE,
                 "InsufficientStorage",
@@ -305,7 +308,7 @@ impl Status {
 
     /// The Status as an answer.
     pub(super) fn into_reply(self) -> Reply {
-        json_reply(self.code, &self.to_value())
+        document(json_reply(self.code, &self.to_value()))
     }
 }
 

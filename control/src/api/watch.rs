@@ -1,4 +1,7 @@
 //! Watch streams: the log of a resource, filtered, in the shape that the client wants.
+//!
+//! A watch whose client does not read holds handles of a few objects that it shares with the store, and
+//! its place in a snapshot: what is sent is encoded when the client takes it.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -30,12 +33,14 @@ const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 const LAST_BOOKMARK: Duration = Duration::from_secs(2);
 /// A watch without a time-out ends after this much plus up to as much again.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1800);
+/// Objects of a snapshot that are looked at together, which are also those converted together.
+const TOGETHER: usize = 128;
 /// Marks the bookmark that ends the initial events.
 const INITIAL_END: &str = "k8s.io/initial-events-end";
 
 /// Answers with a stream of events that ends at the time-out, at shutdown, or with an error event.
 pub(super) fn watch(call: Call) -> Result<Reply> {
-    let shape = negotiate::shape(&call.headers)?;
+    let shape = negotiate::streamed_shape(&call.headers)?;
     let mut options = ListOptions::parse(&call.query, call.target.kind)?;
     if options.initial_events && (!options.bookmarks || options.version_match.is_none()) {
         let why = "Forbidden: sendInitialEvents requires allowWatchBookmarks and \
@@ -158,6 +163,8 @@ struct Stream {
     shape: Shape,
     server: Arc<Server>,
     ready: VecDeque<Piece>,
+    /// What comes before the events of the log.
+    initial: Option<Initial>,
     watcher: Option<Watcher>,
     /// The revision up to which everything is delivered.
     complete: Option<u64>,
@@ -169,10 +176,19 @@ struct Stream {
     stopping: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
+/// The objects that were there when the watch began.
+struct Initial {
+    snapshot: Snapshot,
+    /// The last one that was looked at.
+    after: Option<Box<str>>,
+}
+
 /// What is about to be sent.
 enum Piece {
     /// A line.
     Line(Bytes),
+    /// An event whose object is as the client wants it.
+    Kept(EventType, Object),
     /// An event whose object is to be converted first.
     Raw(EventType, Object),
 }
@@ -196,6 +212,10 @@ impl Stream {
             filter,
             shape,
             ready: VecDeque::new(),
+            initial: initial.map(|snapshot| Initial {
+                snapshot,
+                after: None,
+            }),
             watcher: None,
             complete: None,
             end,
@@ -207,23 +227,34 @@ impl Stream {
             Ok(watcher) => stream.watcher = Some(watcher),
             Err(expired) => stream.fail(&expired),
         }
-        if let Some(snapshot) = initial {
-            stream.push_initial(&snapshot);
-        }
         stream
     }
 
-    fn push_initial(&mut self, snapshot: &Snapshot) {
-        for (key, object) in snapshot.objects.iter() {
+    /// Moves some of the objects that were there to the queue; false when there are none.
+    fn read_initial(&mut self) -> bool {
+        let Some(mut initial) = self.initial.take() else {
+            return false;
+        };
+        let namespace = self.filter.prefix.strip_suffix('/');
+        let after = initial.after.as_deref();
+        let mut last = None;
+        let mut left = TOGETHER;
+        for (key, object) in initial.snapshot.range(namespace, after).take(TOGETHER) {
             if self.filter.matches(key, &object.selectable) {
                 let piece = self.piece(EventType::Added, object);
                 self.ready.push_back(piece);
             }
+            last = Some(key.into());
+            left -= 1;
         }
-        if self.filter.options.initial_events {
-            let line = self.bookmark_line(snapshot.revision, true);
+        if left == 0 {
+            initial.after = last;
+            self.initial = Some(initial);
+        } else if self.filter.options.initial_events {
+            let line = self.bookmark_line(initial.snapshot.revision, true);
             self.ready.push_back(Piece::Line(line));
         }
+        true
     }
 
     /// The next piece of the answer, or none at its end.
@@ -231,6 +262,7 @@ impl Stream {
         loop {
             match self.ready.pop_front() {
                 Some(Piece::Line(line)) => return Some(line),
+                Some(Piece::Kept(event, object)) => return Some(self.line(event, &object)),
                 Some(Piece::Raw(event, object)) => {
                     let stopping = self.server.stopping.clone();
                     // Boxed: few watches convert, and each would have room for it.
@@ -239,6 +271,9 @@ impl Stream {
                     continue;
                 }
                 None => {}
+            }
+            if self.read_initial() {
+                continue;
             }
             self.read();
             if self.ready.is_empty() {
@@ -272,8 +307,8 @@ impl Stream {
         while let Some(piece) = self.ready.pop_front() {
             match piece {
                 Piece::Raw(event, object) => raw.push((event, object)),
-                line @ Piece::Line(_) => {
-                    self.ready.push_front(line);
+                other @ (Piece::Line(_) | Piece::Kept(..)) => {
+                    self.ready.push_front(other);
                     break;
                 }
             }
@@ -288,6 +323,7 @@ impl Stream {
             }
             Err(status) => {
                 self.ready.clear();
+                self.initial = None;
                 self.end_with(&status);
             }
         }
@@ -335,10 +371,17 @@ impl Stream {
     fn piece(&self, event: EventType, object: &Object) -> Piece {
         let kept = self.filter.target.kind.stored_as.is_none();
         match self.shape {
-            Shape::Object if kept => Piece::Line(object.line(event)),
-            Shape::Metadata => Piece::Line(framed(event.name(), &metadata_text(object))),
-            Shape::Table if kept => Piece::Line(self.encoded(event, object.value())),
-            Shape::Object | Shape::Table => Piece::Raw(event, object.clone()),
+            Shape::Object | Shape::Table if !kept => Piece::Raw(event, object.clone()),
+            _ => Piece::Kept(event, object.clone()),
+        }
+    }
+
+    /// The line of an object that needs no conversion.
+    fn line(&self, event: EventType, object: &Object) -> Bytes {
+        match self.shape {
+            Shape::Object => object.line(event),
+            Shape::Metadata => framed(event.name(), &metadata_text(object)),
+            Shape::Table => self.encoded(event, object.value()),
         }
     }
 

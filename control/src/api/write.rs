@@ -68,11 +68,12 @@ impl Server {
         let list = managed::record(target, trace, (&nothing, &object), given, None);
         managed::put(&mut object, list);
         admission::validate(self, request, target, &object, None).await?;
+        let key = key(Some(namespace(&object)), name(&object));
         if request.dry {
             self.reserve(target, &mut object, None)?;
+            self.fits(target, &key, &object)?;
             return Ok(object.to_string().into());
         }
-        let key = key(Some(namespace(&object)), name(&object));
         let written = self.put(target, &key, &mut object, None, None).await;
         let written = written.map_err(|failure| match failure {
             WriteFailure::Store(error) => Status::of_write(error, kind, name(&object)),
@@ -182,6 +183,8 @@ impl Server {
                 if dry {
                     let reserved = self.reserve(target, &mut object, Some(old));
                     reserved.map_err(WriteFailure::Refused)?;
+                    let fits = self.fits(target, key, &object);
+                    fits.map_err(WriteFailure::Refused)?;
                     return Ok(object.to_string().into());
                 }
                 let expected = Some(stored.revision);

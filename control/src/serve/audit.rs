@@ -46,7 +46,8 @@ pub(super) struct AuditArgs {
     audit_webhook_initial_backoff: Duration,
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+/// A time as Kubernetes writes it.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let time = naru_control::api::duration(text);
     time.ok_or_else(|| format!("{text:?} is no time such as 30s or 1m30s"))
 }

@@ -42,6 +42,10 @@ pub use objects::Objects;
 pub use seal::{Encryption, EncryptionError};
 pub use state::Snapshot;
 
+/// Bytes that an object may take as it is stored, in either kind of store: what etcd takes. The store
+/// does not look at it: what the server itself notes about an object is written whatever it takes.
+pub const MAX_OBJECT: usize = 3 << 19;
+
 /// Reads one field of an object for field selectors.
 pub type FieldReader = fn(&Value) -> String;
 
@@ -118,6 +122,15 @@ pub enum WriteError {
     /// What the write was decided from has changed since, in another process.
     #[error("another process was faster")]
     Overtaken,
+    /// The object is larger than [`MAX_OBJECT`], or than etcd takes.
+    #[error(
+        "the object takes {bytes} bytes as it is stored, more than the {MAX_OBJECT} (1.5 MiB) that \
+         an object may take"
+    )]
+    TooLarge {
+        /// Bytes of the object as it was to be stored, without its revision.
+        bytes: usize,
+    },
     /// The disk or the quota is full.
     #[error("no space left for the store")]
     Full,

@@ -373,6 +373,11 @@ impl Draft {
         facts.stored(key, revision, event, &parts)
     }
 
+    /// Bytes of the object without a revision.
+    pub fn size(&self) -> usize {
+        self.head.len() + self.tail.len()
+    }
+
     /// The object without a revision, for a store that gives it one of its own.
     pub(super) fn bare(&self) -> Bytes {
         [self.head.as_slice(), &self.tail].concat().into()

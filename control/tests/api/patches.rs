@@ -100,6 +100,31 @@ async fn a_first_finalizer_is_added_after_a_test_that_there_is_none() {
 }
 
 #[tokio::test]
+async fn a_json_patch_can_ask_for_no_more_than_its_share_of_memory() {
+    let control = Control::start(&[]).await;
+    let before = create(&control, MAPS, &map("a")).await;
+    let path = format!("{MAPS}/a");
+    // Carried out, these would make 2^24 copies, and one more of them twice as many.
+    let doubling =
+        |number| json!({"op": "copy", "from": "/data", "path": format!("/data/{number}")});
+    let doubling = (0..24).map(doubling).collect::<Value>();
+    let refused = control.patch(&path, JSON_PATCH, &doubling).await;
+    let why = refused.refused(422, "Invalid");
+    assert!(why.contains("exceeding the limit 3145728"), "{why}");
+    let test = json!({"op": "test", "path": "/data/a", "value": "1"});
+    let most = Value::from(vec![test.clone(); 10_000]);
+    control.patch(&path, JSON_PATCH, &most).await.expect(200);
+    let more = Value::from(vec![test; 10_001]);
+    let refused = control.patch(&path, JSON_PATCH, &more).await;
+    let why = refused.refused(413, "RequestEntityTooLarge");
+    assert_eq!(
+        why,
+        "The allowed maximum operations in a JSON patch is 10000, got 10001"
+    );
+    assert_eq!(control.get(&path).await.expect(200), before);
+}
+
+#[tokio::test]
 async fn patches_that_make_no_sense_are_refused() {
     let control = Control::start(&[]).await;
     let before = create(&control, MAPS, &map("a")).await;

@@ -1,6 +1,7 @@
 //! Watch streams.
 
 use super::*;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const JSON: &str = "application/json";
 const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
@@ -158,4 +159,59 @@ async fn what_is_no_longer_kept_is_410_to_watches_and_lists() {
     assert_eq!(watch.next().await, None);
     let list = format!("{MAPS}?resourceVersion={since}&resourceVersionMatch=Exact");
     control.get(&list).await.refused(410, "Expired");
+}
+
+#[tokio::test]
+async fn watchers_that_never_read_cost_no_memory_and_hold_nobody_up() {
+    const MAPS_OF_20K: usize = 1000;
+    const WATCHERS: usize = 40;
+    let control = Control::start(&[]).await;
+    for index in 0..MAPS_OF_20K {
+        let mut large = map(&format!("m{index}"));
+        large["data"]["b"] = "x".repeat(20_000).into();
+        create(&control, MAPS, &large).await;
+        // What was written again would be encoded anew for each of them.
+        let path = format!("{MAPS}/m{index}");
+        let again = json!({"data": {"a": "2"}});
+        let done = control.patch(&path, support::http::MERGE_PATCH, &again);
+        done.await.expect(200);
+    }
+    let before = control.rss();
+    let mut held = Vec::new();
+    for _ in 0..WATCHERS {
+        let mut stream = control.connect().await;
+        let watch = format!(
+            "GET {MAPS}?watch=1&sendInitialEvents=true&allowWatchBookmarks=true\
+             &resourceVersionMatch=NotOlderThan HTTP/1.1\r\nHost: x\r\n\r\n"
+        );
+        stream.write_all(watch.as_bytes()).await.unwrap();
+        let mut first = [0; 12];
+        stream.read_exact(&mut first).await.unwrap();
+        assert_eq!(&first, b"HTTP/1.1 200");
+        held.push(stream);
+    }
+    // Another one hears of all that was there, and of what comes now.
+    let path = format!(
+        "{MAPS}?watch=1&sendInitialEvents=true&allowWatchBookmarks=true\
+         &resourceVersionMatch=NotOlderThan"
+    );
+    let mut watch = control.watch(&path, JSON).await;
+    let mut last = String::new();
+    for _ in 0..MAPS_OF_20K {
+        let (what, name) = watch.brief().await;
+        if name == "kube-root-ca.crt" {
+            continue;
+        }
+        assert!(what == "ADDED" && name > last, "{what} {name} after {last}");
+        last = name;
+    }
+    create(&control, MAPS, &map("new")).await;
+    let mut told = watch.brief().await;
+    while told.1 != "new" {
+        told = watch.brief().await;
+    }
+    // Each was owed 20 MB.
+    let grown = control.rss().saturating_sub(before) / 1024;
+    assert!(grown < 200, "{grown} MiB for {WATCHERS} watchers");
+    drop(held);
 }

@@ -4,7 +4,7 @@
 
 use std::io::Write;
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -16,23 +16,7 @@ pub(crate) struct Control {
     child: Child,
     dir: tempfile::TempDir,
     port: u16,
-    program: String,
-}
-
-/// Every kubectl that the machine has under a name with its version, and the one without.
-pub(crate) fn kubectls() -> Vec<String> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let files = std::env::split_paths(&path).filter_map(|dir| std::fs::read_dir(dir).ok());
-    let names = files
-        .flatten()
-        .flatten()
-        .filter_map(|it| it.file_name().into_string().ok());
-    let mut names: Vec<_> = names
-        .filter(|name| name == "kubectl" || name.starts_with("kubectl.1."))
-        .collect();
-    names.sort();
-    names.dedup();
-    names
+    program: PathBuf,
 }
 
 impl Control {
@@ -45,7 +29,7 @@ impl Control {
             .unwrap()
             .port();
         let child = spawn(&dir, port);
-        let program = "kubectl".to_owned();
+        let program = "kubectl".into();
         let control = Self {
             child,
             dir,
@@ -110,7 +94,7 @@ impl Control {
     }
 
     /// Uses another kubectl from now on.
-    pub(crate) fn with(&mut self, program: &str) {
+    pub(crate) fn with(&mut self, program: &Path) {
         program.clone_into(&mut self.program);
     }
 

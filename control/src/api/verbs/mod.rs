@@ -20,7 +20,7 @@ use serde_json::Value;
 use super::admission::{self, Operation, Request};
 use super::audit::Trail;
 use super::authn::User;
-use super::body::{Body, Reply, json, json_bytes};
+use super::body::{Body, Reply, document, json, json_bytes};
 use super::kinds::Target;
 use super::managed::Writer;
 use super::negotiate::{self, Shape};
@@ -132,17 +132,20 @@ impl Call {
     /// Carries out `verb` on the resource itself or, with `part`, on a part of it.
     pub(super) async fn run(self, verb: &str, part: Part, body: Body) -> Result<Reply> {
         let whole = part == Part::Whole;
-        match (verb, self.path.name.is_some()) {
+        if verb == "watch" && whole {
+            return super::watch::watch(self);
+        }
+        let reply = match (verb, self.path.name.is_some()) {
             ("get", true) => get::get(&self).await,
             ("list", false) if whole => list::list(&self).await,
-            ("watch", _) if whole => super::watch::watch(self),
             ("create", false) if whole => create::create(&self, body).await,
             ("update", true) => update::update(&self, part, body).await,
             ("patch", true) => patch::patch(&self, part, body).await,
             ("delete", true) if whole => delete::delete(&self, body).await,
             ("deletecollection", false) if whole => collection::delete(&self, body).await,
             _ => Err(Status::method_not_allowed()),
-        }
+        };
+        reply.map(document)
     }
 }
 

@@ -76,7 +76,8 @@ impl Writer {
         let place = keys.object(&name, key).into();
         let guard = guard.map(|guard| (Bytes::from(keys.guard(guard.name)), guard.seen));
         let request = transaction(place, planned.expected, value, guard.clone());
-        let answer = self.loader.etcd.txn(request).await.map_err(refused)?;
+        let answer = self.loader.etcd.txn(request).await;
+        let answer = answer.map_err(|error| refused(&error, planned.draft.size()))?;
         let at = revision(answer.header.map_or(0, |header| header.revision));
         // Also after a refusal: whoever tries again is to see what he lost to.
         self.arrivals.reach(at).await;
@@ -160,7 +161,11 @@ fn lost(answer: &TxnResponse, expected: u64, seen: Option<u64>) -> WriteError {
     }
 }
 
-fn refused(error: naru_etcd::Error) -> WriteError {
+/// Why etcd did not take an object of so many bytes.
+fn refused(error: &naru_etcd::Error, bytes: usize) -> WriteError {
+    if error.is_too_large() {
+        return WriteError::TooLarge { bytes };
+    }
     if error.is_full() {
         return WriteError::Full;
     }

@@ -3,7 +3,7 @@
 //! A mutation says either what it wants to be there, which is laid over the object as an apply would
 //! be, but belongs to nobody; or it is a JSON patch.
 
-use json_patch::{Patch, PatchErrorKind};
+use json_patch::Patch;
 use serde_json::Value;
 
 use super::super::asked::Asked;
@@ -13,7 +13,7 @@ use super::index::Bound;
 use super::policy::Rules;
 use crate::api::kinds::Target;
 use crate::api::managed;
-use crate::api::patch::operate;
+use crate::api::operations::operate;
 use crate::api::status::{Result, Status};
 use crate::api::value::{items, text};
 use crate::cel::{Budget, Program, Question, Variables, to_json};
@@ -182,8 +182,8 @@ fn patched(object: &Value, patch: Value) -> std::result::Result<Value, String> {
     let mut patched = object.clone();
     match operate(&mut patched, &patch) {
         Ok(()) => Ok(patched),
-        Err(error) if matches!(error.kind, PatchErrorKind::TestFailed) => Ok(object.clone()),
-        Err(error) => Err(format!("JSONPath: {error}")),
+        Err(fault) if fault.is_failed_test() => Ok(object.clone()),
+        Err(fault) => Err(format!("JSONPath: {fault}")),
     }
 }
 

@@ -27,7 +27,7 @@ use super::asked::Asked;
 use super::conditions::{shown, variables};
 use super::write::Write;
 use crate::api::kinds::{Kinds, Target};
-use crate::api::patch::operate;
+use crate::api::operations::operate;
 use crate::api::server::Server;
 use crate::api::status::{Result, Status};
 use crate::cel::{self, Budget};

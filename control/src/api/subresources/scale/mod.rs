@@ -15,7 +15,7 @@ use self::scaling::Scaling;
 
 use crate::api::admission::part::is_unwatched;
 use crate::api::admission::{Operation, Request};
-use crate::api::body::{Body, Reply, json as json_reply};
+use crate::api::body::{Body, Reply, document, json as json_reply};
 use crate::api::managed::{self, Applying, Trace, Writer};
 use crate::api::options::WriteOptions;
 use crate::api::patch::{APPLY, Patch};
@@ -38,7 +38,10 @@ pub(super) async fn run(call: &Call, verb: &str, body: Body) -> Result<Reply> {
         let stored = call.server.store.get(call.target.resource, &key);
         let stored = stored.ok_or_else(|| Status::not_found(kind, name))?;
         let shown = call.server.shown_one(call.target, stored.value()).await?;
-        return Ok(json_reply(StatusCode::OK, &scale_of(paths, &shown)));
+        return Ok(document(json_reply(
+            StatusCode::OK,
+            &scale_of(paths, &shown),
+        )));
     }
     let options = WriteOptions::parse(&call.query)?;
     let content_type = negotiate::content_type(&call.headers);
@@ -69,7 +72,10 @@ pub(super) async fn run(call: &Call, verb: &str, body: Body) -> Result<Reply> {
     let done: Value =
         serde_json::from_slice(&done).map_err(|error| Status::internal(error.to_string()))?;
     let done = call.server.shown_one(call.target, done).await?;
-    Ok(json_reply(StatusCode::OK, &scale_of(paths, &done)))
+    Ok(document(json_reply(
+        StatusCode::OK,
+        &scale_of(paths, &done),
+    )))
 }
 
 /// What is to be done to which object, for whom.

@@ -1,8 +1,10 @@
 //! The API as kubectl sees it: the real binary, real TLS, the kubectl of this machine.
 
+#[path = "../process/mod.rs"]
 mod process;
+mod session;
 
-use process::{Control, eventually, kubectls};
+use process::{Control, eventually};
 
 const CONFIG: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {x: \"1\"}\n";
 
@@ -307,33 +309,6 @@ fn unknown_kinds_are_called_unknown() {
     let policies = "customresourcedefinition.apiextensions.k8s.io/clusternetworkpolicies.policy.networking.k8s.io";
     let defined = control.kubectl(&["get", "crd", "-o", "name"]);
     assert_eq!(defined.trim(), policies);
-}
-
-#[test]
-fn every_kubectl_applies_on_the_server_and_hears_of_conflicts() {
-    let mut control = Control::start();
-    let apply = ["apply", "--server-side", "-f", "-"];
-    for program in kubectls() {
-        control.with(&program);
-        control.kubectl_in(&["apply", "-f", "-"], CONFIG);
-        // What was applied by the client is taken over.
-        let changed = CONFIG.replace("\"1\"", "\"2\"");
-        let said = control.kubectl_in(&apply, &changed);
-        assert!(said.contains("serverside-applied"), "{program}: {said}");
-        let value = ["get", "cm", "a", "-o", "jsonpath={.data.x}"];
-        assert_eq!(control.kubectl(&value), "2", "{program}");
-        let patch = r#"{"data":{"x":"3"}}"#;
-        control.kubectl(&["patch", "cm", "a", "--type=merge", "-p", patch]);
-        let why = control.kubectl_fails(&apply, &changed);
-        assert!(
-            why.contains("conflict with \"kubectl-patch\""),
-            "{program}: {why}"
-        );
-        let forced = [&apply[..], &["--force-conflicts"]].concat();
-        control.kubectl_in(&forced, &changed);
-        assert_eq!(control.kubectl(&value), "2", "{program}");
-        control.kubectl(&["delete", "cm", "a"]);
-    }
 }
 
 const BOATS: &str = "apiVersion: apiextensions.k8s.io/v1
