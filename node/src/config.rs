@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Parser, ValueEnum};
 use ipnet::IpNet;
 use naru_ebpf_common::TableSize;
+use naru_ebpf_common::config::Timeouts;
 
 /// The fewest flows that tables are made for: below it, what each processor sets aside counts.
 pub const LEAST_FLOWS: u32 = 4096;
@@ -143,6 +144,13 @@ pub struct Config {
     /// Range that Services get their addresses from; two for both families.
     #[arg(long, value_delimiter = ',', default_value = "10.96.0.0/12")]
     pub service_cidr: Vec<IpNet>,
+    /// Networks outside the cluster that know the ways to its pods: pods reach them under their own
+    /// addresses, not under the node's.
+    #[arg(long, value_delimiter = ',')]
+    pub no_masquerade: Vec<IpNet>,
+    /// Seconds for which an established TCP connection may be silent before its flow is forgotten.
+    #[arg(long, default_value_t = Timeouts::DEFAULT.tcp_established, value_parser = clap::value_parser!(u32).range(60..=864_000))]
+    pub tcp_established_timeout: u32,
     /// Address of the cluster DNS, which every node serves; two for both families. Unless given it
     /// is the tenth of each range of Services in whose family the node has an address. With
     /// `--network-only` names are somebody else's business unless it is given.
@@ -323,6 +331,19 @@ mod tests {
             error,
             "--flow-table-size is 8193, more than --flow-table-limit, 8192"
         );
+    }
+
+    #[test]
+    fn connections_may_be_silent_for_an_hour_or_as_long_as_is_said() {
+        let parse = |more: &[&str]| {
+            let words = ["naru-node", "--node-name", "n", "--node-ip", "192.0.2.1"];
+            let config = Config::try_parse_from(words.iter().chain(more));
+            config.map(|config| config.tcp_established_timeout)
+        };
+        assert_eq!(parse(&[]).unwrap(), 3600);
+        let flag = "--tcp-established-timeout";
+        assert_eq!(parse(&[flag, "86400"]).unwrap(), 86_400);
+        assert!(parse(&[flag, "59"]).is_err());
     }
 
     #[test]

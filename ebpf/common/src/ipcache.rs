@@ -23,13 +23,16 @@ pub const NODE: u32 = 1 << 1;
 pub const HOST: u32 = 1 << 2;
 /// Reached with the pod's own address as the source: never masqueraded.
 pub const NO_MASQUERADE: u32 = 1 << 3;
+/// The same of the outside: a network that knows the ways to pods. Unlike [`NO_MASQUERADE`] it is on no
+/// node, and no overlay leads there.
+pub const ROUTED: u32 = 1 << 4;
 
 abi! {
     /// What is known of a prefix.
     pub struct IpInfo = 24 {
         /// The identity, a number of this node.
         pub identity: u32,
-        /// [`POD`], [`NODE`], [`HOST`], [`NO_MASQUERADE`].
+        /// [`POD`], [`NODE`], [`HOST`], [`NO_MASQUERADE`], [`ROUTED`].
         pub flags: u32,
         /// The node where the address lives, `::` when it lives on none: that node's address in
         /// the family of this one, or its IPv4 address where an overlay leads to it. Of another

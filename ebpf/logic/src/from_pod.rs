@@ -292,12 +292,15 @@ fn beyond<M: Maps>(
     masquerade(m, config, p)
 }
 
+/// What is reached under the pod's own address.
+const AS_IT_IS: u32 = ipcache::POD | ipcache::NODE | ipcache::NO_MASQUERADE | ipcache::ROUTED;
+
 /// The conntrack flags of a flow to an address with these ipcache flags.
 #[inline(always)]
 fn flags_for(info: u32) -> u8 {
     if info & ipcache::HOST != 0 {
         flow::HOST
-    } else if info & (ipcache::POD | ipcache::NODE | ipcache::NO_MASQUERADE) != 0 {
+    } else if info & AS_IT_IS != 0 {
         0
     } else {
         flow::NAT

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use naru_ebpf_common::Addr;
-use naru_ebpf_common::ipcache::{HOST, NO_MASQUERADE, NODE, POD};
+use naru_ebpf_common::ipcache::{HOST, NO_MASQUERADE, NODE, POD, ROUTED};
 
 use super::class::{Class, Labels};
 use crate::datapath::Prefix;
@@ -18,7 +18,7 @@ use crate::watches::PodInfo;
 pub struct Entry {
     /// Its class.
     pub class: Class,
-    /// `POD`, `NODE`, `HOST`, `NO_MASQUERADE`.
+    /// `POD`, `NODE`, `HOST`, `NO_MASQUERADE`, `ROUTED`.
     pub flags: u32,
     /// The node where it lives, if it lives on one.
     pub node: Option<IpAddr>,
@@ -79,6 +79,8 @@ pub struct View<'a> {
     pub local: &'a [LocalPod],
     /// Every CIDR that a policy names.
     pub blocks: &'a BTreeSet<IpNet>,
+    /// Networks outside that know the ways to pods.
+    pub routed: &'a [IpNet],
 }
 
 impl Entry {
@@ -98,18 +100,8 @@ impl Entry {
 #[must_use]
 pub fn classify(view: &View<'_>) -> BTreeMap<IpNet, Entry> {
     let mut entries = BTreeMap::new();
-    for block in view.blocks {
-        let class = Class::Outside {
-            blocks: view.holding(*block),
-        };
-        entries.insert(
-            *block,
-            Entry {
-                class,
-                flags: 0,
-                node: None,
-            },
-        );
+    for net in view.blocks.iter().chain(view.routed) {
+        entries.insert(*net, view.outside(*net));
     }
     view.part_families(&mut entries);
     view.add_ranges(&mut entries);
@@ -137,19 +129,26 @@ impl View<'_> {
             .collect()
     }
 
+    /// A network of the outside.
+    fn outside(&self, net: IpNet) -> Entry {
+        let is_routed = self.routed.iter().any(|routed| routed.contains(&net));
+        Entry {
+            class: Class::Outside {
+                blocks: self.holding(net),
+            },
+            flags: if is_routed { ROUTED } else { 0 },
+            node: None,
+        }
+    }
+
     /// In the map, IPv4 addresses lie among those of IPv6: a block as wide as `::/0` holds them, too.
     /// So whatever of IPv4 no block holds gets an entry of its own in front of it.
     fn part_families(&self, entries: &mut BTreeMap<IpNet, Entry>) {
         let mapped = IpNet::from(IpAddr::from(Ipv4Addr::UNSPECIFIED.to_ipv6_mapped()));
-        if self.blocks.iter().any(|block| block.contains(&mapped)) {
+        let mut wide = self.blocks.iter().chain(self.routed);
+        if wide.any(|net| net.contains(&mapped)) {
             let all = IpNet::new_assert(Ipv4Addr::UNSPECIFIED.into(), 0);
-            let blocks = self.holding(all);
-            let entry = Entry {
-                class: Class::Outside { blocks },
-                flags: 0,
-                node: None,
-            };
-            entries.insert(all, entry);
+            entries.insert(all, self.outside(all));
         }
     }
 
@@ -357,6 +356,15 @@ mod tests {
     }
 
     fn seen(pods: &[Arc<PodInfo>], blocks: &[&str], overlay: bool) -> BTreeMap<IpNet, Entry> {
+        routed(pods, blocks, overlay, &[])
+    }
+
+    fn routed(
+        pods: &[Arc<PodInfo>],
+        blocks: &[&str],
+        overlay: bool,
+        routed: &[&str],
+    ) -> BTreeMap<IpNet, Entry> {
         let node = |name: &str, address: (&str, &str), range: (&str, &str)| NodeView {
             name: name.into(),
             addresses: vec![ip(address.0), ip(address.1)],
@@ -383,7 +391,30 @@ mod tests {
             pods,
             local: &[],
             blocks: &blocks.iter().map(|block| net(block)).collect(),
+            routed: &routed.iter().map(|block| net(block)).collect::<Vec<_>>(),
         })
+    }
+
+    #[test]
+    fn a_network_that_knows_pods_is_reached_as_it_is_and_so_is_every_part_of_it() {
+        let pods = [pod("b", "10.244.1.2", "node2")];
+        let blocks = ["172.16.7.0/24", "10.0.0.0/8", "0.0.0.0/0"];
+        let entries = routed(&pods, &blocks, false, &["172.16.0.0/12", "10.0.0.0/8"]);
+        let flags = |prefix: &str| entries[&net(prefix)].flags;
+        for inside in ["172.16.0.0/12", "172.16.7.0/24", "10.0.0.0/8"] {
+            assert_eq!(flags(inside), ROUTED, "{inside}");
+        }
+        let Class::Outside { blocks } = &entries[&net("172.16.7.0/24")].class else {
+            panic!("the outside");
+        };
+        assert_eq!(blocks.len(), 2, "policies see what they named");
+        assert_eq!(flags("0.0.0.0/0"), 0);
+        assert_eq!(flags("10.244.1.0/24"), NO_MASQUERADE);
+        assert_eq!(flags("10.244.1.2/32"), POD | NO_MASQUERADE);
+        // All of IPv6 is not all of IPv4, among whose addresses it lies in the map.
+        let entries = routed(&[], &[], false, &["::/0"]);
+        assert_eq!(entries[&net("::/0")].flags, ROUTED);
+        assert_eq!(entries[&net("0.0.0.0/0")].flags, 0);
     }
 
     #[test]

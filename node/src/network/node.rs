@@ -144,7 +144,10 @@ impl Network {
             snat_low_first: NodeConfig::SNAT_LOW_FIRST,
             snat_low_ports: NodeConfig::SNAT_LOW_PORTS,
             rush: self.rush(),
-            timeouts: Timeouts::DEFAULT,
+            timeouts: Timeouts {
+                tcp_established: self.config.tcp_established_timeout,
+                ..Timeouts::DEFAULT
+            },
             epoch: 0,
             overlay_ifindex: self.pod_overlay().map_or(0, |overlay| overlay.link),
         }

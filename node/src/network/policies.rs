@@ -334,6 +334,7 @@ impl Network {
             overlay: self.pod_overlay().is_some(),
             own_addresses: &self.own_addresses(),
             cluster_dns: &self.config.dns(),
+            routed: &self.config.no_masquerade,
             nodes,
             pods,
             local: &all,

@@ -1,7 +1,9 @@
 //! Packets that a pod sends.
 
 use naru_ebpf_common::protocol::{ACK, FIN, RST, SYN, TCP, UDP};
-use naru_ebpf_common::{NatEntry, NatKey, NodeConfig, Port, Reason, counter, names, policy};
+use naru_ebpf_common::{
+    NatEntry, NatKey, NodeConfig, Port, Reason, counter, ipcache, names, policy,
+};
 
 use super::addresses::*;
 use super::node::{self, Node, PASS, REDIRECT};
@@ -203,6 +205,19 @@ fn a_pod_of_another_node_is_reached_without_translation() {
     let frame = frames::tcp(ends(WEB, 40000, REMOTE, 80), SYN);
     let out = node.from_pod(&frame);
     assert_eq!((out.action, &out.frame), (REDIRECT, &frame));
+    assert!(node.nat_entries().is_empty());
+}
+
+#[test]
+fn a_network_that_knows_pods_sees_the_pod_itself() {
+    let Some(mut node) = Node::new() else { return };
+    node.identity(OUTSIDE, ipcache::IDENTITY_WORLD, ipcache::ROUTED);
+    let there = frames::tcp(ends(WEB, 40000, OUTSIDE, 80), SYN);
+    let out = node.from_pod(&there);
+    assert_eq!((out.action, out.frame), (REDIRECT, there));
+    let back = frames::tcp(ends(OUTSIDE, 80, WEB, 40000), SYN | ACK);
+    let out = node.from_network(&back);
+    assert_eq!((out.action, out.frame), (REDIRECT, back));
     assert!(node.nat_entries().is_empty());
 }
 

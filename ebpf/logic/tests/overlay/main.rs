@@ -7,7 +7,7 @@ use cast::{
     BOTH, DEVICE, NODE2_V4, NODE3_V4, OWN_V4, UPLINK, WEB_IFINDEX, answer, facts, node, node_port,
     syn, tcp,
 };
-use naru_ebpf_common::{Addr, NodeConfig, Reason, flow, protocol};
+use naru_ebpf_common::{Addr, IpInfo, NodeConfig, Reason, flow, ipcache, protocol};
 use naru_ebpf_logic::conntrack::Origin;
 use naru_ebpf_logic::host::{Bytes, Snapshot};
 use naru_ebpf_logic::{
@@ -90,6 +90,25 @@ fn the_overlay_believes_a_node_only_what_lives_on_it() {
         // Whoever sends with this node's own address.
         let own = Action::Drop(Reason::SPOOFED_NETWORK);
         assert_eq!(arrive(cast.web, OWN_V4.word_v4()), own);
+    }
+}
+
+#[test]
+fn a_network_that_knows_pods_is_reached_by_the_uplink_under_the_pods_address() {
+    for cast in BOTH {
+        let mut node = node(cast);
+        let routed = IpInfo {
+            flags: ipcache::ROUTED,
+            ..IpInfo::WORLD
+        };
+        node.ipcache.push((cast.outside, 128, routed));
+        let mut there = syn(cast.web, 40000, cast.outside, 80);
+        let verdict = leave(&node, &mut there);
+        assert!(!verdict.is_rewritten());
+        assert_eq!(verdict.action(), Action::Uplink { ifindex: UPLINK });
+        assert_eq!(there.src, cast.web);
+        let back = from_network(&node, &mut answer(&there));
+        assert_eq!(back.action(), INTO_WEB);
     }
 }
 
