@@ -221,9 +221,15 @@ fn address(bytes: &[u8; 16]) -> &[u8] {
 /// A packet in two fragments (RFC 791, section 3.2; RFC 8200, section 4.5): the first has the first
 /// eight bytes behind the IP header.
 pub(crate) fn parts(frame: &[u8]) -> [Vec<u8>; 2] {
+    parts_after(frame, 1)
+}
+
+/// The same, the first with so many times eight bytes.
+pub(crate) fn parts_after(frame: &[u8], eights: u8) -> [Vec<u8>; 2] {
     let l4 = l4_of(frame);
-    [(0, &frame[l4..l4 + 8]), (1, &frame[l4 + 8..])].map(|(offset, bytes): (u8, _)| {
-        let more = 1 - offset;
+    let (first, later) = frame[l4..].split_at(8 * usize::from(eights));
+    [(0, first), (eights, later)].map(|(offset, bytes)| {
+        let more = u8::from(offset == 0);
         let mut part = frame[..l4].to_vec();
         if is_v6(frame) {
             part.extend([frame[ETH + 6], 0, 0, offset << 3 | more, 0, 0, 0, 9]);

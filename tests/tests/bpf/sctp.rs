@@ -39,6 +39,20 @@ fn a_service_of_another_port_is_translated_with_a_right_checksum_there_and_back(
 }
 
 #[test]
+fn what_is_in_fragments_and_needs_another_port_is_a_drop_with_its_reason() {
+    let Some(mut node) = Node::new() else { return };
+    node.service(SERVICE, 3868, SCTP, &[(REMOTE, 13868)]);
+    node.service(SERVICE, 3869, SCTP, &[(REMOTE, 3869)]);
+    let first = |port| {
+        let whole = frames::sctp(ends(WEB, 40000, SERVICE, port), INIT);
+        let [first, _] = frames::parts_after(&whole, 2);
+        first
+    };
+    node.drops(names::FROM_POD, &first(3868), Reason::REWRITE_FAILED);
+    assert_eq!(node.from_pod(&first(3869)).action, REDIRECT);
+}
+
+#[test]
 fn a_checksum_that_hardware_will_compute_is_left_to_it() {
     let Some(mut node) = Node::new() else { return };
     node.service(SERVICE, 3868, SCTP, &[(API, 13868)]);
