@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use http::header::CONTENT_TYPE;
 use http::{Request, StatusCode};
 use http_body::Body;
 use http_body_util::{BodyExt, Full};
@@ -169,9 +170,11 @@ async fn check(reply: Reply) -> Result<u64, String> {
         // It goes on, like a watch.
         return Ok(answer((code.as_u16(), warnings)));
     }
+    let form = reply.headers().get(CONTENT_TYPE);
+    let is_yaml = form.is_some_and(|form| form == "application/yaml");
     let body = reply.into_body().collect().await;
     let body = body.map_err(|e| format!("{code}: the answer breaks off: {e}"))?;
-    let said: Value = serde_json::from_slice(&body.to_bytes()).unwrap_or_default();
+    let said = document(&body.to_bytes(), is_yaml);
     if !code.is_client_error() && !code.is_server_error() {
         return Ok(answer((code.as_u16(), warnings, said["kind"].as_str())));
     }
@@ -184,6 +187,15 @@ async fn check(reply: Reply) -> Result<u64, String> {
     }
     let causes = said["details"]["causes"].as_array().map_or(0, Vec::len);
     Ok(answer((code.as_u16(), causes.min(4), gist(message))))
+}
+
+/// What an answer says; nothing if that is no document.
+fn document(body: &[u8], is_yaml: bool) -> Value {
+    if !is_yaml {
+        return serde_json::from_slice(body).unwrap_or_default();
+    }
+    let text = std::str::from_utf8(body).unwrap_or_default();
+    serde_saphyr::from_str(text).unwrap_or_default()
 }
 
 /// What a message says, without the names and numbers of whoever asked.
