@@ -1,8 +1,8 @@
 //! Whole clusters, driven as a user drives them: unmodified kubectl, real containerd, real kernel.
 //!
 //! One cluster serves nearly every test, in the order below; those that hurt it stand last. Another
-//! one after it has IPv6 alone, and a third one an overlay. Each test works in a namespace of its own. The output has the shape
-//! of the standard harness.
+//! one after it has IPv6 alone, and a third one an overlay. Each test works in a namespace of its own.
+//! The output has the shape of the standard harness.
 //!
 //! `NARU_E2E_KEEP=1` leaves the clusters running, for a look into it and for a quick next run.
 
@@ -27,6 +27,7 @@ mod policy;
 mod proxies;
 mod resize;
 mod runtime;
+mod service_table;
 mod services;
 mod six;
 mod soak;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
         network::CASES,
         bandwidth::CASES,
         services::CASES,
+        service_table::CASES,
         balancers::CASES,
         names::CASES,
         policy::CASES,

@@ -54,10 +54,10 @@ fn a_client_keeps_its_pod_under_session_affinity(world: &World) -> Result<()> {
 }
 
 /// Zones of the two nodes, gone when dropped.
-struct Zones<'a>(&'a World);
+pub(crate) struct Zones<'a>(&'a World);
 
 impl<'a> Zones<'a> {
-    fn mark(world: &'a World) -> Result<Self> {
+    pub(crate) fn mark(world: &'a World) -> Result<Self> {
         let zones = Self(world);
         for (node, zone) in [("node1", "a"), ("node2", "b")] {
             let label = format!("topology.kubernetes.io/zone={zone}");
@@ -172,13 +172,17 @@ fn a_local_external_policy_keeps_the_source_and_says_which_node_serves(
 }
 
 /// Routes of the machine outside, gone when dropped.
-struct Routes<'a>(&'a World, &'static [&'static str]);
+pub(crate) struct Routes<'a>(&'a World, &'static [&'static str]);
 
 impl<'a> Routes<'a> {
-    fn to(world: &'a World, targets: &'static [&'static str], k: u8) -> Result<Self> {
-        let via = addresses::node(k).to_string();
+    pub(crate) fn to(world: &'a World, targets: &'static [&'static str], k: u8) -> Result<Self> {
+        let (v4, v6) = (
+            addresses::node(k).to_string(),
+            addresses::node_v6(k).to_string(),
+        );
         for target in targets {
-            world.outside(&["ip", "route", "replace", target, "via", &via])?;
+            let via = if target.contains(':') { &v6 } else { &v4 };
+            world.outside(&["ip", "route", "replace", target, "via", via])?;
         }
         Ok(Self(world, targets))
     }
