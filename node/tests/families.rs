@@ -8,61 +8,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use support::families::Families;
 use support::pod::Pod;
 use support::{Fixture, Node, missing, plugin, wait_for};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const SERVICE: &str = "fd00:10:96::101";
-
-/// Which families a cluster has.
-#[derive(Clone, Copy, PartialEq)]
-enum Families {
-    Both,
-    V6,
-}
-
-impl Families {
-    /// A value of each family that there is, IPv4 first.
-    fn of(self, v4: String, v6: String) -> Vec<String> {
-        match self {
-            Self::Both => vec![v4, v6],
-            Self::V6 => vec![v6],
-        }
-    }
-
-    fn flags(self, k: u8) -> Vec<String> {
-        let joined = |v4: &str, v6: &str| self.of(v4.into(), v6.into()).join(",");
-        let mut flags = vec!["--node-ip".to_owned()];
-        flags.push(joined(
-            &format!("192.168.77.10{k}"),
-            &format!("fd00:77::10{k}"),
-        ));
-        flags.push("--cluster-cidr".into());
-        flags.push(joined("10.244.0.0/16", "fd00:10:244::/56"));
-        flags.push("--service-cidr".into());
-        flags.push(joined("10.96.0.0/12", "fd00:10:96::/112"));
-        if self == Self::V6 {
-            flags.extend(["--cluster-dns".into(), "fd00:10:96::a".into()]);
-        }
-        flags
-    }
-
-    fn node(self, k: u8) -> Value {
-        let range = u16::from(k) - 1;
-        let (v4, v6) = (
-            format!("10.244.{range}.0/24"),
-            format!("fd00:10:244:{range}::/64"),
-        );
-        let cidrs = self.of(v4, v6);
-        let addresses = self.of(format!("192.168.77.10{k}"), format!("fd00:77::10{k}"));
-        let address = |ip: &String| json!({"type": "InternalIP", "address": ip});
-        json!({
-            "metadata": {"name": format!("node{k}")},
-            "spec": {"podCIDR": cidrs[0], "podCIDRs": cidrs},
-            "status": {"addresses": addresses.iter().map(address).collect::<Vec<_>>()},
-        })
-    }
-}
 
 fn pod(name: &str, number: u8, app: &str) -> Value {
     json!({
@@ -149,11 +100,8 @@ fn cluster(name: &str, families: Families) -> Option<(Fixture, PathBuf, Vec<Pod>
     fixture
         .objects
         .put("pods", PODS.map(|(name, k, app)| pod(name, k, app)));
-    for (node, k) in fixture.nodes.iter_mut().zip(1..) {
-        node.netns
-            .ip(&format!("addr add fd00:77::10{k}/64 dev eth0 nodad"));
-        node.netns.ip("route add ::/0 via fd00:77::2");
-        node.flags = families.flags(k);
+    for node in &mut fixture.nodes {
+        families.prepare(node);
         node.start(&plugin);
     }
     let add = |&(pod, k, _): &(&str, u8, &str)| {

@@ -81,12 +81,39 @@ fn peer(dice: &mut Dice, addresses: &[String]) -> Value {
 }
 
 fn block(dice: &mut Dice, addresses: &[String]) -> Value {
-    let one = format!("{}/32", dice.pick(addresses));
+    let address = dice.pick(addresses);
+    let one = host(&address);
+    let [all, pods, some, few] = blocks(&address);
     match dice.roll(4) {
         0 => json!({ "cidr": one }),
-        1 => json!({"cidr": "10.244.0.0/16", "except": [one, "10.244.1.0/29"]}),
-        2 => json!({"cidr": dice.pick(&["10.244.0.0/24", "10.244.1.0/28"])}),
-        _ => json!({"cidr": "0.0.0.0/0", "except": [one]}),
+        1 => json!({"cidr": pods, "except": [one, few]}),
+        2 => json!({"cidr": dice.pick(&[some, few])}),
+        _ => json!({"cidr": all, "except": [one]}),
+    }
+}
+
+/// The block of one address.
+pub(crate) fn host(address: &str) -> String {
+    let length = if address.contains(':') { 128 } else { 32 };
+    format!("{address}/{length}")
+}
+
+/// Blocks of the family of an address: everything, all pods, the first node's, a few of the second's.
+pub(crate) fn blocks(address: &str) -> [&'static str; 4] {
+    if address.contains(':') {
+        [
+            "::/0",
+            "fd00:10:244::/56",
+            "fd00:10:244::/64",
+            "fd00:10:244:1::/125",
+        ]
+    } else {
+        [
+            "0.0.0.0/0",
+            "10.244.0.0/16",
+            "10.244.0.0/24",
+            "10.244.1.0/29",
+        ]
     }
 }
 
@@ -129,7 +156,9 @@ pub(crate) fn special(addresses: &[String]) -> Vec<Vec<Value>> {
     let x = |name: &str, spec: Value| json!({"metadata": {"name": name, "namespace": "x"}, "spec": spec});
     let a = json!({"matchLabels": {"pod": "a"}});
     let from = |peers: Value| json!({"podSelector": a, "ingress": [{"from": peers}]});
-    let except = format!("{}/32", addresses[1]);
+    let except = host(&addresses[1]);
+    let six = addresses.iter().find(|one| one.contains(':'));
+    let six = six.expect("an address of each family");
     let ns_y = json!({"matchLabels": {"ns": "y"}});
     let b = json!({"matchLabels": {"pod": "b"}});
     vec![
@@ -185,6 +214,16 @@ pub(crate) fn special(addresses: &[String]) -> Vec<Vec<Value>> {
                 from(json!([{"podSelector": {"matchLabels": {"pod": "b"}}}])),
             ),
         ],
+        // A block of one family says nothing about the other; both beside each other say all.
+        vec![x("p", from(json!([{"ipBlock": {"cidr": "0.0.0.0/0"}}])))],
+        vec![x("p", from(json!([{"ipBlock": {"cidr": "::/0"}}])))],
+        vec![x(
+            "p",
+            from(
+                json!([{"ipBlock": {"cidr": "0.0.0.0/0", "except": [except]}},
+                {"ipBlock": {"cidr": "::/0", "except": [host(six)]}}]),
+            ),
+        )],
         // A name means what each pod calls by it, on the way in and on the way out.
         vec![x(
             "p",

@@ -59,12 +59,14 @@ fn these(dice: &mut Dice) -> Value {
 }
 
 fn networks(dice: &mut Dice, addresses: &[String]) -> Value {
-    let one = format!("{}/32", dice.pick(addresses));
+    let address = dice.pick(addresses);
+    let one = generate::host(&address);
+    let [all, _, some, few] = generate::blocks(&address);
     match dice.roll(4) {
         0 => json!([one]),
-        1 => json!(["10.244.0.0/24", one]),
-        2 => json!(["0.0.0.0/0"]),
-        _ => json!(["fd00::/8", "10.244.1.0/28"]),
+        1 => json!([some, one]),
+        2 => json!([all]),
+        _ => json!(["2001:db8::/32", few]),
     }
 }
 
@@ -157,7 +159,7 @@ pub(crate) fn special(addresses: &[String]) -> Vec<Vec<Value>> {
             "a",
             "Admin",
             5,
-            networks(json!([format!("{}/32", addresses[1])])),
+            networks(json!([generate::host(&addresses[1])])),
         )],
     ]
 }

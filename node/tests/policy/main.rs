@@ -1,5 +1,5 @@
 //! NetworkPolicies and ClusterNetworkPolicies as a truth table: generated policies, every pair of pods,
-//! every port and protocol, measured on live pods of two nodes and compared with what a plain reading of
+//! every port, protocol and address family, measured on live pods of two nodes and compared with what a plain reading of
 //! the specifications says.
 //!
 //! The evaluators (`verdict`, `tiers`) read the JSON of the policies and share no code with the daemon. A
@@ -46,7 +46,12 @@ fn all_agree(
     let Some(mut table) = Table::new(name) else {
         return;
     };
-    let addresses: Vec<_> = table.pods.iter().map(|pod| pod.address.clone()).collect();
+    // Those of IPv4 first: the special cases count on it.
+    let addresses = |six: bool| {
+        let all = table.world.pods.iter();
+        all.map(move |pod| pod.address(six).to_string())
+    };
+    let addresses: Vec<_> = addresses(false).chain(addresses(true)).collect();
     let special = special(&addresses);
     let begin = Instant::now();
     for (case, policies) in (0..).zip(&special) {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -27,7 +27,7 @@ fn block_on<T>(work: impl Future<Output = T>) -> T {
     runtime.expect("a runtime").block_on(work)
 }
 
-/// Answers with the pod's name on every port, by TCP and by UDP.
+/// Answers with the pod's name on every port, by TCP and by UDP, in both families.
 pub(crate) fn serve(netns: &Netns, name: &str, ports: [u16; 2]) {
     let (bound, wait) = std::sync::mpsc::channel();
     let name = name.to_owned();
@@ -35,10 +35,10 @@ pub(crate) fn serve(netns: &Netns, name: &str, ports: [u16; 2]) {
         block_on(async {
             let mut servers = JoinSet::new();
             for port in ports {
-                let tcp = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))
+                let tcp = TcpListener::bind((Ipv6Addr::UNSPECIFIED, port))
                     .await
                     .expect("free");
-                let udp = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))
+                let udp = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port))
                     .await
                     .expect("free");
                 servers.spawn(greet(tcp, name.clone()));
@@ -82,7 +82,7 @@ pub(crate) fn measure(pods: &[Pod], world: &World, rows: &[Row]) -> BTreeMap<Row
             .map(|row| {
                 (
                     *row,
-                    world.pods[row.to].address,
+                    world.pods[row.to].address(row.six),
                     world.pods[row.to].name.clone(),
                 )
             })
@@ -97,7 +97,7 @@ pub(crate) fn measure(pods: &[Pod], world: &World, rows: &[Row]) -> BTreeMap<Row
         .collect()
 }
 
-async fn ask_all(asked: Vec<(Row, Ipv4Addr, String)>) -> Vec<(Row, bool)> {
+async fn ask_all(asked: Vec<(Row, IpAddr, String)>) -> Vec<(Row, bool)> {
     let mut probes = JoinSet::new();
     for (row, address, name) in asked {
         probes.spawn(async move {
@@ -113,7 +113,7 @@ async fn ask_all(asked: Vec<(Row, Ipv4Addr, String)>) -> Vec<(Row, bool)> {
     probes.join_all().await
 }
 
-async fn connection(address: Ipv4Addr, port: u16) -> std::io::Result<Vec<u8>> {
+async fn connection(address: IpAddr, port: u16) -> std::io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect((address, port)).await?;
     let mut said = vec![0; 16];
     let length = stream.read(&mut said).await?;
@@ -121,8 +121,13 @@ async fn connection(address: Ipv4Addr, port: u16) -> std::io::Result<Vec<u8>> {
     Ok(said)
 }
 
-async fn datagram(address: Ipv4Addr, port: u16) -> std::io::Result<Vec<u8>> {
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).await?;
+async fn datagram(address: IpAddr, port: u16) -> std::io::Result<Vec<u8>> {
+    let any: SocketAddr = if address.is_ipv6() {
+        (Ipv6Addr::UNSPECIFIED, 0).into()
+    } else {
+        (Ipv4Addr::UNSPECIFIED, 0).into()
+    };
+    let socket = UdpSocket::bind(any).await?;
     socket.connect((address, port)).await?;
     socket.send(b"?").await?;
     let mut said = vec![0; 16];

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
+use crate::support::families::Families;
 use crate::support::pod::Pod;
 use crate::support::{Fixture, missing, plugin, wait_for};
 use crate::verdict::{self, NAMESPACES, PORTS, Target, World};
@@ -31,14 +32,14 @@ fn specs() -> Vec<(String, &'static str, u8, Value)> {
     specs
 }
 
-fn object(name: &str, namespace: &str, node: u8, ports: &Value, address: Option<&str>) -> Value {
+fn object(name: &str, namespace: &str, node: u8, ports: &Value, addresses: &[String]) -> Value {
     let letter = name.rsplit('-').next().unwrap_or_default();
     json!({
         "metadata": {"name": name, "namespace": namespace, "uid": format!("uid-{name}"),
             "labels": {"pod": letter, "all": "yes"}},
         "spec": {"nodeName": format!("node{node}"),
             "containers": [{"name": "main", "image": "none", "ports": ports}]},
-        "status": {"phase": "Running", "podIPs": address.map(|ip| json!([{"ip": ip}]))},
+        "status": {"phase": "Running", "podIPs": addresses.iter().map(|ip| json!({"ip": ip})).collect::<Vec<_>>()},
     })
 }
 
@@ -86,12 +87,11 @@ impl Table {
         }
         let plugin = plugin();
         let mut fixture = Fixture::new(name);
-        let node = |k: u8| {
-            json!({"metadata": {"name": format!("node{k}")},
-            "spec": {"podCIDR": format!("10.244.{}.0/24", k - 1)},
-            "status": {"addresses": [{"type": "InternalIP", "address": format!("192.168.77.10{k}")}]}})
-        };
-        fixture.objects.put("nodes", [node(1), node(2)]);
+        fixture.outside.ip("addr add fd00:77::2/64 dev eth0 nodad");
+        let families = Families::Both;
+        fixture
+            .objects
+            .put("nodes", [families.node(1), families.node(2)]);
         let namespace = |name: &str| json!({"metadata": {"name": name, "labels": {"ns": name, "kubernetes.io/metadata.name": name}}});
         let namespaces = NAMESPACES.iter().map(|name| namespace(name));
         fixture
@@ -102,17 +102,17 @@ impl Table {
         for (name, namespace, node, ports) in &specs() {
             fixture
                 .objects
-                .put("pods", [object(name, namespace, *node, ports, None)]);
+                .put("pods", [object(name, namespace, *node, ports, &[])]);
         }
         for (name, namespace, node) in canaries {
             fixture
                 .objects
-                .put("pods", [object(name, namespace, node, &none, None)]);
+                .put("pods", [object(name, namespace, node, &none, &[])]);
         }
-        fixture
-            .nodes
-            .iter_mut()
-            .for_each(|node| node.start(&plugin));
+        for node in &mut fixture.nodes {
+            families.prepare(node);
+            node.start(&plugin);
+        }
         let attach = |pod: &str, namespace: &str, node: u8| {
             let node = &fixture.nodes[usize::from(node) - 1];
             Pod::add_in(&plugin, node, name, namespace, pod)
@@ -121,7 +121,7 @@ impl Table {
         let mut world = World::default();
         for (pod, namespace, node, ports) in &specs() {
             let attached = attach(pod, namespace, *node);
-            let running = object(pod, namespace, *node, ports, Some(&attached.address));
+            let running = object(pod, namespace, *node, ports, &attached.addresses());
             world.pods.push(Target::read(&running));
             fixture.objects.put("pods", [running]);
             probe::serve(&attached.netns, pod, PORTS);
@@ -129,7 +129,7 @@ impl Table {
         }
         let canaries = canaries.map(|(pod, namespace, node)| {
             let attached = attach(pod, namespace, node);
-            let running = object(pod, namespace, node, &none, Some(&attached.address));
+            let running = object(pod, namespace, node, &none, &attached.addresses());
             fixture.objects.put("pods", [running]);
             attached
         });
@@ -189,11 +189,12 @@ impl Table {
             let (from, to) = (&self.world.pods[row.from], &self.world.pods[row.to]);
             let word = if expected[row] { "allowed" } else { "denied" };
             format!(
-                "{} -> {} {}/{}: should be {word}",
+                "{} -> {} {}/{} over {}: should be {word}",
                 from.name,
                 to.name,
                 row.port,
-                row.protocol()
+                row.protocol(),
+                row.family()
             )
         };
         open.iter().map(row).collect()

@@ -18,7 +18,7 @@ fn tier(policies: &[Value], tier: &str, question: &Question<'_>) -> Option<bool>
     let mut asked: Vec<_> = policies
         .iter()
         .filter(|policy| is_cluster(policy) && policy["spec"]["tier"] == tier)
-        .filter(|policy| is_among(&policy["spec"]["subject"], question.pod))
+        .filter(|policy| is_among(&policy["spec"]["subject"], question.pod, question.row))
         .collect();
     asked.sort_by_key(|policy| policy["spec"]["priority"].as_u64());
     let (rules, peers) = if question.kind == "Egress" {
@@ -29,7 +29,7 @@ fn tier(policies: &[Value], tier: &str, question: &Question<'_>) -> Option<bool>
     let mut rules = asked.iter().flat_map(|policy| each(&policy["spec"][rules]));
     let rule = rules.find(|rule| {
         let ports = &rule["protocols"];
-        each(&rule[peers]).any(|peer| is_among(peer, question.peer))
+        each(&rule[peers]).any(|peer| is_among(peer, question.peer, question.row))
             && (ports.is_null()
                 || each(ports).any(|port| is_port(port, question.server, question.row)))
     })?;
@@ -40,14 +40,12 @@ fn tier(policies: &[Value], tier: &str, question: &Question<'_>) -> Option<bool>
     }
 }
 
-/// Whether a pod is one of those that a subject or peer means.
-fn is_among(these: &Value, pod: &Target) -> bool {
+/// Whether a pod, at its address of the row, is one of those that a subject or peer means.
+fn is_among(these: &Value, pod: &Target, row: Row) -> bool {
     let namespace = pod.namespace_labels();
     if let Some(networks) = these["networks"].as_array() {
-        let networks = networks.iter().filter_map(Value::as_str);
-        // Every pod of the table has an IPv4 address.
-        let mut networks = networks.filter(|network| !network.contains(':'));
-        return networks.any(|network| in_network(network, pod.address));
+        let mut networks = networks.iter().filter_map(Value::as_str);
+        return networks.any(|network| in_network(network, pod.address(row.six)));
     }
     if !these["namespaces"].is_null() {
         return selects(&these["namespaces"], &namespace);
@@ -97,6 +95,7 @@ mod tests {
             to: 0,
             port,
             udp,
+            six: false,
         };
         let table = world.table(policies);
         [table[&row(80, false)], table[&row(81, true)]]

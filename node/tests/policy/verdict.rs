@@ -3,7 +3,7 @@
 //! ClusterNetworkPolicies say before and after them stands in `tiers`.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use serde_json::{Value, json};
 
@@ -17,7 +17,8 @@ pub(crate) const PORTS: [u16; 2] = [80, 81];
 pub(crate) struct Target {
     pub(crate) name: String,
     pub(crate) namespace: String,
-    pub(crate) address: Ipv4Addr,
+    /// One of each family.
+    pub(crate) addresses: Vec<IpAddr>,
     pub(crate) labels: Value,
     ports: Value,
 }
@@ -29,9 +30,9 @@ impl Target {
         Self {
             name: text(&pod["metadata"]["name"]),
             namespace: text(&pod["metadata"]["namespace"]),
-            address: text(&pod["status"]["podIPs"][0]["ip"])
-                .parse()
-                .expect("an address"),
+            addresses: each(&pod["status"]["podIPs"])
+                .map(|one| text(&one["ip"]).parse().expect("an address"))
+                .collect(),
             labels: pod["metadata"]["labels"].clone(),
             ports: pod["spec"]["containers"][0]["ports"].clone(),
         }
@@ -39,6 +40,13 @@ impl Target {
 
     pub(crate) fn namespace_labels(&self) -> Value {
         json!({"ns": self.namespace, "kubernetes.io/metadata.name": self.namespace})
+    }
+
+    /// The address that a row of this family is about.
+    pub(crate) fn address(&self, six: bool) -> IpAddr {
+        let mut all = self.addresses.iter();
+        let found = all.find(|address| address.is_ipv6() == six);
+        *found.expect("an address of each family")
     }
 
     /// The number that the pod gives to a port's name.
@@ -56,12 +64,26 @@ pub(crate) struct Row {
     pub(crate) to: usize,
     pub(crate) port: u16,
     pub(crate) udp: bool,
+    /// Over IPv6.
+    pub(crate) six: bool,
 }
 
 impl Row {
     pub(crate) fn protocol(&self) -> &'static str {
         if self.udp { "UDP" } else { "TCP" }
     }
+
+    pub(crate) fn family(&self) -> &'static str {
+        if self.six { "IPv6" } else { "IPv4" }
+    }
+}
+
+/// Port, protocol and family of each question about two pods.
+fn questions() -> impl Iterator<Item = (u16, bool, bool)> {
+    let each = [(false, false), (true, false), (false, true), (true, true)];
+    PORTS
+        .into_iter()
+        .flat_map(move |port| each.map(|(udp, six)| (port, udp, six)))
 }
 
 /// All pods.
@@ -75,18 +97,22 @@ impl World {
     pub(crate) fn table(&self, policies: &[Value]) -> BTreeMap<Row, bool> {
         let mut table = BTreeMap::new();
         let count = self.pods.len();
-        for (from, to) in (0..count).flat_map(|from| (0..count).map(move |to| (from, to))) {
-            for (port, udp) in PORTS
-                .into_iter()
-                .flat_map(|port| [(port, false), (port, true)])
-            {
-                let row = Row {
-                    from,
-                    to,
-                    port,
-                    udp,
-                };
-                if from != to {
+        let pairs = (0..count).flat_map(|from| (0..count).map(move |to| (from, to)));
+        for (from, to) in pairs.filter(|(from, to)| from != to) {
+            for (port, udp, six) in questions() {
+                // A pod without an address of a family has no rows of it.
+                let pods = [from, to].map(|pod| &self.pods[pod].addresses);
+                if pods
+                    .iter()
+                    .all(|all| all.iter().any(|one| one.is_ipv6() == six))
+                {
+                    let row = Row {
+                        from,
+                        to,
+                        port,
+                        udp,
+                        six,
+                    };
                     table.insert(row, self.allows(policies, row));
                 }
             }
@@ -152,8 +178,8 @@ pub(crate) fn network(policies: &[Value], question: &Question<'_>) -> Option<boo
     };
     let allows = |policy: &&Value| {
         each(&policy["spec"][rules]).any(|rule| {
-            let peer_fits =
-                is_empty(&rule[peers]) || each(&rule[peers]).any(|one| is_peer(one, policy, peer));
+            let peer_fits = is_empty(&rule[peers])
+                || each(&rule[peers]).any(|one| is_peer(one, policy, peer, row));
             let port_fits = is_empty(&rule["ports"])
                 || each(&rule["ports"]).any(|one| is_port(one, server, row));
             peer_fits && port_fits
@@ -182,9 +208,10 @@ fn isolates(policy: &Value, kind: &str, pod: &Target) -> bool {
         && selects(&policy["spec"]["podSelector"], &pod.labels)
 }
 
-fn is_peer(peer: &Value, policy: &Value, pod: &Target) -> bool {
+fn is_peer(peer: &Value, policy: &Value, pod: &Target, row: Row) -> bool {
     if let Some(block) = peer.get("ipBlock") {
-        let within = |cidr: &Value| in_network(cidr.as_str().unwrap_or_default(), pod.address);
+        let within =
+            |cidr: &Value| in_network(cidr.as_str().unwrap_or_default(), pod.address(row.six));
         return within(&block["cidr"]) && !each(&block["except"]).any(within);
     }
     let namespace = match peer.get("namespaceSelector") {
@@ -197,11 +224,16 @@ fn is_peer(peer: &Value, policy: &Value, pod: &Target) -> bool {
             .is_none_or(|selector| selects(selector, &pod.labels))
 }
 
-pub(crate) fn in_network(cidr: &str, address: Ipv4Addr) -> bool {
+/// Whether a block holds an address; one of the other family it never does.
+pub(crate) fn in_network(cidr: &str, address: IpAddr) -> bool {
     let (network, length) = cidr.split_once('/').expect("a CIDR");
-    let network = u32::from(network.parse::<Ipv4Addr>().expect("an address"));
-    let host_bits = 32 - length.parse::<u32>().expect("a length");
-    (u64::from(network) >> host_bits) == (u64::from(u32::from(address)) >> host_bits)
+    let network = network.parse::<IpAddr>().expect("an address");
+    let length: usize = length.parse().expect("a length");
+    let bits = |address: IpAddr| match address {
+        IpAddr::V4(v4) => format!("{:032b}", u32::from(v4)),
+        IpAddr::V6(v6) => format!("{:0128b}", u128::from(v6)),
+    };
+    network.is_ipv4() == address.is_ipv4() && bits(network)[..length] == bits(address)[..length]
 }
 
 fn is_udp(port: &Value) -> bool {
@@ -302,6 +334,8 @@ mod tests {
         assert_eq!(peers(both), &all[4..]);
         let block = json!([{"ipBlock": {"cidr": "10.0.0.0/24", "except": ["10.0.0.3/32"]}}]);
         assert_eq!(peers(block), &all[..4]);
+        let other = json!([{"ipBlock": {"cidr": "::/0"}}]);
+        assert!(peers(other).is_empty(), "the block of the other family");
         let ports =
             |ports: Value| allowed(json!({"podSelector": a, "ingress": [{"ports": ports}]}));
         assert_eq!(ports(json!([{"port": "http"}])), ["1 80/TCP", "2 80/TCP"]);

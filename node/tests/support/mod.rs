@@ -5,6 +5,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 #![allow(unreachable_pub, reason = "shared between test files")]
 
+pub mod families;
 pub mod netns;
 pub mod objects;
 pub mod offload;

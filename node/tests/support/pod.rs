@@ -16,7 +16,7 @@ pub struct Pod {
     pub name: String,
     /// Its network namespace.
     pub netns: Netns,
-    /// Its address.
+    /// Its first address.
     pub address: String,
     /// What the ADD printed.
     pub result: Value,
@@ -111,6 +111,13 @@ impl Pod {
             socket: node.socket(),
             plugin: plugin.into(),
         }
+    }
+
+    /// Its addresses, one of each family.
+    pub fn addresses(&self) -> Vec<String> {
+        let all = self.result["ips"].as_array().into_iter().flatten();
+        let all = all.filter_map(|ip| ip["address"].as_str()?.split('/').next());
+        all.map(str::to_owned).collect()
     }
 
     /// Calls the plugin about this pod as a runtime does, with the result of the ADD where the

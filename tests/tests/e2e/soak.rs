@@ -168,13 +168,13 @@ fn settled(space: &Space<'_>, replicas: usize) -> Result<()> {
     })
 }
 
-/// A node holds addresses and links for its pods and no others.
+/// A node holds addresses, links, network namespaces and entries of maps for its pods and no others.
 fn nothing_is_left(world: &World, k: u8) -> Result<()> {
     let node = format!("--field-selector=spec.nodeName=node{k}");
     let addresses = "jsonpath={range .items[*]}{.status.podIPs[*].ip} {end}";
     let get = ["get", "pods", "-A", node.as_str(), "-o", addresses];
     let network = format!("{}", addresses::node(k));
-    wait::until("leases and links of pods alone", PATIENCE, || {
+    wait::until("what is of pods alone", PATIENCE, || {
         let pods = world.kubectl.run(&get)?;
         // Those of the host's network have the node's addresses.
         let pods = pods
@@ -186,8 +186,42 @@ fn nothing_is_left(world: &World, k: u8) -> Result<()> {
             leases.len() == pods && links == pods,
             "{pods} pods, {links} links, leases {leases:?}"
         );
+        let namespaces = namespaces(world, k)?;
+        ensure!(
+            namespaces.len() == pods,
+            "{pods} pods, namespaces {namespaces:?}"
+        );
+        let maps = Maps::of(world, k)?;
+        let entries = ["ENDPOINTS", "NAMESPACES", "BANDWIDTH", "AFFINITY", "RANGES"];
+        let entries = entries.map(|map| maps.entries(map));
+        let expected = [ADDRESSES_OF_A_POD * pods as u64, pods as u64, 0, 0, 0].map(Some);
+        ensure!(entries == expected, "{pods} pods, maps hold {entries:?}");
         Ok(Some(()))
     })
+}
+
+/// How many entries the maps of a node have, by the daemon's metrics.
+struct Maps(String);
+
+impl Maps {
+    fn of(world: &World, k: u8) -> Result<Self> {
+        let path = format!("/api/v1/nodes/node{k}/proxy/metrics");
+        world.kubectl.run(&["get", "--raw", &path]).map(Self)
+    }
+
+    fn entries(&self, map: &str) -> Option<u64> {
+        let name = format!("naru_map_entries{{map=\"{map}\"}} ");
+        let mut lines = self.0.lines();
+        lines.find_map(|line| line.strip_prefix(&name)?.parse().ok())
+    }
+}
+
+/// The network namespaces that the node's containerd keeps for pods.
+fn namespaces(world: &World, k: u8) -> Result<Vec<PathBuf>> {
+    let node = world.cluster.layout.member(&format!("node{k}"));
+    let dir = node.join("containerd/state/io.containerd.grpc.v1.cri/netns");
+    let entries = std::fs::read_dir(dir)?.collect::<Result<Vec<_>, _>>()?;
+    Ok(entries.iter().map(std::fs::DirEntry::path).collect())
 }
 
 fn leases(world: &World, k: u8) -> Result<Vec<PathBuf>> {
