@@ -10,6 +10,7 @@
 mod crowd;
 mod gather;
 mod rest;
+mod silence;
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -19,7 +20,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use crowd::Crowd;
 use gather::{Gathered, Turns};
-use http::{Request, Response};
+use http::header::{CONNECTION, HeaderValue, TRANSFER_ENCODING};
+use http::{Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -28,22 +30,39 @@ use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use rustls::server::ServerConfig;
 use rustls_pki_types::CertificateDer;
+use silence::Spoken;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-/// A client has this long to finish its TLS handshake.
-const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Requests under way have this long after the signal to stop.
 const DRAIN: Duration = Duration::from_secs(5);
-/// A client of HTTP/1.1 has this long to send a request's head, counted from the end of the one before:
-/// as long as Kubernetes lets a connection idle.
-const IDLE: Duration = Duration::from_secs(90);
 /// Streams of one HTTP/2 connection, as in client-go's expectations.
 const STREAMS: u32 = 250;
 /// After a connection could not be accepted, because files are short or memory is.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// How long clients are waited for. The default is what kube-apiserver allows.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// For the end of the TLS handshake.
+    pub handshake: Duration,
+    /// Then for the first bytes, which say what is spoken.
+    pub silence: Duration,
+    /// For the whole head of a request of HTTP/1.1, counted from the end of the one before.
+    pub head: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            handshake: Duration::from_secs(10),
+            silence: Duration::from_secs(32),
+            head: Duration::from_secs(90),
+        }
+    }
+}
 
 /// An error of a body or of the connection below it.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -74,10 +93,22 @@ pub fn serve(
     door: Arc<dyn Door>,
     stopping: CancellationToken,
 ) -> JoinHandle<()> {
-    tokio::spawn(accept(tcp, tls.into(), door, stopping))
+    serve_within(Patience::default(), tcp, tls, door, stopping)
+}
+
+/// The same for clients who are waited for as long as `patience` says.
+pub fn serve_within(
+    patience: Patience,
+    tcp: TcpListener,
+    tls: Arc<ServerConfig>,
+    door: Arc<dyn Door>,
+    stopping: CancellationToken,
+) -> JoinHandle<()> {
+    tokio::spawn(accept(patience, tcp, tls.into(), door, stopping))
 }
 
 async fn accept(
+    patience: Patience,
     tcp: TcpListener,
     tls: TlsAcceptor,
     door: Arc<dyn Door>,
@@ -92,7 +123,8 @@ async fn accept(
         match accepted {
             Ok((stream, peer)) => {
                 let (tls, door) = (tls.clone(), door.clone());
-                tokio::spawn(connection(stream, peer, tls, door, graceful.watcher()));
+                let watcher = graceful.watcher();
+                tokio::spawn(connection(patience, stream, peer, tls, door, watcher));
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
@@ -107,6 +139,7 @@ async fn accept(
 }
 
 async fn connection(
+    patience: Patience,
     stream: TcpStream,
     peer: SocketAddr,
     tls: TlsAcceptor,
@@ -114,7 +147,7 @@ async fn connection(
     watcher: Watcher,
 ) {
     let _ = stream.set_nodelay(true);
-    let stream = match tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
+    let stream = match tokio::time::timeout(patience.handshake, tls.accept(stream)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return tracing::debug!(%peer, %error, "TLS handshake failed"),
         Err(_) => return tracing::debug!(%peer, "TLS handshake took too long"),
@@ -123,16 +156,22 @@ async fn connection(
     let visitor = door.open(peer, session.peer_certificates());
     let gathers = session.alpn_protocol() == Some(b"h2");
     let crowd = Crowd::default();
+    let stream = Spoken::within(patience.silence, stream);
     let stream = Gathered::new(stream, crowd.clone(), gathers);
     let (shared, counted) = (stream.share(), crowd.clone());
     let service = service_fn(move |request: Request<Incoming>| {
+        let is_last = is_ambiguous(&request);
         let (answer, crowd) = (visitor.ask(rest::wanted(request)), counted.clone());
         async move {
-            let reply = answer.await.map(|body| crowd.count(body));
+            let mut reply = answer.await.map(|body| crowd.count(body));
+            if is_last && reply.status() != StatusCode::SWITCHING_PROTOCOLS {
+                let close = HeaderValue::from_static("close");
+                reply.headers_mut().insert(CONNECTION, close);
+            }
             Ok::<_, std::convert::Infallible>(reply)
         }
     });
-    let (builder, io) = (builder(), TokioIo::new(stream));
+    let (builder, io) = (builder(patience.head), TokioIo::new(stream));
     let served = builder.serve_connection_with_upgrades(io, service);
     let served = Box::pin(watcher.watch(served.into_owned()));
     if let Err(error) = Turns::new(served, shared, crowd).await {
@@ -140,12 +179,19 @@ async fn connection(
     }
 }
 
-fn builder() -> Builder<TokioExecutor> {
+/// Whether nothing may follow the request on its connection: it is chunked, and it cannot be told any
+/// more whether it had a length, too. Of such a request others may see another end than we do, and
+/// what they take for a part of it must not become a request here (RFC 9112, 6.1).
+fn is_ambiguous(request: &Request<Incoming>) -> bool {
+    request.headers().contains_key(TRANSFER_ENCODING)
+}
+
+fn builder(head: Duration) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(IDLE);
+        .header_read_timeout(head);
     builder
         .http2()
         .timer(TokioTimer::new())

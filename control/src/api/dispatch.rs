@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{Method, Request, StatusCode};
+use http::{Method, Request, StatusCode, Uri};
 use http_body_util::BodyExt;
 use tower::Service;
 
@@ -15,11 +15,13 @@ use super::aggregation;
 use super::audit::Trail;
 use super::authn::{self, Claim, Proven, User};
 use super::authz::{self, Attributes};
-use super::body::{Body, BoxError, Reply, document, json, text};
+use super::body::{Body, BoxError, Reply, document, json};
 use super::fairness::Verdict;
 use super::freshness;
 use super::gzip;
+use super::health;
 use super::kinds::Target;
+use super::metrics;
 use super::negotiate;
 use super::openapi;
 use super::request::{Query, RequestInfo, ResourcePath};
@@ -48,11 +50,15 @@ impl Api {
         let takes_gzip = request.method() == Method::GET && gzip::is_accepted(request.headers());
         let wants_yaml = negotiate::wants_yaml(request.headers());
         let trail = Trail::begin(self.0.audit.as_ref(), &request);
-        let reply = match self.try_handle(request, &trail).await {
+        let query = Query::new(request.uri().query().unwrap_or_default());
+        let info = RequestInfo::new(request.method(), request.uri().path(), &query);
+        let (method, headers) = (request.method(), request.headers());
+        let measured = self.0.requests.begin(&self.0, method, headers, &info);
+        let reply = match self.try_handle(info, query, request, &trail).await {
             Ok(reply) => reply,
             Err(status) => status.into_reply(),
         };
-        let mut reply = trail.finish(reply).await;
+        let mut reply = measured.finish(trail.finish(reply).await);
         if wants_yaml {
             reply = yaml::written(reply).await;
         }
@@ -70,11 +76,15 @@ impl Api {
         self.0.audit.is_some()
     }
 
-    async fn try_handle(&self, request: Request<Body>, trail: &Trail) -> Result<Reply> {
+    async fn try_handle(
+        &self,
+        info: RequestInfo,
+        query: Query,
+        request: Request<Body>,
+        trail: &Trail,
+    ) -> Result<Reply> {
         let server = &self.0;
-        let query = Query::new(request.uri().query().unwrap_or_default());
-        let info = RequestInfo::new(request.method(), request.uri().path(), &query);
-        if let Some(reply) = public(&info) {
+        if let Some(reply) = public(server, &info, request.uri()).await {
             if trail.is_kept() {
                 let user = self.caller(claim(&request)).await;
                 trail.asked(&user, &info, request);
@@ -175,6 +185,12 @@ impl Api {
             if info.path == snapshot::PATH {
                 return snapshot::answer(server, request.method()).await;
             }
+            if info.path == metrics::PATH {
+                return metrics::answer(server, request.method());
+            }
+            if let Some(reply) = health::single(server, &info.path, request.method()).await {
+                return reply;
+            }
             let debug = || server.fairness.dump(&info.path);
             if let Some(reply) = tokens(server, &info).or_else(debug) {
                 return Ok(reply);
@@ -259,11 +275,10 @@ fn place(target: Target, path: &ResourcePath, verb: &str) -> Result<()> {
 }
 
 /// What everybody may ask: version and health.
-fn public(info: &RequestInfo) -> Option<Reply> {
+async fn public(server: &Server, info: &RequestInfo, uri: &Uri) -> Option<Reply> {
     match info.path.as_str() {
         "/version" | "/version/" => Some(super::discovery::version()),
-        "/healthz" | "/livez" | "/readyz" => Some(text(StatusCode::OK, "ok")),
-        _ => None,
+        path => health::whole(server, path, uri.query().unwrap_or_default()).await,
     }
 }
 

@@ -7,7 +7,7 @@ use super::request::Query;
 use super::selectors::{FieldSelector, LabelSelector};
 use super::status::{Result, Status};
 use super::value::{integer, items, text};
-use crate::registry::kind::Kind;
+use crate::registry::kind::{FieldError, FieldErrorReason, Kind};
 
 /// What to do with fields that the schema does not know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -216,12 +216,29 @@ pub(super) struct ListOptions {
 }
 
 impl ListOptions {
+    /// Whether a list is of the named version and no other. Pages of a named version are, too.
+    pub(super) fn is_exact(&self) -> bool {
+        match self.version_match {
+            Some(matching) => matching == VersionMatch::Exact,
+            None => self.limit.is_some() && self.version.is_some_and(|version| version > 0),
+        }
+    }
+
     /// Reads the query of a list or watch of `kind`.
     ///
     /// # Errors
     /// 400 or 422 naming what is malformed.
     pub(super) fn parse(query: &Query, kind: &Kind) -> Result<Self> {
-        let options = Self {
+        let watches = query.flag("watch");
+        let faults = if watches {
+            watch_faults(query)
+        } else {
+            list_faults(query)
+        };
+        if !faults.is_empty() {
+            return Err(Status::invalid_options("ListOptions", &faults));
+        }
+        Ok(Self {
             labels: LabelSelector::parse(query.get("labelSelector").unwrap_or_default())?,
             fields: FieldSelector::parse(
                 query.get("fieldSelector").unwrap_or_default(),
@@ -230,19 +247,92 @@ impl ListOptions {
             limit: number(query, "limit")?.filter(|limit| *limit > 0),
             continue_token: query.get("continue").map(str::to_owned),
             version: version(query)?,
-            version_match: version_match(query)?,
+            version_match: match query.get("resourceVersionMatch") {
+                Some("Exact") => Some(VersionMatch::Exact),
+                Some("NotOlderThan") => Some(VersionMatch::NotOlderThan),
+                _ => None,
+            },
             timeout: number(query, "timeoutSeconds")?,
             bookmarks: query.flag("allowWatchBookmarks")
                 && query.get("allowWatchBookmarks").is_some(),
-            initial_events: query.get("sendInitialEvents") == Some("true"),
-        };
-        if options.version_match == Some(VersionMatch::Exact) && options.version == Some(0) {
-            let why =
-                "Forbidden: resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\"";
-            return Err(Status::invalid_parameter("resourceVersionMatch", why));
-        }
-        Ok(options)
+            initial_events: query.flag("sendInitialEvents")
+                && query.get("sendInitialEvents").is_some(),
+        })
     }
+}
+
+const MATCH: &str = "resourceVersionMatch";
+const INITIAL: &str = "sendInitialEvents";
+
+fn forbidden(field: &str, why: &str) -> FieldError {
+    FieldError {
+        field: field.to_owned(),
+        reason: FieldErrorReason::Forbidden,
+        message: why.to_owned(),
+    }
+}
+
+fn unsupported(value: &str, supported: &str) -> FieldError {
+    FieldError {
+        field: MATCH.to_owned(),
+        reason: FieldErrorReason::NotSupported,
+        message: format!("{value:?}: supported values: {supported}"),
+    }
+}
+
+/// What is wrong with how a list says which version it wants.
+fn list_faults(query: &Query) -> Vec<FieldError> {
+    let mut faults = Vec::new();
+    if let Some(matching) = query.get(MATCH) {
+        if query.get("resourceVersion").is_none() {
+            let why = "resourceVersionMatch is forbidden unless resourceVersion is provided";
+            faults.push(forbidden(MATCH, why));
+        }
+        if query.get("continue").is_some() {
+            let why = "resourceVersionMatch is forbidden when continue is provided";
+            faults.push(forbidden(MATCH, why));
+        }
+        if !["Exact", "NotOlderThan"].contains(&matching) {
+            faults.push(unsupported(matching, r#""Exact", "NotOlderThan", """#));
+        }
+        if matching == "Exact" && query.get("resourceVersion") == Some("0") {
+            let why = "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"";
+            faults.push(forbidden(MATCH, why));
+        }
+    }
+    if query.get(INITIAL).is_some() {
+        faults.push(forbidden(
+            INITIAL,
+            "sendInitialEvents is forbidden for list",
+        ));
+    }
+    faults
+}
+
+/// What is wrong with how a watch says where it begins.
+fn watch_faults(query: &Query) -> Vec<FieldError> {
+    let mut faults = Vec::new();
+    let (matching, initial) = (query.get(MATCH), query.get(INITIAL));
+    if initial.is_some() && matching != Some("NotOlderThan") {
+        let why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
+        faults.push(forbidden(MATCH, why));
+    }
+    let Some(matching) = matching else {
+        return faults;
+    };
+    if initial.is_none() {
+        let why =
+            "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
+        faults.push(forbidden(MATCH, why));
+    }
+    if matching != "NotOlderThan" {
+        faults.push(unsupported(matching, r#""NotOlderThan""#));
+    }
+    if query.get("continue").is_some() {
+        let why = "resourceVersionMatch is forbidden when continue is provided";
+        faults.push(forbidden(MATCH, why));
+    }
+    faults
 }
 
 fn number<T: std::str::FromStr>(query: &Query, key: &str) -> Result<Option<T>> {
@@ -253,32 +343,17 @@ fn number<T: std::str::FromStr>(query: &Query, key: &str) -> Result<Option<T>> {
     query.get(key).map(parse).transpose()
 }
 
-fn version(query: &Query) -> Result<Option<u64>> {
+/// The version that a request names.
+///
+/// # Errors
+/// 422 if it is none.
+pub(super) fn version(query: &Query) -> Result<Option<u64>> {
     let parse = |text: &str| {
         let why = format!("Invalid value: {text:?}: must be an unsigned integer");
         text.parse()
             .map_err(|_| Status::invalid_parameter("resourceVersion", &why))
     };
     query.get("resourceVersion").map(parse).transpose()
-}
-
-fn version_match(query: &Query) -> Result<Option<VersionMatch>> {
-    let matching = match query.get("resourceVersionMatch") {
-        None => return Ok(None),
-        Some("NotOlderThan") => VersionMatch::NotOlderThan,
-        Some("Exact") => VersionMatch::Exact,
-        Some(other) => {
-            let why = format!(
-                "Unsupported value: {other:?}: supported values: \"Exact\", \"NotOlderThan\""
-            );
-            return Err(Status::invalid_parameter("resourceVersionMatch", &why));
-        }
-    };
-    if query.get("resourceVersion").is_none() && !query.flag("sendInitialEvents") {
-        let why = "Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided";
-        return Err(Status::invalid_parameter("resourceVersionMatch", why));
-    }
-    Ok(Some(matching))
 }
 
 #[cfg(test)]

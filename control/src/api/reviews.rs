@@ -7,7 +7,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::authn::User;
-use super::authz::{self, Attributes, Facts, PUBLIC_ROOTS};
+use super::authz::{self, Attributes, Facts, PUBLIC, PUBLIC_ROOTS};
 use super::body::{Body, Reply, json as json_reply};
 use super::request::ResourcePath;
 use super::server::Server;
@@ -197,6 +197,7 @@ fn rules(server: &Server, user: &User, namespace: &str) -> Value {
     let public = PUBLIC_ROOTS.iter();
     let public: Vec<String> = public
         .flat_map(|root| [(*root).to_owned(), format!("{root}/*")])
+        .chain(PUBLIC.map(str::to_owned))
         .collect();
     let mut status = json!({"incomplete": !sometimes.is_empty(), "resourceRules": always,
         "nonResourceRules": [{"verbs": ["get"], "nonResourceURLs": public}]});

@@ -158,6 +158,15 @@ pub(super) fn all() -> Vec<(String, Value)> {
         "/version",
         "/version/",
     ];
+    let monitored = [
+        "/healthz",
+        "/healthz/*",
+        "/livez",
+        "/livez/*",
+        "/metrics",
+        "/readyz",
+        "/readyz/*",
+    ];
     let public = ["/healthz", "/livez", "/readyz", "/version", "/version/"];
     let issuer = [
         "/.well-known/openid-configuration",
@@ -175,6 +184,7 @@ pub(super) fn all() -> Vec<(String, Value)> {
         role("system:basic-user", reviews),
         role("system:discovery", paths(&served)),
         role("system:public-info-viewer", paths(&public)),
+        role("system:monitoring", paths(&monitored)),
         role("system:service-account-issuer-discovery", paths(&issuer)),
         role("system:auth-delegator", delegated),
         role(
@@ -204,6 +214,7 @@ pub(super) fn all() -> Vec<(String, Value)> {
         binding("cluster-admin", &["system:masters"]),
         binding("system:basic-user", &[known]),
         binding("system:discovery", &[known]),
+        binding("system:monitoring", &["system:monitoring"]),
         binding(
             "system:public-info-viewer",
             &[known, "system:unauthenticated"],

@@ -20,6 +20,7 @@ use super::custom::{CustomKinds, Made};
 use super::discovery::Discovery;
 use super::fairness::Fairness;
 use super::kinds::{Kinds, Target};
+use super::metrics::Requests;
 use super::pages::Pages;
 use super::proxy::NodeClient;
 use super::selectors::FieldSelector;
@@ -73,6 +74,8 @@ pub struct Server {
     pub(super) config: ServerConfig,
     pub(super) audit: Option<Arc<Audit>>,
     pub(super) fairness: Fairness,
+    /// Requests as they are counted.
+    pub(super) requests: Requests,
     /// Cancelled when the process stops: watches end.
     pub(super) stopping: CancellationToken,
 }
@@ -121,6 +124,7 @@ impl Server {
             config,
             audit: None,
             fairness: Fairness::default(),
+            requests: Requests::default(),
             stopping,
         }
     }

@@ -1,6 +1,7 @@
 //! `meta/v1 Status`: the one shape in which the API says no.
 
 use http::StatusCode;
+use http::header::RETRY_AFTER;
 use serde_json::{Value, json};
 
 use super::body::{Reply, document, json as json_reply};
@@ -195,14 +196,7 @@ impl Status {
 
     /// 422: the object has faults; all of them are named.
     pub(super) fn invalid(kind: &Kind, name: &str, faults: &[FieldError]) -> Self {
-        let list: Vec<String> = faults
-            .iter()
-            .map(|fault| format!("{}: {}", fault.field, sentence(fault)))
-            .collect();
-        let list = match list.as_slice() {
-            [one] => one.clone(),
-            many => format!("[{}]", many.join(", ")),
-        };
+        let list = listed(faults);
         let what = if kind.group.is_empty() {
             kind.kind.to_owned()
         } else {
@@ -211,6 +205,15 @@ impl Status {
         let message = format!("{what} {name:?} is invalid: {list}");
         let mut status = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", message);
         status.details = Some(Box::new(details(kind, kind.kind, name)));
+        status.with_causes(faults.iter().map(cause).collect())
+    }
+
+    /// 422: the options of a request, of that kind, do not go together.
+    pub(super) fn invalid_options(kind: &str, faults: &[FieldError]) -> Self {
+        let list = listed(faults);
+        let message = format!("{kind}.meta.k8s.io \"\" is invalid: {list}");
+        let mut status = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", message);
+        status.details = Some(Box::new(json!({"group": "meta.k8s.io", "kind": kind})));
         status.with_causes(faults.iter().map(cause).collect())
     }
 
@@ -260,7 +263,7 @@ impl Status {
 
     /// 504: the wanted version lies in the future.
     pub(super) fn future_version(wanted: u64, current: u64) -> Self {
-        let message = format!("Too large resource version: {wanted}, current: {current}");
+        let message = format!("Timeout: Too large resource version: {wanted}, current: {current}");
         let mut status = Self::new(StatusCode::GATEWAY_TIMEOUT, "Timeout", message);
         status.details = Some(Box::new(json!({"retryAfterSeconds": 1})));
         let cause = "Too large resource version";
@@ -308,7 +311,12 @@ impl Status {
 
     /// The Status as an answer.
     pub(super) fn into_reply(self) -> Reply {
-        document(json_reply(self.code, &self.to_value()))
+        let mut reply = document(json_reply(self.code, &self.to_value()));
+        let details = self.details.as_deref();
+        if let Some(seconds) = details.and_then(|it| it["retryAfterSeconds"].as_u64()) {
+            reply.headers_mut().insert(RETRY_AFTER, seconds.into());
+        }
+        reply
     }
 }
 
@@ -338,6 +346,18 @@ pub(super) fn deleted(kind: &Kind, name: &str, uid: &str) -> Value {
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
         "details": details,
     })
+}
+
+/// The faults as one sentence.
+fn listed(faults: &[FieldError]) -> String {
+    let list: Vec<String> = faults
+        .iter()
+        .map(|fault| format!("{}: {}", fault.field, sentence(fault)))
+        .collect();
+    match list.as_slice() {
+        [one] => one.clone(),
+        many => format!("[{}]", many.join(", ")),
+    }
 }
 
 fn sentence(fault: &FieldError) -> String {

@@ -42,11 +42,6 @@ const INITIAL_END: &str = "k8s.io/initial-events-end";
 pub(super) fn watch(call: Call) -> Result<Reply> {
     let shape = negotiate::streamed_shape(&call.headers)?;
     let mut options = ListOptions::parse(&call.query, call.target.kind)?;
-    if options.initial_events && (!options.bookmarks || options.version_match.is_none()) {
-        let why = "Forbidden: sendInitialEvents requires allowWatchBookmarks and \
-                   resourceVersionMatch=NotOlderThan";
-        return Err(Status::invalid_parameter("sendInitialEvents", why));
-    }
     let store = &call.server.store;
     let current = store.revision();
     if let Some(wanted) = options.version.filter(|wanted| *wanted > current) {
@@ -250,7 +245,7 @@ impl Stream {
         if left == 0 {
             initial.after = last;
             self.initial = Some(initial);
-        } else if self.filter.options.initial_events {
+        } else if self.filter.options.initial_events && self.filter.options.bookmarks {
             let line = self.bookmark_line(initial.snapshot.revision, true);
             self.ready.push_back(Piece::Line(line));
         }

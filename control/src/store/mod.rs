@@ -166,6 +166,8 @@ pub(crate) enum Command {
 pub struct Store {
     shared: Arc<state::Shared>,
     engine: Engine,
+    /// The database file of the embedded back end.
+    file: Option<Arc<Path>>,
 }
 
 impl Store {
@@ -197,8 +199,11 @@ impl Store {
             .name("committer".into())
             .spawn(move || committer.run(&queue))
             .map_err(BackendError::Io)?;
-        let engine = Engine::Embedded(writes);
-        Ok(Self { shared, engine })
+        Ok(Self {
+            shared,
+            engine: Engine::Embedded(writes),
+            file: Some(path.into()),
+        })
     }
 
     /// Opens the store on an etcd cluster, which other processes may use at the same time, and loads
@@ -212,8 +217,11 @@ impl Store {
         encryption: Encryption,
     ) -> Result<Self, BackendError> {
         let (etcd, shared) = etcd::Etcd::open(config, resources, encryption).await?;
-        let engine = Engine::Etcd(etcd);
-        Ok(Self { shared, engine })
+        Ok(Self {
+            shared,
+            engine: Engine::Etcd(etcd),
+            file: None,
+        })
     }
 
     /// Whether other processes may write to it.
@@ -318,6 +326,22 @@ impl Store {
                 .map(|kind| (kind.name.clone(), kind.objects.clone()))
                 .collect(),
         }
+    }
+
+    /// How many objects there are of each resource, in the order of their indices, with the names
+    /// under which they are stored.
+    pub fn counts(&self) -> Vec<(Arc<str>, usize)> {
+        let state = self.shared.state.read();
+        let kinds = state.kinds.iter();
+        kinds
+            .map(|kind| (kind.name.clone(), kind.objects.len()))
+            .collect()
+    }
+
+    /// Bytes of the embedded back end's database file; none on etcd.
+    pub fn file_bytes(&self) -> Option<u64> {
+        let path = self.file.as_deref()?;
+        std::fs::metadata(path).ok().map(|file| file.len())
     }
 
     /// The events of a resource after `revision`.

@@ -3,6 +3,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[path = "../support/etcd.rs"]
+mod etcd;
+
 mod admission;
 mod aggregation;
 mod apply;
@@ -18,6 +21,8 @@ mod encryption;
 mod ephemeral;
 mod events;
 mod fairness;
+mod health;
+mod hostile;
 mod identity;
 mod lists;
 mod oidc;
@@ -29,6 +34,7 @@ mod roles;
 mod rotation;
 mod sizes;
 mod subresources;
+mod versions;
 mod watches;
 mod yaml;
 

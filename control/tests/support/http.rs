@@ -134,6 +134,15 @@ impl Control {
     }
 }
 
+/// GET of what is no JSON: the code and the text.
+pub(crate) async fn text(client: &kube::Client, path: &str) -> (u16, String) {
+    let request = Request::get(path).body(Body::empty()).unwrap();
+    let (head, body) = client.send(request).await.unwrap().into_parts();
+    let bytes = body.collect().await.unwrap().to_bytes();
+    let text = String::from_utf8(bytes.to_vec()).unwrap();
+    (head.status.as_u16(), text)
+}
+
 /// Sends a request as the user of `client`.
 pub(crate) async fn send(
     client: &kube::Client,

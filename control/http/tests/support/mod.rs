@@ -1,5 +1,7 @@
 //! A server with a few answers of its own, and a client that knows no more of it than its address.
 
+#![allow(dead_code, reason = "each test binary uses its part")]
+
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,7 +14,7 @@ use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::{Frame, Incoming};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use naru_http::{Answer, Body, BoxError, Door, Visitor};
+use naru_http::{Answer, Body, BoxError, Door, Patience, Visitor};
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -43,6 +45,11 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) async fn start() -> Self {
+        Self::start_within(Patience::default()).await
+    }
+
+    /// One that waits so long for its clients.
+    pub(crate) async fn start_within(patience: Patience) -> Self {
         let key = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let trust = key.cert.der().clone();
         let secret = PrivateKeyDer::Pkcs8(key.signing_key.serialize_der().into());
@@ -63,7 +70,7 @@ impl Server {
             open: Arc::clone(&open),
         };
         let door = Arc::new(Way(Arc::new(host)));
-        let served = naru_http::serve(tcp, tls.into(), door, stopping.clone());
+        let served = naru_http::serve_within(patience, tcp, tls.into(), door, stopping.clone());
         Self {
             address,
             trust,
@@ -72,6 +79,11 @@ impl Server {
             open,
             served,
         }
+    }
+
+    /// Connects, and says nothing yet.
+    pub(crate) async fn tcp(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
     }
 
     /// Connects with one protocol.

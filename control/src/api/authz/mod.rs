@@ -37,17 +37,16 @@ const CONTROL_PLANE: [&str; 3] = [
     "system:apiserver",
 ];
 /// Where everybody may read; what lies below, too.
-pub(super) const PUBLIC_ROOTS: [&str; 9] = [
+pub(super) const PUBLIC_ROOTS: [&str; 6] = [
     "/api",
     "/apis",
     "/openapi",
     "/openid",
     "/.well-known",
     "/version",
-    "/healthz",
-    "/livez",
-    "/readyz",
 ];
+/// What everybody may read; what lies below is granted by name.
+pub(super) const PUBLIC: [&str; 3] = ["/healthz", "/livez", "/readyz"];
 /// What everybody may do: ask about themselves.
 const BASIC: &[Rule] = &[
     allow(
@@ -170,7 +169,8 @@ fn is_discovery(wish: Attributes<'_>) -> bool {
         let rest = wish.path.strip_prefix(root);
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
-    wish.verb == "get" && PUBLIC_ROOTS.into_iter().any(under)
+    let public = PUBLIC.contains(&wish.path) || PUBLIC_ROOTS.into_iter().any(under);
+    wish.verb == "get" && public
 }
 
 fn refusal(user: &User, wish: Attributes<'_>) -> Status {

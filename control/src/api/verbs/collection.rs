@@ -5,7 +5,7 @@ use serde_json::json as value;
 
 use super::Call;
 use super::delete::{delete_one, read_options};
-use super::list::select;
+use super::list::{select, snapshot};
 use crate::api::body::{Body, Reply, json};
 use crate::api::options::ListOptions;
 use crate::api::status::Result;
@@ -13,8 +13,8 @@ use crate::api::status::Result;
 pub(super) async fn delete(call: &Call, body: Body) -> Result<Reply> {
     let options = read_options(call, body).await?;
     let list = ListOptions::parse(&call.query, call.target.kind)?;
-    let snapshot = call.server.store.snapshot(call.target.resource);
-    let selected = select(call, &list, &snapshot, None, usize::MAX).selected;
+    let (snapshot, token) = snapshot(call, &list)?;
+    let selected = select(call, &list, &snapshot, token.as_ref(), usize::MAX).selected;
     let request = call.request(options.dry_run);
     for object in &selected {
         let key = object.key();

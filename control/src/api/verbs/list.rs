@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::Call;
 use crate::api::body::{BoxError, Reply, json as json_reply, reply};
 use crate::api::negotiate::{self, Shape};
-use crate::api::options::{ListOptions, VersionMatch};
+use crate::api::options::ListOptions;
 use crate::api::pages::Token;
 use crate::api::status::{Result, Status};
 use crate::api::table::{IncludeObject, metadata_text, table};
@@ -67,10 +67,14 @@ async fn shown(call: &Call, objects: &[Object]) -> Result<Vec<Value>> {
 }
 
 /// The snapshot that the request is about, and the token of the page that it asks for.
-fn snapshot(call: &Call, options: &ListOptions) -> Result<(Snapshot, Option<Token>)> {
+pub(super) fn snapshot(call: &Call, options: &ListOptions) -> Result<(Snapshot, Option<Token>)> {
     let server = &call.server;
     let resource = call.target.resource;
     if let Some(token) = &options.continue_token {
+        if options.version.is_some_and(|version| version > 0) {
+            let why = "specifying resource version is not allowed when using continue";
+            return Err(Status::bad_request(why));
+        }
         let token = Token::decode(token);
         let token = token.ok_or_else(|| Status::bad_request("continue key is not valid"))?;
         let page = server.pages.find(resource, token.revision, Instant::now());
@@ -87,17 +91,26 @@ fn snapshot(call: &Call, options: &ListOptions) -> Result<(Snapshot, Option<Toke
         (Some(wanted), _) if wanted > latest.revision => {
             Err(Status::future_version(wanted, latest.revision))
         }
-        (Some(wanted), Some(VersionMatch::Exact)) if wanted < latest.revision => {
+        (Some(wanted), _) if options.is_exact() && wanted < latest.revision => {
             let kept = server.pages.find(resource, wanted, Instant::now());
+            let kept = kept.or_else(|| unchanged(call, latest, wanted));
             let kept = kept.ok_or_else(|| {
-                Status::expired(format!(
-                    "The provided resource version is too old: {wanted}"
-                ))
+                Status::expired("The resourceVersion for the provided list is too old.")
             })?;
             Ok((kept, None))
         }
         _ => Ok((latest, None)),
     }
+}
+
+/// The latest objects as those of `wanted`, if nothing has happened to them since.
+fn unchanged(call: &Call, latest: Snapshot, wanted: u64) -> Option<Snapshot> {
+    let mut since = call.server.store.watch(call.target.resource, wanted).ok()?;
+    let (events, _) = since.poll().ok()?;
+    events.is_empty().then_some(Snapshot {
+        revision: wanted,
+        ..latest
+    })
 }
 
 /// A page of a snapshot.
