@@ -1,6 +1,7 @@
 //! `meta/v1 Status`: the one shape in which the API says no.
 
 use http::StatusCode;
+use http::header::RETRY_AFTER;
 use serde_json::{Value, json};
 
 use super::body::{Reply, document, json as json_reply};
@@ -230,6 +231,25 @@ impl Status {
         status
     }
 
+    /// 429: an eviction would violate a disruption budget, for this cause; another attempt makes
+    /// sense after so many seconds, if that can be said.
+    pub(super) fn disrupting(cause: String, seconds: Option<u64>) -> Self {
+        let message = "Cannot evict pod as it would violate the pod's disruption budget.";
+        let mut status = Self::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", message);
+        let details = seconds.map(|seconds| Box::new(json!({"retryAfterSeconds": seconds})));
+        status.details = details;
+        status.with_causes(vec![
+            json!({"reason": "DisruptionBudget", "message": cause}),
+        ])
+    }
+
+    /// 504: it could not be done in time; another attempt makes sense after so many seconds.
+    pub(super) fn timeout(message: impl Into<String>, seconds: u64) -> Self {
+        let mut status = Self::new(StatusCode::GATEWAY_TIMEOUT, "Timeout", message);
+        status.details = Some(Box::new(json!({"retryAfterSeconds": seconds})));
+        status
+    }
+
     /// 504: the request has used up its time.
     pub(super) fn late() -> Self {
         let message = "Timeout: request did not complete within the allotted timeout";
@@ -306,9 +326,17 @@ impl Status {
         value
     }
 
-    /// The Status as an answer.
+    /// The Status as an answer, which says in its header, too, when to ask again.
     pub(super) fn into_reply(self) -> Reply {
-        document(json_reply(self.code, &self.to_value()))
+        let mut reply = document(json_reply(self.code, &self.to_value()));
+        let after = self
+            .details
+            .as_ref()
+            .and_then(|it| it.get("retryAfterSeconds")?.as_u64());
+        if let Some(seconds) = after.filter(|seconds| *seconds > 0) {
+            reply.headers_mut().insert(RETRY_AFTER, seconds.into());
+        }
+        reply
     }
 }
 

@@ -17,6 +17,7 @@ mod deletion;
 mod encryption;
 mod ephemeral;
 mod events;
+mod evictions;
 mod fairness;
 mod identity;
 mod lists;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderName;
-use http::header::{HeaderValue, RETRY_AFTER};
+
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
 use tokio::sync::oneshot;
@@ -80,8 +80,6 @@ impl Pass {
 /// The answer to a request that may not go on, and may be tried again after so many seconds.
 pub(super) fn refusal(route: Option<&Route>, seconds: u64) -> Reply {
     let mut reply = Status::too_many_requests(seconds).into_reply();
-    let headers = reply.headers_mut();
-    headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     if let Some(route) = route {
         stamp(&mut reply, route);
     }
