@@ -233,6 +233,25 @@ impl Status {
         status
     }
 
+    /// 429: an eviction would violate a disruption budget, for this cause; another attempt makes
+    /// sense after so many seconds, if that can be said.
+    pub(super) fn disrupting(cause: String, seconds: Option<u64>) -> Self {
+        let message = "Cannot evict pod as it would violate the pod's disruption budget.";
+        let mut status = Self::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", message);
+        let details = seconds.map(|seconds| Box::new(json!({"retryAfterSeconds": seconds})));
+        status.details = details;
+        status.with_causes(vec![
+            json!({"reason": "DisruptionBudget", "message": cause}),
+        ])
+    }
+
+    /// 504: it could not be done in time; another attempt makes sense after so many seconds.
+    pub(super) fn timeout(message: impl Into<String>, seconds: u64) -> Self {
+        let mut status = Self::new(StatusCode::GATEWAY_TIMEOUT, "Timeout", message);
+        status.details = Some(Box::new(json!({"retryAfterSeconds": seconds})));
+        status
+    }
+
     /// 504: the request has used up its time.
     pub(super) fn late() -> Self {
         let message = "Timeout: request did not complete within the allotted timeout";
@@ -309,11 +328,14 @@ impl Status {
         value
     }
 
-    /// The Status as an answer.
+    /// The Status as an answer, which says in its header, too, when to ask again.
     pub(super) fn into_reply(self) -> Reply {
         let mut reply = document(json_reply(self.code, &self.to_value()));
-        let details = self.details.as_deref();
-        if let Some(seconds) = details.and_then(|it| it["retryAfterSeconds"].as_u64()) {
+        let after = self
+            .details
+            .as_ref()
+            .and_then(|it| it.get("retryAfterSeconds")?.as_u64());
+        if let Some(seconds) = after.filter(|seconds| *seconds > 0) {
             reply.headers_mut().insert(RETRY_AFTER, seconds.into());
         }
         reply

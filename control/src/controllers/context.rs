@@ -13,6 +13,7 @@ use k8s_openapi::api::core::v1::{
     Secret, Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use kube::Client;
 use kube::runtime::watcher;
@@ -70,6 +71,8 @@ pub struct Caches {
     pub volumes: Arc<Store<PersistentVolume>>,
     /// Quotas.
     pub quotas: Arc<Store<ResourceQuota>>,
+    /// Disruption budgets.
+    pub budgets: Arc<Store<PodDisruptionBudget>>,
     /// Roles of the cluster.
     pub roles: Arc<Store<ClusterRole>>,
     /// Pools of addresses for load balancers.
@@ -96,6 +99,7 @@ impl Caches {
             claims: Arc::default(),
             volumes: Arc::default(),
             quotas: Arc::default(),
+            budgets: Arc::default(),
             roles: Arc::default(),
             pools: Arc::default(),
         }
@@ -128,6 +132,7 @@ impl Caches {
         start.follow(&self.claims, all());
         start.follow(&self.volumes, all());
         start.follow(&self.quotas, all());
+        start.follow(&self.budgets, all());
         start.follow(&self.roles, all());
         start.follow(&self.pools, all());
     }

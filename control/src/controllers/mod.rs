@@ -12,6 +12,7 @@ pub mod bootstrap;
 pub mod certificates;
 pub mod context;
 pub mod deployment;
+pub mod disruption;
 pub mod election;
 pub mod endpoints;
 pub mod gc;
@@ -48,6 +49,8 @@ pub async fn run(client: Client, scheduler: Client, config: Config, shutdown: Ca
     let collector = gc::Collector::new(context.clone());
     let deployments = deployment::Controller::new(context.clone());
     let quotas = quota::Controller::new(context.clone(), &collector);
+    let budgets = disruption::Controller::new(context.clone());
+    let stale = disruption::Stale::new(context.clone());
     let claims = protection::Claims::new(context.clone());
     let volumes = protection::Volumes::new(context.clone());
     let balancers = balancers::Controller::new(context.clone());
@@ -72,6 +75,8 @@ pub async fn run(client: Client, scheduler: Client, config: Config, shutdown: Ca
     running.spawn(terminator);
     running.spawn(collector);
     running.spawn(quotas);
+    running.spawn(budgets);
+    running.spawn(stale);
     running.spawn(claims);
     running.spawn(volumes);
     running.spawn(balancers);

@@ -20,6 +20,7 @@ mod deletion;
 mod encryption;
 mod ephemeral;
 mod events;
+mod evictions;
 mod fairness;
 mod health;
 mod hostile;

@@ -108,6 +108,7 @@ fn every_kubectl_of_the_machine_gets_through_a_session() {
         changes(&session);
         shares_with_others(&session);
         rolls_out(&session);
+        drains(&session);
         cleans_up(&session);
     }
     println!("{} kubectls got through", kubectls.len());
@@ -210,6 +211,53 @@ fn rolls_out(session: &Session<'_>) {
     session.says("get pods", "Pending");
     session.run("expose deployment web --port=80");
     session.says("get service web", "80/TCP");
+}
+
+/// A pod of the budget below that runs and is ready as far as anybody can tell; on a node without a
+/// machine, or on none.
+fn running(session: &Session<'_>, name: &str, node: &str) {
+    let pod = format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, labels: {{app: shop}}}}\nspec: \
+        {{schedulerName: nobody, nodeName: {node:?}, terminationGracePeriodSeconds: 0, \
+        containers: [{{name: c, image: i}}]}}\n"
+    );
+    session.feed("create -f -", &pod, "created");
+    let shown = session.run(&format!("get pod {name} -o json"));
+    let mut pod: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    pod["status"] = serde_json::json!({"phase": "Running", "conditions":
+        [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}]});
+    let namespace = &session.namespace;
+    let path = format!("/api/v1/namespaces/{namespace}/pods/{name}/status");
+    session.feed(&format!("replace --raw {path} -f -"), &pod.to_string(), "");
+}
+
+/// A node is drained: it waits for the budget, and goes on when another pod is ready.
+fn drains(session: &Session<'_>) {
+    let node = format!("n-{}", session.namespace);
+    let object = format!("apiVersion: v1\nkind: Node\nmetadata: {{name: {node}}}\n");
+    session.feed("create -f -", &object, "created");
+    running(session, "one", &node);
+    running(session, "two", &node);
+    session.run("create poddisruptionbudget shop --selector=app=shop --min-available=1");
+    let allowed = "get pdb shop -o jsonpath={.status.disruptionsAllowed}";
+    eventually("one may go", || session.run(allowed) == "1");
+    let drain = format!("drain {node} --force --ignore-daemonsets --timeout=60s");
+    let file = session.control.dir().join(&node);
+    let mut draining = session.control.start_kubectl(&session.args(&drain), &file);
+    let said = || std::fs::read_to_string(&file).unwrap();
+    eventually("the second one may not", || {
+        said().contains("Cannot evict pod as it would violate the pod's disruption budget.")
+    });
+    let left = session.run("get pods -l app=shop -o name");
+    assert_eq!(left.lines().count(), 1, "{left}");
+    running(session, "three", "");
+    assert!(draining.wait().unwrap().success(), "{}", said());
+    assert_eq!(
+        session.run("get pods -l app=shop -o name").trim(),
+        "pod/three"
+    );
+    session.run(&format!("delete node {node}"));
+    session.run("delete pdb shop");
 }
 
 fn cleans_up(session: &Session<'_>) {

@@ -123,6 +123,20 @@ impl Control {
         child.wait_with_output().unwrap()
     }
 
+    /// Starts kubectl, which says what it has to say into `file`.
+    pub(crate) fn start_kubectl(&self, args: &[&str], file: &Path) -> Child {
+        let said = std::fs::File::create(file).unwrap();
+        Command::new(&self.program)
+            .env("KUBECONFIG", self.kubeconfig())
+            .env("HOME", self.dir.path())
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(said.try_clone().unwrap())
+            .stderr(said)
+            .spawn()
+            .expect("kubectl is installed")
+    }
+
     /// Runs kubectl, which must succeed, and returns what it printed.
     pub(crate) fn kubectl(&self, args: &[&str]) -> String {
         self.kubectl_in(args, "")

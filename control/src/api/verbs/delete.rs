@@ -120,7 +120,15 @@ pub(in crate::api) async fn delete_one(
     Err(Status::stale(target.kind, short))
 }
 
-fn check_preconditions(target: Target, old: &Value, options: &DeleteOptions) -> Result<()> {
+/// Whether the object is the one that the deletion means.
+///
+/// # Errors
+/// 409 where it has another uid or version.
+pub(in crate::api) fn check_preconditions(
+    target: Target,
+    old: &Value,
+    options: &DeleteOptions,
+) -> Result<()> {
     let checks = [
         ("UID", "/metadata/uid", &options.uid),
         (

@@ -9,7 +9,7 @@ mod list;
 mod patch;
 mod update;
 
-pub(super) use delete::delete_one;
+pub(super) use delete::{check_preconditions, delete_one};
 
 use std::sync::Arc;
 

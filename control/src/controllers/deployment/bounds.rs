@@ -1,6 +1,7 @@
 //! How far a roll-out may go above and below the wanted number.
 
 use super::names::replicas;
+use crate::controllers::runtime::fraction::scaled;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
@@ -59,22 +60,6 @@ pub fn resolve(surge: &IntOrString, unavailable: &IntOrString, wanted: i32) -> B
     Bounds {
         surge,
         unavailable: unavailable.min(wanted),
-    }
-}
-
-fn scaled(value: &IntOrString, wanted: i32, up: bool) -> i32 {
-    match value {
-        IntOrString::Int(count) => (*count).max(0),
-        IntOrString::String(text) => {
-            let percent: i64 = text.trim_end_matches('%').parse().unwrap_or(0);
-            let hundredths = percent.max(0) * i64::from(wanted);
-            let rounded = if up {
-                (hundredths + 99) / 100
-            } else {
-                hundredths / 100
-            };
-            i32::try_from(rounded).unwrap_or(i32::MAX)
-        }
     }
 }
 

@@ -12,6 +12,7 @@ pub mod claim;
 pub mod discovery;
 pub mod error;
 pub mod events;
+pub mod fraction;
 pub mod key;
 pub mod kinds;
 pub mod lean;

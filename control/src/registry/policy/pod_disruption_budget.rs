@@ -6,7 +6,7 @@ use crate::registry::age::age;
 use crate::registry::column::{AGE, NAME, integer, name, string};
 use crate::registry::kind::{FieldError, Kind};
 use crate::registry::prepare;
-use crate::registry::rules::{At, Faults, fraction_or_count, one_of, selector};
+use crate::registry::rules::{At, Faults, fraction_or_count, non_negative, one_of, selector};
 use crate::registry::value::{int, put};
 
 /// PodDisruptionBudget of policy/v1.
@@ -17,7 +17,6 @@ pub(in crate::registry) static KIND: Kind = Kind {
     singular: "poddisruptionbudget",
     short_names: &["pdb"],
     status: true,
-    inert: true,
     columns: &[
         NAME,
         string("Min Available"),
@@ -77,6 +76,15 @@ fn validate(new: &Value, _old: Option<&Value>) -> Vec<FieldError> {
         policies,
         &mut faults,
     );
+    let status = At::root(new).get("status");
+    for count in [
+        "currentHealthy",
+        "desiredHealthy",
+        "disruptionsAllowed",
+        "expectedPods",
+    ] {
+        non_negative(&status.get(count), &mut faults);
+    }
     faults.into_list()
 }
 

@@ -41,6 +41,9 @@ pub struct Status {
     pub restarts: i32,
     /// What its containers hold beside what they ask for, while they are resized.
     pub resize: Option<Box<Resize>>,
+    /// Since when it is about to be deleted: condition `DisruptionTarget` while it is true, but for
+    /// that of a kubelet, which takes its time.
+    pub disrupted_since: Option<Box<Timestamp>>,
 }
 
 /// A resize that is not done yet.
@@ -105,6 +108,7 @@ impl<'de> Deserialize<'de> for Status {
             is_ready: ready.status == "True",
             since: ready.last_transition_time.as_ref().map(|at| at.0),
         });
+        let disrupted_since = disrupted_since(&wire.conditions);
         let scheduled = condition(&wire.conditions, "PodScheduled");
         let scheduled = scheduled.map(|index| wire.conditions.swap_remove(index));
         let counts = wire.container_statuses.iter().map(|it| it.restart_count);
@@ -120,6 +124,7 @@ impl<'de> Deserialize<'de> for Status {
             unscheduled: scheduled.filter(|it| it.status != "True").map(Box::new),
             restarts,
             resize,
+            disrupted_since,
             addresses: addresses(&wire.pod_ip, &wire.pod_ips),
         })
     }
@@ -144,6 +149,16 @@ fn resize(
         is_infeasible: reason == Some("Infeasible"),
         held: held.collect(),
     }))
+}
+
+/// A condition without a time has stood for ever.
+fn disrupted_since(conditions: &[PodCondition]) -> Option<Box<Timestamp>> {
+    let told = &conditions[condition(conditions, "DisruptionTarget")?];
+    if told.status != "True" || told.reason.as_deref() == Some("TerminationByKubelet") {
+        return None;
+    }
+    let since = told.last_transition_time.as_ref();
+    Some(Box::new(since.map_or(Timestamp::UNIX_EPOCH, |at| at.0)))
 }
 
 fn condition(conditions: &[PodCondition], kind: &str) -> Option<usize> {
