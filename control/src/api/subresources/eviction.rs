@@ -4,7 +4,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::api::admission::{Operation, Request};
-use crate::api::body::{Body, Reply, json as json_reply};
+use crate::api::body::{Body, Reply, document, json as json_reply};
 use crate::api::options::DeleteOptions;
 use crate::api::status::{Result, Status};
 use crate::api::value::{key, name};
@@ -33,5 +33,5 @@ pub(super) async fn evict(call: &Call, body: Body) -> Result<Reply> {
     let own = Request::own(call.target);
     delete_one(&call.server, call.target, &key, &options, &own).await?;
     let done = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"});
-    Ok(json_reply(StatusCode::CREATED, &done))
+    Ok(document(json_reply(StatusCode::CREATED, &done)))
 }
