@@ -6,6 +6,8 @@ use http::{Response, StatusCode};
 use http_body_util::{BodyExt, Empty, Full};
 use serde_json::Value;
 
+use super::negotiate::Encoding;
+
 pub use naru_http::{Body, BoxError};
 
 /// An answer.
@@ -33,19 +35,31 @@ pub(super) fn reply(code: StatusCode, content_type: &'static str, body: Body) ->
     reply
 }
 
-/// Marks an answer that is one document of the server's own, which may take another form on its way.
+/// Marks an answer that is one document of the server's own, which may take another form on its way;
+/// in which encoding, where that was settled with its shape.
 #[derive(Clone, Copy)]
-struct Document;
+struct Document(Option<Encoding>);
 
 /// The same answer, marked as a document: neither a stream of events or bytes, nor another server's.
 pub(super) fn document(mut reply: Reply) -> Reply {
-    reply.extensions_mut().insert(Document);
+    reply.extensions_mut().insert(Document(None));
+    reply
+}
+
+/// The same, of which it is settled in what it is written.
+pub(super) fn document_in(encoding: Encoding, mut reply: Reply) -> Reply {
+    reply.extensions_mut().insert(Document(Some(encoding)));
     reply
 }
 
 /// Whether an answer is a document.
 pub(super) fn is_document(reply: &Reply) -> bool {
     reply.extensions().get::<Document>().is_some()
+}
+
+/// In what a document is to be written, if that is settled.
+pub(super) fn settled_encoding(reply: &Reply) -> Option<Encoding> {
+    reply.extensions().get::<Document>()?.0
 }
 
 /// A JSON answer from encoded bytes.

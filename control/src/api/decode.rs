@@ -1,4 +1,4 @@
-//! Request bodies: size limit, JSON and YAML.
+//! Request bodies: size limit; JSON, YAML and protobuf.
 
 use std::time::Duration;
 

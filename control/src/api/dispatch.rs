@@ -15,15 +15,16 @@ use super::aggregation;
 use super::audit::Trail;
 use super::authn::{self, Claim, Proven, User};
 use super::authz::{self, Attributes};
-use super::body::{Body, BoxError, Reply, document, json};
+use super::body::{Body, BoxError, Reply, document, is_document, json, settled_encoding, text};
 use super::fairness::Verdict;
 use super::freshness;
 use super::gzip;
 use super::health;
 use super::kinds::Target;
 use super::metrics;
-use super::negotiate;
+use super::negotiate::{self, Encoding};
 use super::openapi;
+use super::protobuf;
 use super::request::{Query, RequestInfo, ResourcePath};
 use super::reviews;
 use super::server::Server;
@@ -48,7 +49,7 @@ impl Api {
     pub async fn handle(&self, request: Request<Body>) -> Reply {
         let head_only = request.method() == Method::HEAD;
         let takes_gzip = request.method() == Method::GET && gzip::is_accepted(request.headers());
-        let wants_yaml = negotiate::wants_yaml(request.headers());
+        let plain = negotiate::plain(request.headers());
         let trail = Trail::begin(self.0.audit.as_ref(), &request);
         let query = Query::new(request.uri().query().unwrap_or_default());
         let info = RequestInfo::new(request.method(), request.uri().path(), &query);
@@ -58,16 +59,31 @@ impl Api {
             Ok(reply) => reply,
             Err(status) => status.into_reply(),
         };
-        let mut reply = measured.finish(trail.finish(reply).await);
-        if wants_yaml {
-            reply = yaml::written(reply).await;
-        }
+        let reply = self.encoded(trail.finish(reply).await, plain).await;
+        let reply = measured.finish(reply);
         if head_only {
             reply.map(|_| super::body::empty())
         } else if takes_gzip {
             gzip::compressed(reply).await
         } else {
             reply
+        }
+    }
+
+    /// The same answer in the encoding that was settled with its shape, or else in the first of
+    /// `plain` that it has.
+    async fn encoded(&self, reply: Reply, plain: (Encoding, Encoding)) -> Reply {
+        let settled = settled_encoding(&reply);
+        let (first, second) = settled.map_or(plain, |encoding| (encoding, Encoding::Json));
+        let reply = match first {
+            Encoding::Json => return reply,
+            Encoding::Yaml => return yaml::written(reply).await,
+            Encoding::Protobuf if !is_document(&reply) => return reply,
+            Encoding::Protobuf => protobuf::written(reply, self.is_audited()).await,
+        };
+        match reply {
+            Err(reply) if second == Encoding::Yaml => yaml::written(reply).await,
+            Ok(reply) | Err(reply) => reply,
         }
     }
 
@@ -214,7 +230,8 @@ impl Api {
     ) -> Result<Reply> {
         let server = self.0.clone();
         if let Some(review) = reviews::find(&path) {
-            return reviews::answer(&server, review, &user, verb, &path, request).await;
+            let reply = reviews::answer(&server, review, &user, verb, &path, request).await;
+            return reply.map(document);
         }
         // A subresource may send the request on, whole.
         let headers = match &path.subresource {

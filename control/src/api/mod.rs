@@ -78,6 +78,7 @@ pub use fairness::{Fairness, duration, run as follow_priorities};
 pub use jsonwebtoken::Algorithm as OidcAlgorithm;
 pub use kinds::Kinds;
 pub use listener::{ListenError, Listener};
+pub use protobuf::read_protobuf;
 pub use proxy::NodeClient;
 pub use server::{Server, ServerConfig};
 pub use tokens::{TokenError, Tokens};

@@ -19,8 +19,9 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::body::{BoxError, Reply, reply};
 use super::kinds::Target;
-use super::negotiate::{self, Shape};
+use super::negotiate::{self, Encoding, Form, Shape};
 use super::options::ListOptions;
+use super::protobuf;
 use super::server::Server;
 use super::status::{Result, Status};
 use super::table::{IncludeObject, metadata_only, metadata_text, table};
@@ -40,7 +41,7 @@ const INITIAL_END: &str = "k8s.io/initial-events-end";
 
 /// Answers with a stream of events that ends at the time-out, at shutdown, or with an error event.
 pub(super) fn watch(call: Call) -> Result<Reply> {
-    let shape = negotiate::streamed_shape(&call.headers)?;
+    let form = negotiate::streamed(&call.headers, call.target.kind)?;
     let mut options = ListOptions::parse(&call.query, call.target.kind)?;
     let store = &call.server.store;
     let current = store.revision();
@@ -62,21 +63,18 @@ pub(super) fn watch(call: Call) -> Result<Reply> {
     let initial = initial.filter(|_| !declined);
     let timeout = timeout(options.timeout.take());
     let filter = Filter::new(&call, options);
-    let stream = Stream::new(
-        filter,
-        shape,
-        initial,
-        watcher,
-        timeout,
-        call.server.clone(),
-    );
+    let stream = Stream::new(filter, form, initial, watcher, timeout, call.server.clone());
     // It is long, and an item moves it twice.
     let frames = stream::unfold(Box::new(stream), |mut stream| async move {
         let line = stream.next().await?;
         Some((Ok::<_, BoxError>(Frame::data(line)), stream))
     });
     let body = StreamBody::new(frames).boxed_unsync();
-    Ok(reply(StatusCode::OK, "application/json", body))
+    let media_type = match form.encoding {
+        Encoding::Protobuf => protobuf::STREAM,
+        Encoding::Json | Encoding::Yaml => "application/json",
+    };
+    Ok(reply(StatusCode::OK, media_type, body))
 }
 
 /// The default is spread out, so that watches opened together do not end together.
@@ -156,6 +154,7 @@ impl Filter {
 struct Stream {
     filter: Filter,
     shape: Shape,
+    encoding: Encoding,
     server: Arc<Server>,
     ready: VecDeque<Piece>,
     /// What comes before the events of the log.
@@ -191,7 +190,7 @@ enum Piece {
 impl Stream {
     fn new(
         filter: Filter,
-        shape: Shape,
+        form: Form,
         initial: Option<Snapshot>,
         watcher: std::result::Result<Watcher, Expired>,
         timeout: Duration,
@@ -205,7 +204,8 @@ impl Stream {
         };
         let mut stream = Self {
             filter,
-            shape,
+            shape: form.shape,
+            encoding: form.encoding,
             ready: VecDeque::new(),
             initial: initial.map(|snapshot| Initial {
                 snapshot,
@@ -359,7 +359,7 @@ impl Stream {
     /// Nothing follows but this.
     fn end_with(&mut self, status: &Status) {
         self.watcher = None;
-        let line = encode("ERROR", &status.to_value());
+        let line = self.framed("ERROR", &status.to_value());
         self.ready.push_back(Piece::Line(line));
     }
 
@@ -372,20 +372,42 @@ impl Stream {
     }
 
     /// The line of an object that needs no conversion.
-    fn line(&self, event: EventType, object: &Object) -> Bytes {
-        match self.shape {
-            Shape::Object => object.line(event),
-            Shape::Metadata => framed(event.name(), &metadata_text(object)),
-            Shape::Table => self.encoded(event, object.value()),
+    fn line(&mut self, event: EventType, object: &Object) -> Bytes {
+        match (self.shape, self.encoding) {
+            (Shape::Object, Encoding::Json | Encoding::Yaml) => object.line(event),
+            (Shape::Metadata, Encoding::Json | Encoding::Yaml) => {
+                framed(event.name(), &metadata_text(object))
+            }
+            (Shape::Metadata, Encoding::Protobuf) => {
+                let metadata = serde_json::from_slice(&metadata_text(object));
+                self.framed(event.name(), &metadata.unwrap_or_default())
+            }
+            (Shape::Table, _) | (Shape::Object, Encoding::Protobuf) => {
+                self.encoded(event, object.value())
+            }
         }
     }
 
     /// The line of an object in the version of the path.
-    fn encoded(&self, event: EventType, object: Value) -> Bytes {
+    fn encoded(&mut self, event: EventType, object: Value) -> Bytes {
         match self.shape {
             Shape::Table => encode(event.name(), &self.table_of(object)),
-            Shape::Object | Shape::Metadata => encode(event.name(), &object),
+            Shape::Object | Shape::Metadata => self.framed(event.name(), &object),
         }
+    }
+
+    /// An event in the client's encoding; one that cannot be written in it is the last.
+    fn framed(&mut self, event: &str, object: &Value) -> Bytes {
+        if self.encoding != Encoding::Protobuf {
+            return encode(event, object);
+        }
+        let frame = protobuf::event(event, object).or_else(|status| {
+            self.ready.clear();
+            self.initial = None;
+            self.watcher = None;
+            protobuf::event("ERROR", &status.to_value())
+        });
+        frame.unwrap_or_default().into()
     }
 
     fn table_of(&self, object: Value) -> Value {
@@ -401,7 +423,7 @@ impl Stream {
         )
     }
 
-    fn bookmark_line(&self, revision: u64, initial_end: bool) -> Bytes {
+    fn bookmark_line(&mut self, revision: u64, initial_end: bool) -> Bytes {
         let mut metadata =
             json!({"resourceVersion": revision.to_string(), "creationTimestamp": null});
         if initial_end {
@@ -417,7 +439,7 @@ impl Stream {
                 table(target.kind, metadata, nothing, self.filter.include, 0)
             }
         };
-        encode("BOOKMARK", &object)
+        self.framed("BOOKMARK", &object)
     }
 }
 

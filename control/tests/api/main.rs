@@ -29,6 +29,7 @@ mod lists;
 mod oidc;
 mod operations;
 mod patches;
+mod protobuf;
 mod resize;
 mod rights;
 mod roles;

@@ -5,10 +5,9 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::table::{Field, Label, Message, Table, Type};
+use super::encode::MAGIC;
+use super::table::{Field, Label, Message, Other, SCHEMA, Table, Type};
 
-/// Every object starts with this.
-const MAGIC: &[u8] = b"k8s\0";
 /// Messages in messages, at most.
 const MAX_DEPTH: u32 = 64;
 
@@ -140,6 +139,10 @@ fn value(kind: Type, item: Item<'_>, depth: u32) -> Option<Value> {
         Type::Quantity => quantity(item.bytes()?)?,
         Type::IntOrString => int_or_string(item.bytes()?)?,
         Type::Raw => raw(item.bytes()?)?,
+        Type::Texts => repeated_texts(1, item.bytes()?)?.into(),
+        Type::SchemaOr(Other::Truth) => schema_or_truth(item.bytes()?, depth)?,
+        Type::SchemaOr(Other::List) => schema_or_list(item.bytes()?, depth)?,
+        Type::SchemaOr(Other::Texts) => schema_or_texts(item.bytes()?, depth)?,
         Type::Skip => Value::Null,
         Type::Message(name) => {
             message(Table::get().message(name)?, item.bytes()?, depth + 1)?.into()
@@ -203,6 +206,70 @@ fn raw(bytes: &[u8]) -> Option<Value> {
         }
     }
     Some(found)
+}
+
+fn repeated_texts(wanted: u32, bytes: &[u8]) -> Option<Vec<Value>> {
+    let mut texts = Vec::new();
+    let mut wire = Wire(bytes);
+    while let Some((number, item)) = wire.next()? {
+        if number == wanted {
+            texts.push(item.text()?.into());
+        }
+    }
+    Some(texts)
+}
+
+fn schema(bytes: &[u8], depth: u32) -> Option<Value> {
+    let schema = Table::get().message(SCHEMA)?;
+    Some(message(schema, bytes, depth + 1)?.into())
+}
+
+/// The schema that stands in field `wanted`, if there is one.
+#[allow(clippy::option_option, reason = "none there is not malformed")]
+fn schema_in(wanted: u32, bytes: &[u8], depth: u32) -> Option<Option<Value>> {
+    let mut found = None;
+    let mut wire = Wire(bytes);
+    while let Some((number, item)) = wire.next()? {
+        if number == wanted {
+            found = Some(schema(item.bytes()?, depth)?);
+        }
+    }
+    Some(found)
+}
+
+fn schema_or_truth(bytes: &[u8], depth: u32) -> Option<Value> {
+    if let Some(schema) = schema_in(2, bytes, depth)? {
+        return Some(schema);
+    }
+    let mut allows = false;
+    let mut wire = Wire(bytes);
+    while let Some((number, item)) = wire.next()? {
+        if number == 1 {
+            allows = item.integer()? != 0;
+        }
+    }
+    Some(allows.into())
+}
+
+fn schema_or_list(bytes: &[u8], depth: u32) -> Option<Value> {
+    if let Some(schema) = schema_in(1, bytes, depth)? {
+        return Some(schema);
+    }
+    let mut schemas = Vec::new();
+    let mut wire = Wire(bytes);
+    while let Some((number, item)) = wire.next()? {
+        if number == 2 {
+            schemas.push(schema(item.bytes()?, depth)?);
+        }
+    }
+    Some(schemas.into())
+}
+
+fn schema_or_texts(bytes: &[u8], depth: u32) -> Option<Value> {
+    match schema_in(1, bytes, depth)? {
+        Some(schema) => Some(schema),
+        None => Some(repeated_texts(2, bytes)?.into()),
+    }
 }
 
 /// One value as the wire carries it.

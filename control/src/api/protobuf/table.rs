@@ -3,13 +3,16 @@
 //! A line without indent starts a message, with `apiVersion/Kind` behind it if it is one. An indented
 //! line is a field: number, JSON name (`-` where the fields of the message stand in the outer object),
 //! and type: `s` text, `i` integer, `t` truth, `b` bytes, `d` double, `time`, `quantity`, `intstr`,
-//! `raw` JSON, `skip`, `@message`; before it `?` for an optional value, `[]` for a list, `{}` for a
+//! `raw` JSON, `texts` in a message, `schema|list`, `schema|truth` and `schema|texts` of an OpenAPI
+//! schema or something else, `skip`, `@message`; before it `?` for an optional value, `[]` for a list, `{}` for a
 //! map with text keys.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::OnceLock;
 
 const SOURCE: &str = include_str!("fields.table");
+/// The message of an OpenAPI schema.
+pub(super) const SCHEMA: &str = "apiextensions.JSONSchemaProps";
 
 /// All messages.
 pub(super) struct Table {
@@ -19,7 +22,7 @@ pub(super) struct Table {
 
 /// The fields of a message by number.
 #[derive(Default)]
-pub(super) struct Message(HashMap<u32, Field>);
+pub(super) struct Message(BTreeMap<u32, Field>);
 
 /// One field.
 #[derive(Clone, Copy)]
@@ -66,10 +69,25 @@ pub(super) enum Type {
     IntOrString,
     /// JSON in a message.
     Raw,
+    /// Texts in a message.
+    Texts,
+    /// An OpenAPI schema or something else, in a message.
+    SchemaOr(Other),
     /// Of no use here.
     Skip,
     /// Another message.
     Message(&'static str),
+}
+
+/// What may stand in the place of an OpenAPI schema.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Other {
+    /// Several of them.
+    List,
+    /// Whether anything is allowed.
+    Truth,
+    /// Names.
+    Texts,
 }
 
 impl Table {
@@ -108,6 +126,13 @@ impl Table {
         self.message(self.kinds.get(key.as_str())?)
     }
 
+    /// Every kind as `apiVersion/Kind`, and its message.
+    #[cfg(test)]
+    pub(super) fn all_kinds(&self) -> impl Iterator<Item = (&'static str, &Message)> {
+        let kinds = self.kinds.iter().filter(|(kind, _)| !kind.is_empty());
+        kinds.filter_map(|(kind, message)| Some((*kind, self.message(message)?)))
+    }
+
     /// A message by name.
     pub(super) fn message(&self, name: &str) -> Option<&Message> {
         self.messages.get(name)
@@ -124,13 +149,11 @@ impl Table {
                 assert!(self.message(name).is_some(), "{name}");
             }
         }
-        // Kinds of our own are JSON alone, as custom resources are, and clients write definitions of
-        // these in JSON, too: the encoding treats their schemas like nothing else.
-        let json_only = ["naru.dev", "apiextensions.k8s.io"];
-        let written = |kind: &&&crate::registry::kind::Kind| {
-            kind.verbs.contains(&"create") && !json_only.contains(&kind.group)
-        };
-        for kind in crate::registry::KINDS.iter().filter(written) {
+        // Kinds of our own are JSON alone, as custom resources are.
+        let served = crate::registry::KINDS
+            .iter()
+            .chain(crate::registry::REVIEWS);
+        for kind in served.filter(|kind| kind.group != "naru.dev") {
             let version = crate::api::kinds::api_version(kind);
             assert!(self.of_kind(&version, kind.kind).is_some(), "{}", kind.kind);
         }
@@ -141,6 +164,11 @@ impl Message {
     /// The field of that number.
     pub(super) fn field(&self, number: u32) -> Option<Field> {
         self.0.get(&number).copied()
+    }
+
+    /// All fields in the order of their numbers.
+    pub(super) fn fields(&self) -> impl Iterator<Item = (u32, Field)> {
+        self.0.iter().map(|(number, field)| (*number, *field))
     }
 }
 
@@ -167,6 +195,10 @@ fn parse_field(line: &'static str) -> Option<(u32, Field)> {
         "quantity" => Type::Quantity,
         "intstr" => Type::IntOrString,
         "raw" => Type::Raw,
+        "texts" => Type::Texts,
+        "schema|list" => Type::SchemaOr(Other::List),
+        "schema|truth" => Type::SchemaOr(Other::Truth),
+        "schema|texts" => Type::SchemaOr(Other::Texts),
         message => message.strip_prefix('@').map_or(Type::Skip, Type::Message),
     };
     Some((number, Field { name, label, value }))

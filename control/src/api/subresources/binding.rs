@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::api::admission::Operation;
 use crate::api::admission::part::Part;
-use crate::api::body::{Body, Reply, json as json_reply};
+use crate::api::body::{Body, Reply, document, json as json_reply};
 use crate::api::managed::Trace;
 use crate::api::options::WriteOptions;
 use crate::api::status::{Result, Status};
@@ -50,7 +50,7 @@ pub(super) async fn bind(call: &Call, body: Body) -> Result<Reply> {
         )
         .await?;
     let done = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"});
-    Ok(json_reply(StatusCode::CREATED, &done))
+    Ok(document(json_reply(StatusCode::CREATED, &done)))
 }
 
 /// The pod on its node, with the annotations of the binding and the condition PodScheduled.

@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::api::admission::Operation;
-use crate::api::body::{Body, Reply, json as json_reply};
+use crate::api::body::{Body, Reply, document, json as json_reply};
 use crate::api::status::{Result, Status};
 use crate::api::tokens::{Account, Bound, ISSUER};
 use crate::api::value::{integer, items, name, namespace, text, timestamp};
@@ -67,7 +67,7 @@ pub(super) async fn request(call: &Call, body: Body) -> Result<Reply> {
     request["spec"]["expirationSeconds"] = seconds.into();
     let end = timestamp(now + SignedDuration::from_secs(seconds));
     request["status"] = json!({"token": token, "expirationTimestamp": end});
-    Ok(json_reply(StatusCode::CREATED, &request))
+    Ok(document(json_reply(StatusCode::CREATED, &request)))
 }
 
 fn bound(object: &Value) -> Bound {

@@ -11,9 +11,10 @@ use serde_json::{Value, json};
 
 use super::Call;
 use crate::api::body::{BoxError, Reply, json as json_reply, reply};
-use crate::api::negotiate::{self, Shape};
+use crate::api::negotiate::{Encoding, Form, Shape};
 use crate::api::options::ListOptions;
 use crate::api::pages::Token;
+use crate::api::protobuf::{Items, List};
 use crate::api::status::{Result, Status};
 use crate::api::table::{IncludeObject, metadata_text, table};
 use crate::store::{Object, Snapshot};
@@ -24,7 +25,8 @@ const CHUNK: usize = 64 << 10;
 const MANY: usize = 64;
 
 pub(super) async fn list(call: &Call) -> Result<Reply> {
-    let shape = negotiate::shape(&call.headers)?;
+    let Form { shape, encoding } = call.form()?;
+    let protobuf = encoding == Encoding::Protobuf;
     let options = ListOptions::parse(&call.query, call.target.kind)?;
     let (snapshot, token) = snapshot(call, &options)?;
     let limit = options.limit.unwrap_or(usize::MAX);
@@ -34,15 +36,21 @@ pub(super) async fn list(call: &Call) -> Result<Reply> {
     let (kind, version) = (call.target.kind.kind, call.target.api_version());
     Ok(match shape {
         Shape::Object if call.target.kind.stored_as.is_none() => {
+            let items = || Items::Stored(objects.clone());
+            let list = protobuf.then(|| List::new(kind, &version, &metadata, items()));
             let show = |object: &Object, piece: &mut BytesMut| piece.put_slice(object.text());
-            stream_list(kind, &version, &metadata, objects, Box::new(show))
+            let reply = stream_list(kind, &version, &metadata, objects, Box::new(show));
+            carrying(reply, list)
         }
         Shape::Object => {
             let shown = shown(call, &objects).await?;
+            let items = || Items::Shown(shown.clone());
+            let list = protobuf.then(|| List::new(kind, &version, &metadata, items()));
             let show = |object: &Value, piece: &mut BytesMut| {
                 piece.put_slice(object.to_string().as_bytes())
             };
-            stream_list(kind, &version, &metadata, shown, Box::new(show))
+            let reply = stream_list(kind, &version, &metadata, shown, Box::new(show));
+            carrying(reply, list)
         }
         Shape::Table => {
             let include = IncludeObject::parse(call.query.get("includeObject"));
@@ -55,9 +63,20 @@ pub(super) async fn list(call: &Call) -> Result<Reply> {
             let show =
                 |object: &Object, piece: &mut BytesMut| piece.put_slice(&metadata_text(object));
             let (kind, version) = ("PartialObjectMetadata", "meta.k8s.io/v1");
-            stream_list(kind, version, &metadata, objects, Box::new(show))
+            let items = || Items::Metadata(objects.clone());
+            let list = protobuf.then(|| List::new(kind, version, &metadata, items()));
+            let reply = stream_list(kind, version, &metadata, objects, Box::new(show));
+            carrying(reply, list)
         }
     })
+}
+
+/// The same answer with what it is made of, if it is to be written in protobuf.
+fn carrying(mut reply: Reply, list: Option<List>) -> Reply {
+    if let Some(list) = list {
+        reply.extensions_mut().insert(list);
+    }
+    reply
 }
 
 /// The objects in the version of the path.

@@ -20,10 +20,10 @@ use serde_json::Value;
 use super::admission::{self, Operation, Request};
 use super::audit::Trail;
 use super::authn::User;
-use super::body::{Body, Reply, document, json, json_bytes};
+use super::body::{Body, Reply, document_in, json, json_bytes};
 use super::kinds::Target;
 use super::managed::Writer;
-use super::negotiate::{self, Shape};
+use super::negotiate::{self, Form, Shape};
 use super::request::{Query, ResourcePath};
 use super::server::Server;
 use super::status::{Result, Status};
@@ -93,9 +93,14 @@ impl Call {
         Writer::of(manager, agent, &self.user.name, part)
     }
 
+    /// What the client gets of an object.
+    fn form(&self) -> Result<Form> {
+        negotiate::form(&self.headers, self.target.kind)
+    }
+
     /// A stored object in the version of the path and the shape that the client wants.
     async fn answer(&self, code: StatusCode, object: Bytes) -> Result<Reply> {
-        let shape = negotiate::shape(&self.headers)?;
+        let shape = self.form()?.shape;
         let object = match shape {
             // All versions of an object have one metadata.
             Shape::Metadata => object,
@@ -135,6 +140,8 @@ impl Call {
         if verb == "watch" && whole {
             return super::watch::watch(self);
         }
+        // Who cannot read the answer hears so before anything is written.
+        let form = self.form()?;
         let reply = match (verb, self.path.name.is_some()) {
             ("get", true) => get::get(&self).await,
             ("list", false) if whole => list::list(&self).await,
@@ -145,7 +152,7 @@ impl Call {
             ("deletecollection", false) if whole => collection::delete(&self, body).await,
             _ => Err(Status::method_not_allowed()),
         };
-        reply.map(document)
+        reply.map(|reply| document_in(form.encoding, reply))
     }
 }
 

@@ -11,7 +11,7 @@ use http_body::Body;
 use http_body_util::{BodyExt, Full};
 use naru_control::api::{
     AddressPlan, Api, Exemptions, Internal, Kinds, NodeClient, Reply, STACK, Server, ServerConfig,
-    StaticTokens, Tokens, follow_definitions,
+    StaticTokens, Tokens, follow_definitions, read_protobuf,
 };
 use naru_control::pki::{Authority, LEAF_LIFE, Rotation, Subject};
 use naru_control::registry::KINDS;
@@ -171,10 +171,10 @@ async fn check(reply: Reply) -> Result<u64, String> {
         return Ok(answer((code.as_u16(), warnings)));
     }
     let form = reply.headers().get(CONTENT_TYPE);
-    let is_yaml = form.is_some_and(|form| form == "application/yaml");
+    let form = form.map(|form| form.to_str().unwrap_or_default().to_owned());
     let body = reply.into_body().collect().await;
     let body = body.map_err(|e| format!("{code}: the answer breaks off: {e}"))?;
-    let said = document(&body.to_bytes(), is_yaml);
+    let said = document(&body.to_bytes(), &form.unwrap_or_default());
     if !code.is_client_error() && !code.is_server_error() {
         return Ok(answer((code.as_u16(), warnings, said["kind"].as_str())));
     }
@@ -190,12 +190,15 @@ async fn check(reply: Reply) -> Result<u64, String> {
 }
 
 /// What an answer says; nothing if that is no document.
-fn document(body: &[u8], is_yaml: bool) -> Value {
-    if !is_yaml {
-        return serde_json::from_slice(body).unwrap_or_default();
+fn document(body: &[u8], media_type: &str) -> Value {
+    match media_type {
+        "application/yaml" => {
+            let text = std::str::from_utf8(body).unwrap_or_default();
+            serde_saphyr::from_str(text).unwrap_or_default()
+        }
+        "application/vnd.kubernetes.protobuf" => read_protobuf(body).unwrap_or_default(),
+        _ => serde_json::from_slice(body).unwrap_or_default(),
     }
-    let text = std::str::from_utf8(body).unwrap_or_default();
-    serde_saphyr::from_str(text).unwrap_or_default()
 }
 
 /// What a message says, without the names and numbers of whoever asked.

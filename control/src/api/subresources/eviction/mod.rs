@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use self::budget::Verdict;
 use crate::api::admission::{Operation, Request};
-use crate::api::body::{Body, Reply, json as json_reply};
+use crate::api::body::{Body, Reply, document, json as json_reply};
 use crate::api::kinds::Target;
 use crate::api::managed::{Trace, Writer};
 use crate::api::options::DeleteOptions;
@@ -65,7 +65,7 @@ pub(super) async fn evict(call: &Call, body: Body) -> Result<Reply> {
     work.carry_out().await?;
     let done = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
         "code": 201});
-    Ok(json_reply(StatusCode::CREATED, &done))
+    Ok(document(json_reply(StatusCode::CREATED, &done)))
 }
 
 /// Whom to evict, and how.
