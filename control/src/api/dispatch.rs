@@ -15,7 +15,7 @@ use super::aggregation;
 use super::audit::Trail;
 use super::authn::{self, Claim, Proven, User};
 use super::authz::{self, Attributes};
-use super::body::{Body, BoxError, Reply, document, is_document, json, settled_encoding, text};
+use super::body::{Body, BoxError, Reply, document, is_document, json, settled_encoding};
 use super::fairness::Verdict;
 use super::freshness;
 use super::gzip;
