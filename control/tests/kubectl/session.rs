@@ -238,7 +238,10 @@ fn drains(session: &Session<'_>) {
     session.feed("create -f -", &object, "created");
     running(session, "one", &node);
     running(session, "two", &node);
-    session.run("create poddisruptionbudget shop --selector=app=shop --min-available=1");
+    // Older clients would create one of a version that is no more.
+    let budget = "apiVersion: policy/v1\nkind: PodDisruptionBudget\nmetadata: {name: shop}\nspec: \
+        {minAvailable: 1, selector: {matchLabels: {app: shop}}}\n";
+    session.feed("apply -f -", budget, "created");
     let allowed = "get pdb shop -o jsonpath={.status.disruptionsAllowed}";
     eventually("one may go", || session.run(allowed) == "1");
     let drain = format!("drain {node} --force --ignore-daemonsets --timeout=60s");
