@@ -111,7 +111,8 @@ fn a_client_that_vanishes_leaves_no_answer_open() {
     ours.block_on(server.has_open(MANY));
     // The socket goes with its runtime, before any stream could be ended in order.
     theirs.shutdown_background();
-    server.news.send(vec![b'x'; 2000].into()).unwrap();
+    // Nobody listens any more if the server has noticed already.
+    server.news.send(vec![b'x'; 2000].into()).ok();
     let gone = ours.block_on(async { timeout(FOR_EVER, server.has_open(0)).await });
     gone.expect("watches of nobody");
     drop((client, watches));

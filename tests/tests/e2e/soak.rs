@@ -192,9 +192,9 @@ fn nothing_is_left(world: &World, k: u8) -> Result<()> {
             "{pods} pods, namespaces {namespaces:?}"
         );
         let maps = Maps::of(world, k)?;
-        let entries = ["ENDPOINTS", "NAMESPACES", "BANDWIDTH", "AFFINITY", "RANGES"];
+        let entries = ["ENDPOINTS", "NAMESPACES", "BANDWIDTH", "RANGES"];
         let entries = entries.map(|map| maps.entries(map));
-        let expected = [ADDRESSES_OF_A_POD * pods as u64, pods as u64, 0, 0, 0].map(Some);
+        let expected = [ADDRESSES_OF_A_POD * pods as u64, pods as u64, 0, 0].map(Some);
         ensure!(entries == expected, "{pods} pods, maps hold {entries:?}");
         Ok(Some(()))
     })
