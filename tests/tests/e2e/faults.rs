@@ -16,6 +16,7 @@ use crate::world::{Background, Counts, PATIENCE, Space, World};
 
 pub(crate) const CASES: &[Case] = cases![
     killing_the_node_daemons_breaks_no_connection,
+    node_daemons_that_die_twenty_times_break_no_connection,
     killing_the_control_plane_breaks_no_connection_and_loses_nothing,
     a_restarted_node_daemon_restarts_no_container,
     a_killed_containerd_comes_back_to_its_pods,
@@ -134,6 +135,27 @@ fn killing_the_node_daemons_breaks_no_connection(world: &World) -> Result<()> {
         held.goes_on()?;
     }
     world.cluster.wait_ready()?;
+    held.finish()
+}
+
+/// How often a daemon dies, on one node after the other.
+const DEATHS: u8 = 20;
+
+/// Most of them die while they start.
+fn node_daemons_that_die_twenty_times_break_no_connection(world: &World) -> Result<()> {
+    let space = world.namespace("kill-loop")?;
+    let held = Held::start(world, &space)?;
+    for death in 0..DEATHS {
+        let k = 1 + death % 2;
+        world.cluster.kill(&node_process(k))?;
+        world.cluster.start_node(k)?;
+        if death % 5 == 4 {
+            world.cluster.wait_ready()?;
+            held.goes_on().with_context(|| format!("death {death}"))?;
+        }
+    }
+    world.cluster.wait_ready()?;
+    held.goes_on()?;
     held.finish()
 }
 

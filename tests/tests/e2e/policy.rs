@@ -11,6 +11,7 @@ pub(crate) const CASES: &[Case] = cases![
     ingress_policy_allows_one_and_denies_another,
     egress_policy_denies_all_but_dns,
     removing_a_policy_opens_the_way_again,
+    a_pods_policy_is_in_place_before_its_first_packet,
     a_cluster_policy_overrules_the_namespaces_own_and_netctl_names_its_rule,
     the_shop_lets_web_call_api_and_nobody_else,
 ];
@@ -106,6 +107,65 @@ fn removing_a_policy_opens_the_way_again(world: &World) -> Result<()> {
     becomes(&space, &url, &["friend1", "friend2"], false)?;
     space.run(&["delete", "networkpolicy", "closed"])?;
     becomes(&space, &url, &["friend1", "friend2"], true)
+}
+
+/// Pods of both nodes whose first and only act is to ask for `url`; whether each got an answer.
+fn hasty(space: &Space<'_>, round: &str, url: &str) -> Result<Vec<bool>> {
+    let names: Vec<_> = (0..10).map(|number| format!("{round}{number}")).collect();
+    let pods = names.iter().zip([1, 2].into_iter().cycle());
+    let pods: Vec<_> = pods
+        .map(|(name, node)| {
+            format!(
+                "apiVersion: v1
+kind: Pod
+metadata: {{name: {name}, labels: {{role: hasty}}}}
+spec:
+  nodeName: node{node}
+  restartPolicy: Never
+  containers:
+  - {{name: main, image: naru.dev/landing:v1, args: [get, --url, '{url}']}}
+"
+            )
+        })
+        .collect();
+    space.apply(&pods.join("---\n"))?;
+    let ended = |name: &String| {
+        let pod = format!("pod/{name}");
+        let over = |phase: &str| matches!(phase, "Succeeded" | "Failed");
+        Ok(space.field_becomes(&pod, ".status.phase", over)? == "Succeeded")
+    };
+    names.iter().map(ended).collect()
+}
+
+fn a_pods_policy_is_in_place_before_its_first_packet(world: &World) -> Result<()> {
+    let space = world.namespace("first")?;
+    let url = cast(&space)?;
+    let open = hasty(&space, "open", &url)?;
+    ensure!(
+        open.iter().all(|reached| *reached),
+        "without a policy: {open:?}"
+    );
+    let rows = [
+        // Those who ask may not go out.
+        (
+            "out",
+            "{podSelector: {matchExpressions: [{key: role, operator: In, values: [hasty, stranger]}]}, policyTypes: [Egress], egress: []}",
+        ),
+        // Who is asked takes everybody else: nobody passes for somebody else because he is new.
+        (
+            "in",
+            "{podSelector: {matchLabels: {app: server}}, ingress: [{from: [{podSelector: {matchExpressions: [{key: role, operator: NotIn, values: [hasty, stranger]}]}}]}]}",
+        ),
+    ];
+    for (round, spec) in rows {
+        space.apply(&policy("first", spec))?;
+        // Who was there before them tells that it is in force.
+        becomes(&space, &url, &["stranger1", "stranger2"], false)?;
+        becomes(&space, &url, &["friend1", "friend2"], true)?;
+        let closed = hasty(&space, round, &url)?;
+        ensure!(!closed.contains(&true), "{round}: {closed:?}");
+    }
+    Ok(())
 }
 
 fn a_cluster_policy_overrules_the_namespaces_own_and_netctl_names_its_rule(
