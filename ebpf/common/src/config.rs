@@ -13,6 +13,9 @@ pub const HOST_PORTS: u32 = 1 << 1;
 pub const DIRECT_TCP: u32 = 1 << 2;
 /// [`NodeConfig::flags`]: the same for UDP and SCTP.
 pub const DIRECT_OTHERS: u32 = 1 << 3;
+/// [`NodeConfig::flags`]: a service has an endpoint on this node's own network, and all that the
+/// node sends passes a program. Without it packets to such an endpoint are dropped.
+pub const OWN_NETWORK: u32 = 1 << 4;
 
 abi! {
     /// Idle times in seconds after which an entry counts as absent.
@@ -111,7 +114,7 @@ abi! {
         pub v6: Family,
         /// Interface index of the uplink; 0 means that the node is not configured yet.
         pub uplink_ifindex: u32,
-        /// [`FLOW_EVENTS`], [`HOST_PORTS`], [`DIRECT_TCP`], [`DIRECT_OTHERS`].
+        /// [`FLOW_EVENTS`], [`HOST_PORTS`], [`DIRECT_TCP`], [`DIRECT_OTHERS`], [`OWN_NETWORK`].
         pub flags: u32,
         /// MAC address of the uplink.
         pub uplink_mac: [u8; 6],

@@ -14,8 +14,10 @@ pub const SOCKET: u8 = 3;
 pub const FROM_OVERLAY: u8 = 4;
 /// Hook: packets on the uplink that its driver sends on.
 pub const FROM_WIRE: u8 = 5;
+/// Hook: packets of the node's stack that leave it.
+pub const TO_NETWORK: u8 = 6;
 /// Number of hooks.
-pub const HOOKS: u32 = 6;
+pub const HOOKS: u32 = 7;
 
 /// Every hook.
 pub fn hooks() -> impl Iterator<Item = u8> {
@@ -50,6 +52,7 @@ pub const fn hook_name(hook: u8) -> &'static str {
         SOCKET => "socket",
         FROM_OVERLAY => "from_overlay",
         FROM_WIRE => "from_wire",
+        TO_NETWORK => "to_network",
         _ => "unknown",
     }
 }

@@ -68,7 +68,7 @@ pub const MAPS: [(&str, u32); 21] = [
     (CONNECTED, 2),
     (NODE_CONFIG, 3),
     (DROPS, 1),
-    (COUNTERS, 3),
+    (COUNTERS, 4),
     (PACE, 3),
     (BANDWIDTH, 1),
     (EVENTS, 1),
@@ -121,12 +121,14 @@ pub const TO_POD: &str = "to_pod";
 pub const FROM_NETWORK: &str = "from_network";
 /// tc, ingress of the overlay's device, on a node that has one.
 pub const FROM_OVERLAY: &str = "from_overlay";
-
+/// tc, egress of the uplink and of the overlay's device, while a service has an endpoint on the
+/// node's own network.
+pub const TO_NETWORK: &str = "to_network";
 /// XDP, the uplink's driver, on a node where that is asked for.
 pub const FROM_WIRE: &str = "from_wire";
 
 /// The tc programs.
-pub const TC_PROGRAMS: [&str; 4] = [FROM_POD, TO_POD, FROM_NETWORK, FROM_OVERLAY];
+pub const TC_PROGRAMS: [&str; 5] = [FROM_POD, TO_POD, FROM_NETWORK, FROM_OVERLAY, TO_NETWORK];
 
 /// Every program.
 pub fn programs() -> impl Iterator<Item = &'static str> {

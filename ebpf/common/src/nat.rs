@@ -20,6 +20,10 @@ pub const HAIRPIN: u8 = 5;
 pub const HANDED_ON: u8 = 6;
 /// The other end of that: what another node handed on to a backend of this one.
 pub const HANDED_OVER: u8 = 7;
+/// To a service whose backend is on this node's own network, from outside or from a pod: the
+/// destination becomes the backend, and the answers of the node's stack are translated where they
+/// leave it.
+pub const OWN_NETWORK: u8 = 8;
 
 /// [`NatEntry::flags`]: a FIN was seen in this entry's direction.
 pub const FIN: u8 = 1 << 0;
@@ -62,7 +66,7 @@ abi! {
         pub src_port: Port,
         /// Destination port.
         pub dst_port: Port,
-        /// [`MASQUERADE`] to [`HANDED_OVER`].
+        /// [`MASQUERADE`] to [`OWN_NETWORK`].
         pub kind: u8,
         /// [`FIN`], [`REPLY`], [`PEER_FIN`], [`RESET`], [`UNANSWERED`]; but for [`REPLY`] both
         /// entries of a flow say the same.

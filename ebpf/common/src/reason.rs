@@ -60,7 +60,7 @@ reasons! {
     21 NAT_LOST "nat-lost" "The translation of a flow is gone; the flow must be opened anew.";
     22 NO_LOCAL_BACKEND "no-local-backend" "The traffic policy asks for an endpoint of this node, and it has none.";
     23 SOURCE_RANGE "source-range" "The load balancer's source ranges do not hold the client.";
-    24 HOST_BACKEND "host-backend" "The endpoint is on this node's own network: sockets reach it, translated packets do not.";
+    24 HOST_BACKEND "host-backend" "The endpoint is on this node's own network, and what the node sends does not pass the data path yet.";
     25 NO_TUNNEL_ENDPOINT "no-tunnel-endpoint" "The address lives on a node that the overlay cannot reach: its IPv4 address is not known.";
     26 SPOOFED_OVERLAY "spoofed-overlay" "The overlay brought a packet whose source does not live on the node that sent it, or one of another network identifier.";
     27 BANDWIDTH "bandwidth" "The pod's bandwidth limit would keep the packet waiting for more than two seconds.";

@@ -3,7 +3,7 @@
 //! To a pod of this node, to a node port or external address, the answer to a translated packet,
 //! or none of the data path's business.
 
-use naru_ebpf_common::nat::{HANDED_ON, NODE_PORT_LOCAL, NODE_PORT_REMOTE};
+use naru_ebpf_common::nat::{HANDED_ON, NODE_PORT_LOCAL, NODE_PORT_REMOTE, OWN_NETWORK};
 use naru_ebpf_common::policy::INGRESS;
 use naru_ebpf_common::{Endpoint, NodeConfig, Port, Reason, config, flow, protocol};
 
@@ -128,6 +128,10 @@ fn to_node<M: Maps>(m: &M, p: &mut Packet) -> bool {
         return false;
     }
     let kind = nat::translate(m, p);
+    if kind == u32::from(OWN_NETWORK) {
+        p.verdict = Verdict::PASS.rewritten();
+        return false;
+    }
     if kind != 0 && kind != u32::from(HANDED_ON) {
         return true;
     }
@@ -161,7 +165,8 @@ pub(crate) fn may_be_served(config: &NodeConfig, port: Port) -> bool {
         || config.is_snat_port(port)
 }
 
-/// Chooses a backend for a packet from outside; true if there is one.
+/// Chooses a backend for a packet from outside; true if there is one with a way to be found. What is
+/// on the node's own network is the stack's.
 #[inline(never)]
 fn open_service<M: Maps>(m: &M, p: &mut Packet) -> bool {
     let Some(config) = m.config() else {
@@ -175,7 +180,7 @@ fn open_service<M: Maps>(m: &M, p: &mut Packet) -> bool {
     if outcome.is_none() {
         return false;
     }
-    let reason = if m.endpoint(&p.to.dst).is_some() {
+    let reason = if outcome.is_own_network() || m.endpoint(&p.to.dst).is_some() {
         nat::bind(m, p)
     } else if direct::open(m, p) {
         return false;
@@ -186,8 +191,12 @@ fn open_service<M: Maps>(m: &M, p: &mut Packet) -> bool {
     };
     if reason != Reason::FORWARDED {
         p.verdict = Verdict::drop(reason);
+        return false;
     }
-    reason == Reason::FORWARDED
+    if outcome.is_own_network() {
+        p.verdict = Verdict::PASS.rewritten();
+    }
+    !outcome.is_own_network()
 }
 
 /// Goes on with a packet that was translated on arrival: into a pod, or out again.

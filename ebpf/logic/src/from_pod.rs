@@ -5,7 +5,7 @@
 
 use naru_ebpf_common::endpoint::LIMITED_EGRESS;
 use naru_ebpf_common::ipcache::{self, IDENTITY_HOST};
-use naru_ebpf_common::nat::{HAIRPIN, MASQUERADE, SERVICE};
+use naru_ebpf_common::nat::{HAIRPIN, MASQUERADE, OWN_NETWORK, SERVICE};
 use naru_ebpf_common::policy::EGRESS;
 use naru_ebpf_common::{
     BandwidthKey, Endpoint, IpInfo, NodeConfig, Reason, config, flow, protocol,
@@ -176,11 +176,7 @@ fn new_flow<M: Maps>(m: &M, p: &mut Packet, src: &Endpoint, dst: Option<&Endpoin
 fn to_service<M: Maps>(m: &M, config: &NodeConfig, p: &mut Packet) -> Outcome {
     let kind = nat::translate(m, p);
     if kind != 0 {
-        return if kind == u32::from(HAIRPIN) {
-            Outcome::HAIRPIN
-        } else {
-            Outcome::BACKEND
-        };
+        return reached(kind);
     }
     if !protocol::has_ports(p.protocol) {
         return Outcome::NONE;
@@ -192,6 +188,19 @@ fn to_service<M: Maps>(m: &M, config: &NodeConfig, p: &mut Packet) -> Outcome {
     bind_backend(m, config, p)
 }
 
+/// Where a translation of this kind leads.
+#[inline(always)]
+fn reached(kind: u32) -> Outcome {
+    if kind == u32::from(HAIRPIN) {
+        Outcome::HAIRPIN
+    } else if kind == u32::from(OWN_NETWORK) {
+        Outcome::OWN_NETWORK
+    } else {
+        Outcome::BACKEND
+    }
+}
+
+/// Translates `p` to the backend that `p.to` names.
 #[inline(always)]
 fn bind_backend<M: Maps>(m: &M, config: &NodeConfig, p: &mut Packet) -> Outcome {
     let hairpin = p.to.dst == p.src;
@@ -203,8 +212,7 @@ fn bind_backend<M: Maps>(m: &M, config: &NodeConfig, p: &mut Packet) -> Outcome 
         nat::bind(m, p)
     };
     match reason {
-        Reason::FORWARDED if hairpin => Outcome::HAIRPIN,
-        Reason::FORWARDED => Outcome::BACKEND,
+        Reason::FORWARDED => reached(p.to.kind.into()),
         reason => Outcome::drop(reason),
     }
 }
@@ -220,6 +228,11 @@ fn after_service<M: Maps>(m: &M, p: &mut Packet, src: &Endpoint, outcome: Outcom
     }
     if outcome.is_hairpin() {
         return deliver(p, src).rewritten();
+    }
+    // As if the pod had asked its node itself.
+    if outcome.is_own_network() {
+        m.step(|| Step::Exempt);
+        return Verdict::PASS.rewritten();
     }
     let dst = m.endpoint(&p.dst);
     let seen = conntrack::touch(m, p, Some(src), dst);

@@ -5,10 +5,10 @@ use naru_ebpf_common::service::{
 };
 use naru_ebpf_common::{
     Addr, Affinity, AffinityKey, Backend, BackendKey, MemberKey, NodeConfig, Port, RangeKey,
-    Reason, Service, ServiceKey, TableSize, config, ipcache, protocol,
+    Reason, Service, ServiceKey, TableSize, config, nat::OWN_NETWORK, protocol,
 };
 
-use crate::admission::info;
+use crate::own_network::{self, is_of_node};
 use crate::{Maps, Packet, Step, Verdict, maglev, nat};
 
 /// A service may change between the lookup of the service and that of its slot.
@@ -56,6 +56,8 @@ impl Outcome {
     pub(crate) const BACKEND: Self = Self(1);
     /// The packet returns to the pod that sent it.
     pub(crate) const HAIRPIN: Self = Self(2);
+    /// The destination is, or becomes, a backend on the node's own network.
+    pub(crate) const OWN_NETWORK: Self = Self(3);
 
     const DROP: u32 = 0x100;
 
@@ -74,6 +76,10 @@ impl Outcome {
     #[inline(always)]
     pub(crate) const fn is_hairpin(self) -> bool {
         self.0 == Self::HAIRPIN.0
+    }
+    #[inline(always)]
+    pub(crate) const fn is_own_network(self) -> bool {
+        self.0 == Self::OWN_NETWORK.0
     }
     #[inline(always)]
     pub(crate) const fn dropped(self) -> Option<Reason> {
@@ -119,11 +125,15 @@ pub(crate) fn find<M: Maps>(
     outside: bool,
 ) -> Outcome {
     let outcome = search(m, config, p, kind, outside);
-    // What the node's stack answers passes no program that could translate it back.
-    if outcome.is_backend() && config.is_node(&p.to.dst) {
+    if !outcome.is_backend() || !own_network::has(m, config, &p.to.dst) {
+        return outcome;
+    }
+    // Until what the node's stack answers passes a program that translates it back.
+    if !own_network::is_wanted(config) {
         return Outcome::drop(Reason::HOST_BACKEND);
     }
-    outcome
+    p.to.kind = OWN_NETWORK;
+    Outcome::OWN_NETWORK
 }
 
 #[inline(always)]
@@ -147,13 +157,6 @@ fn search<M: Maps>(m: &M, config: &NodeConfig, p: &mut Packet, kind: u8, outside
         return pick(m, p, &node, kind, SCOPE_ANY);
     }
     outcome
-}
-
-/// Whether an address is one of this node's own, be it not the one that stands for it.
-#[inline(never)]
-fn is_of_node<M: Maps>(m: &M, addr: &Addr) -> bool {
-    let own = ipcache::NODE | ipcache::HOST;
-    info(m, addr).flags & own == own
 }
 
 #[inline(never)]

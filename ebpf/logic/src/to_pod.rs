@@ -1,18 +1,19 @@
 //! Packets that the node's stack sends to a pod: hook `to_pod`.
 //!
 //! The node's own addresses are always allowed; the cluster DNS and the ingress proxy live on the
-//! node too, but have identities of their own. What enters a limited pod gets its departure here and
+//! node too, but have identities of their own. The answer of a service's endpoint on the node's own
+//! network is translated back. What enters a limited pod gets its departure here and
 //! stays in the queue that it is on its way to.
 
 use naru_ebpf_common::endpoint::LIMITED_INGRESS;
 use naru_ebpf_common::ipcache::IDENTITY_HOST;
 use naru_ebpf_common::policy::INGRESS;
-use naru_ebpf_common::{BandwidthKey, Endpoint, Reason, flow};
+use naru_ebpf_common::{BandwidthKey, Endpoint, NodeConfig, Reason, flow};
 
 use crate::admission::{self, admit, info, judge_again};
 use crate::conntrack;
 use crate::departure::scheduled;
-use crate::{Maps, Packet, Step, Verdict};
+use crate::{Maps, Packet, Step, Verdict, own_network};
 
 /// Decides about a packet that leaves through the host side of a veth, `ifindex`.
 #[inline(always)]
@@ -41,8 +42,7 @@ fn decide<M: Maps>(m: &M, p: &mut Packet, ifindex: u32) -> Verdict {
         p.limit = BandwidthKey::new(dst.id, INGRESS);
     }
     if config.is_node(&p.src) {
-        m.step(|| Step::Exempt);
-        return Verdict::PASS;
+        return of_node(m, config, p);
     }
     let seen = conntrack::touch(m, p, None, Some(dst));
     if seen.is_known() && !seen.has_ended() {
@@ -52,6 +52,17 @@ fn decide<M: Maps>(m: &M, p: &mut Packet, ifindex: u32) -> Verdict {
     p.seen = seen;
     slow(m, p, dst);
     p.verdict
+}
+
+/// What comes from the node itself is allowed.
+#[inline(always)]
+fn of_node<M: Maps>(m: &M, config: &NodeConfig, p: &mut Packet) -> Verdict {
+    m.step(|| Step::Exempt);
+    if own_network::is_wanted(config) && own_network::translate_answer(m, p) {
+        Verdict::PASS.rewritten()
+    } else {
+        Verdict::PASS
+    }
 }
 
 #[inline(never)]

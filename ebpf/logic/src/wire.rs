@@ -8,13 +8,12 @@
 
 use naru_ebpf_common::nat::{HANDED_ON, NODE_PORT_REMOTE, REPLY, UNANSWERED};
 use naru_ebpf_common::overlay::OVERHEAD;
-use naru_ebpf_common::{Addr, NatEntry, NatKey, NodeConfig, protocol};
+use naru_ebpf_common::{NatEntry, NatKey, NodeConfig, protocol};
 
 use crate::Maps;
 use crate::conntrack::STAMP_NS;
 use crate::from_network::may_be_served;
-use crate::parse::plain::{self, Plain};
-use crate::parse::{ETHERTYPE, Frame, IPV4, IPV6};
+use crate::parse::{Frame, plain};
 
 /// Flags of segments that open or end a connection.
 const OF_NOTE: u8 = protocol::SYN | protocol::FIN | protocol::RST;
@@ -60,28 +59,7 @@ pub fn from_wire<M: Maps, F: Frame>(m: &M, frame: &F, onward: &mut Onward) -> bo
 /// Reads a plain packet in the middle of its flow; false if it is none.
 #[inline(always)]
 fn read<F: Frame>(frame: &F, key: &mut NatKey) -> bool {
-    let ethertype = frame.half(ETHERTYPE).map(u16::from_be);
-    match ethertype {
-        Some(IPV4) => plain::v4(frame).is_some_and(|p| {
-            let (src, dst) = (Addr::v4_word(p.src), Addr::v4_word(p.dst));
-            set(key, src, dst, &p)
-        }),
-        Some(IPV6) => plain::v6(frame).is_some_and(|p| set(key, p.src, p.dst, &p)),
-        _ => false,
-    }
-}
-
-#[inline(always)]
-fn set<A>(key: &mut NatKey, src: Addr, dst: Addr, packet: &Plain<A>) -> bool {
-    *key = NatKey {
-        src,
-        dst,
-        src_port: packet.src_port,
-        dst_port: packet.dst_port,
-        protocol: packet.protocol,
-        reserved: [0; 3],
-    };
-    packet.segment.flags & OF_NOTE == 0
+    plain::tuple(frame, key).is_some_and(|segment| segment.flags & OF_NOTE == 0)
 }
 
 /// Whether it is worth a lookup: most packets are for pods, or for the node itself.

@@ -195,6 +195,20 @@ pub(crate) fn count(hook: u8, reason: Reason, bytes: u32) {
     }
 }
 
+/// Whether the packet came in by some interface and was sent on.
+#[inline(always)]
+pub fn is_forwarded(ctx: &TcContext) -> bool {
+    // SAFETY: the context is valid while the program runs.
+    unsafe { (*ctx.skb.skb).ingress_ifindex != 0 }
+}
+
+/// Whether the packet may be the answer of an endpoint on the node's own network. Out of line: the
+/// stack that it takes is free again.
+#[inline(never)]
+pub fn may_be_answer(ctx: &TcContext) -> bool {
+    naru_ebpf_logic::may_be_answer(&Kernel, &Skb::new(ctx))
+}
+
 /// The interface that the packet is seen on.
 #[inline(always)]
 pub fn ifindex(ctx: &TcContext) -> u32 {

@@ -61,9 +61,29 @@ impl Datapath {
         self.attach_tc(names::FROM_OVERLAY, link, ifindex, TcAttachType::Ingress)
     }
 
+    /// Attaches the program that sees what the node's own stack sends through `link`.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn attach_own_network(&self, link: &str, ifindex: u32) -> Result<Attached, DatapathError> {
+        self.attach_tc(names::TO_NETWORK, link, ifindex, TcAttachType::Egress)
+    }
+
+    /// Lets go of what the node's own stack sends through `link`.
+    pub fn detach_own_network(&self, link: &str) {
+        if self.features.tcx {
+            let _ = fs::remove_file(self.pins.link(link, names::TO_NETWORK));
+        } else {
+            // An error means that there is no such filter.
+            let _ = tc::qdisc_detach_program(link, TcAttachType::Egress, names::TO_NETWORK);
+        }
+    }
+
     /// Forgets the link of the overlay's device. The kernel detaches with the device.
     pub fn detach_overlay(&self) {
-        let _ = fs::remove_file(self.pins.link(overlay::DEVICE, names::FROM_OVERLAY));
+        for program in [names::FROM_OVERLAY, names::TO_NETWORK] {
+            let _ = fs::remove_file(self.pins.link(overlay::DEVICE, program));
+        }
     }
 
     /// Attaches the socket programs to the node's cgroup.

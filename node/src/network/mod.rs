@@ -15,6 +15,7 @@ mod mtu;
 mod names;
 mod node;
 mod open;
+mod own_network;
 mod policies;
 mod room;
 mod services;
@@ -126,6 +127,8 @@ pub struct Network {
     stale_names: AtomicBool,
     watchers: AtomicUsize,
     has_host_ports: AtomicBool,
+    /// Whether a Service has an endpoint on the node's own network.
+    own_network: AtomicBool,
 }
 
 impl Network {

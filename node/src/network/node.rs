@@ -8,7 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Node;
 use naru_ebpf_common::config::{
-    DIRECT_OTHERS, DIRECT_TCP, FLOW_EVENTS, Family, HOST_PORTS, NodeConfig, Timeouts,
+    DIRECT_OTHERS, DIRECT_TCP, FLOW_EVENTS, Family, HOST_PORTS, NodeConfig, OWN_NETWORK, Timeouts,
 };
 use naru_ebpf_common::{Pace, names};
 
@@ -183,7 +183,8 @@ impl Network {
         self.switch()
     }
 
-    fn switch(&self) -> Result<(), DatapathError> {
+    /// Writes the flags anew. A node without facts yet gets them with these.
+    pub(super) fn switch(&self) -> Result<(), DatapathError> {
         let facts = self.datapath.node_config()?;
         let (flags, rush) = (self.flags(), self.rush());
         let facts = NodeConfig {
@@ -201,6 +202,7 @@ impl Network {
         let flag = |is_set, flag| if is_set { flag } else { 0 };
         flag(self.is_watched(), FLOW_EVENTS)
             | flag(self.has_host_ports.load(Ordering::Relaxed), HOST_PORTS)
+            | flag(self.serves_own_network(), OWN_NETWORK)
             | handed_on(self.config.load_balancer_mode)
     }
 }

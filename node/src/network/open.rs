@@ -9,6 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use naru_core::names::defaults::SNAT_PORTS;
+use naru_ebpf_common::config::OWN_NETWORK;
 use naru_ebpf_common::overlay::{DEVICE, OVERHEAD};
 use nix::sys::statfs::{FsType, statfs};
 use parking_lot::Mutex;
@@ -102,6 +103,7 @@ impl Network {
             .or_else(cgroup2_mount)
             .ok_or(OpenError::NoCgroup2)?;
         let sockets = datapath.attach_cgroup(&cgroup)?;
+        let served_own = datapath.node_config()?.flags & OWN_NETWORK != 0;
         let network = Self {
             netlink,
             datapath,
@@ -121,6 +123,7 @@ impl Network {
             stale_names: AtomicBool::new(false),
             watchers: AtomicUsize::new(0),
             has_host_ports: AtomicBool::new(false),
+            own_network: AtomicBool::new(served_own),
             watches: Arc::clone(&shared.watches),
             health: Arc::clone(&shared.health),
             events: Recorder::start(shared.client.clone(), COMPONENT, config.node_name.clone()),
@@ -134,6 +137,7 @@ impl Network {
             .datapath
             .attach_uplink(&network.uplink.name, network.uplink.index)?;
         let overlay = network.attach_overlay()?;
+        network.resume_own_network()?;
         let wire = network.attach_wire();
         network.datapath.finish_growth()?;
         network.datapath.forget_other_builds()?;
@@ -190,6 +194,7 @@ impl Network {
         self.datapath
             .attach_uplink(&self.uplink.name, self.uplink.index)?;
         self.attach_overlay()?;
+        self.resume_own_network()?;
         self.attach_wire();
         for pod in self.attachments() {
             match self.netlink.link(&pod.lease.host_link).await {
@@ -208,6 +213,16 @@ impl Network {
         };
         let attached = self.datapath.attach_overlay(DEVICE, overlay.link)?;
         Ok(Some(attached))
+    }
+
+    /// What another daemon began, or other programs did.
+    fn resume_own_network(&self) -> Result<(), DatapathError> {
+        if self.serves_own_network() {
+            self.attach_own_network()?;
+        } else {
+            self.detach_own_network();
+        }
+        Ok(())
     }
 
     fn forget(&self, lease: &Lease) -> Result<(), OpenError> {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use naru_core::names::labels;
 
 use super::balancers::HealthPorts;
+use super::own_network::OwnNetwork;
 use super::trigger::Trigger;
 use super::{Network, chain};
 use crate::PartResult;
@@ -77,6 +78,10 @@ impl Network {
         let context = self.context();
         let has_host_ports = !context.host_ports.is_empty();
         let plan = self.plan_services(context, programmed, whole);
+        let own = OwnNetwork::of(&self.own_addresses());
+        if own.has_any(plan.slots.iter().map(|(_, backend)| backend)) {
+            self.serve_own_network(true).await?;
+        }
         if !plan.is_empty() {
             apply(&self.datapath, &plan).await?;
             tracing::info!(
@@ -89,7 +94,17 @@ impl Network {
             );
         }
         self.look_at_host_ports(has_host_ports)?;
+        if whole {
+            self.serve_own_network(self.leads_to(&own)).await?;
+        }
         Ok(plan.strands_flows)
+    }
+
+    /// Whether any Service has an endpoint there.
+    fn leads_to(&self, own: &OwnNetwork) -> bool {
+        let wanted = self.wanted.lock();
+        let mut services = wanted.entries().values();
+        services.any(|service| own.has_any(&service.backends))
     }
 
     /// What all Services depend on.

@@ -8,7 +8,7 @@
 use std::collections::HashSet;
 
 use naru_ebpf_common::nat::{
-    HAIRPIN, HANDED_ON, NODE_PORT_LOCAL, NODE_PORT_REMOTE, REPLY, SERVICE,
+    HAIRPIN, HANDED_ON, NODE_PORT_LOCAL, NODE_PORT_REMOTE, OWN_NETWORK, REPLY, SERVICE,
 };
 use naru_ebpf_common::service::{SCOPE_ANY, SCOPE_OUTSIDE};
 use naru_ebpf_common::{
@@ -40,6 +40,7 @@ pub fn leftovers(
             NODE_PORT_LOCAL,
             NODE_PORT_REMOTE,
             HANDED_ON,
+            OWN_NETWORK,
         ];
         key.protocol == protocol::UDP && entry.flags & REPLY == 0 && kinds.contains(&entry.kind)
     });

@@ -1,6 +1,7 @@
 //! The network of two nodes with the real daemon, the real plugin and real programs.
 
 mod bandwidth;
+mod own_network;
 mod room;
 #[path = "../support/mod.rs"]
 mod support;

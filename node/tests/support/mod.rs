@@ -17,7 +17,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use aya::maps::{Map, MapData, PerCpuArray};
-use naru_ebpf_common::{Counter, Reason, counter};
+use naru_ebpf_common::{Counter, Reason, counter, names};
 use netns::{Netns, run};
 use objects::Objects;
 
@@ -149,7 +149,9 @@ impl Node {
 
     /// Packets that the programs of a hook forwarded.
     pub fn forwarded(&self, hook: u8) -> u64 {
-        let pin = self.bpffs().join("maps/COUNTERS-3");
+        let version = names::MAPS.iter().find(|(map, _)| *map == names::COUNTERS);
+        let (map, version) = version.expect("a map");
+        let pin = self.bpffs().join(format!("maps/{map}-{version}"));
         let map = MapData::from_pin(pin).map(Map::PerCpuArray);
         let map = map.map(PerCpuArray::<_, Counter>::try_from);
         let map = map.expect("pinned").expect("counters");

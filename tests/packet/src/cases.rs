@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::rc::Rc;
 
 use anyhow::Result;
-use naru_ebpf_common::config::DIRECT_TCP;
+use naru_ebpf_common::config::{DIRECT_TCP, OWN_NETWORK};
 use naru_ebpf_common::protocol::{ACK, SYN};
 use naru_ebpf_common::{Addr, names};
 
@@ -64,6 +64,10 @@ pub(crate) fn all(ground: &Ground, counts: &[u32]) -> Result<Vec<Case>> {
         services::enter(&node.datapath, 1, &services::elsewhere())?;
         cases.extend(elsewhere(&Rc::new(node), way));
     }
+    let node = Node::open(ground, "own")?;
+    cast::enter(&node.datapath, (OWN_NETWORK, ground.uplink), &[])?;
+    services::enter(&node.datapath, 1, &[v4::NODE])?;
+    cases.extend(own_network(&Rc::new(node)));
     Ok(cases)
 }
 
@@ -258,6 +262,28 @@ fn elsewhere(node: &Rc<Node>, way: &str) -> Vec<Case> {
         .iter()
         .flat_map(|many| hooks.map(|hook| case(many, hook)));
     cases.collect()
+}
+
+/// What a node sends of its own while a load balancer leads to one of its programs: a segment of some
+/// other connection, and answers of a thousand flows from outside.
+fn own_network(node: &Rc<Node>) -> [Case; 2] {
+    let asked = from_ports(v4::OUTSIDE, (services::BALANCER, PORT));
+    let met = from_ports(v4::OUTSIDE, (v4::NODE, PORT));
+    let answers: Vec<_> = met.iter().map(|flow| flow.back()).collect();
+    let other = frames::tcp(ends(v4::NODE, FIRST_PORT, v4::OUTSIDE, PORT), ACK);
+    let ways = [
+        ("other", Packets::Same(other)),
+        ("answer", Packets::Each(going_on(&answers))),
+    ];
+    ways.map(|(way, packets)| Case {
+        name: format!("{}_{way}_ipv4", names::TO_NETWORK),
+        base: None,
+        node: Rc::clone(node),
+        program: names::TO_NETWORK,
+        before: Before::Opened(asked.clone()),
+        packets,
+        action: PASS,
+    })
 }
 
 /// Answered by a pod of the node.

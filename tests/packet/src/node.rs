@@ -28,7 +28,12 @@ pub(crate) const SENT: u32 = 3;
 const GROWTH: usize = 64;
 
 /// The tc hooks whose packets are measured.
-const PROGRAMS: [&str; 3] = [names::FROM_POD, names::TO_POD, names::FROM_NETWORK];
+const PROGRAMS: [&str; 4] = [
+    names::FROM_POD,
+    names::TO_POD,
+    names::FROM_NETWORK,
+    names::TO_NETWORK,
+];
 
 /// Bytes of `struct xdp_md`, and where in it the length and the link are.
 const CONTEXT: usize = 24;

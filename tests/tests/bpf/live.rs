@@ -134,7 +134,11 @@ pub(super) struct Fabric {
 
 impl Fabric {
     pub(super) fn new() -> Option<Self> {
-        let mut node = Node::new()?;
+        Some(Self::around(Node::new()?))
+    }
+
+    /// The same with this node.
+    pub(super) fn around(mut node: Node) -> Self {
         ip("link set lo up");
         let (web, api, outside) = (Place::new(), Place::new(), Place::new());
         pod(&mut node, &web, "web", WEB, 1, ID_WEB);
@@ -152,12 +156,12 @@ impl Fabric {
             "uplink",
             TcAttachType::Ingress,
         );
-        Some(Self {
+        Self {
             node,
             web,
             api,
             outside,
-        })
+        }
     }
 }
 

@@ -45,6 +45,8 @@ mod v4 {
     mod only;
     #[path = "../overlay.rs"]
     mod overlay;
+    #[path = "../own_network.rs"]
+    mod own_network;
     #[path = "../programs.rs"]
     mod programs;
     #[path = "../refused.rs"]
@@ -90,6 +92,8 @@ mod v6 {
     mod only;
     #[path = "../overlay.rs"]
     mod overlay;
+    #[path = "../own_network.rs"]
+    mod own_network;
     #[path = "../refused.rs"]
     mod refused;
     #[path = "../remembered.rs"]

@@ -8,7 +8,7 @@ use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuValues, RingBuf};
 use aya::programs::{Program, ProgramError, SchedClassifier, TestRun, TestRunOptions};
 use aya::{Ebpf, EbpfLoader};
-use naru_ebpf_common::config::Timeouts;
+use naru_ebpf_common::config::{self, Timeouts};
 use naru_ebpf_common::endpoint::{ISOLATED_EGRESS, ISOLATED_INGRESS};
 use naru_ebpf_common::{
     Addr, Conn, Counter, DropCount, DropKey, Endpoint, Event, Family, IpInfo, NatEntry, NatKey,
@@ -89,6 +89,16 @@ impl Node {
     /// A node whose uplink sends packets on.
     pub(crate) fn with_wire() -> Option<Self> {
         Self::with(&[&NATIVE[..], &[names::FROM_WIRE]].concat())
+    }
+
+    /// A node that leads packets to endpoints on its own network.
+    pub(crate) fn with_own_network() -> Option<Self> {
+        let mut node = Self::with(&[&NATIVE[..], &[names::TO_NETWORK]].concat())?;
+        node.configure(NodeConfig {
+            flags: config::OWN_NETWORK,
+            ..config()
+        });
+        Some(node)
     }
 
     fn with(programs: &[&'static str]) -> Option<Self> {
@@ -313,6 +323,10 @@ impl Node {
 
     pub(crate) fn from_network(&mut self, frame: &[u8]) -> Out {
         self.run(names::FROM_NETWORK, frame)
+    }
+
+    pub(crate) fn to_network(&mut self, frame: &[u8]) -> Out {
+        self.run(names::TO_NETWORK, frame)
     }
 
     /// Packets counted for a reason at a hook.

@@ -3,9 +3,11 @@
 //! Nearly every packet is one. They are read in as few instructions as can be, for the ways that
 //! know a packet by one lookup; [`super::ethernet`] reads every packet.
 
-use naru_ebpf_common::{Addr, Port, protocol};
+use naru_ebpf_common::{Addr, NatKey, Port, protocol};
 
-use super::{ETH_LEN, Frame, IPV4_LEN, IPV4_WORDS, IPV6_LEN, IPV6_SRC, TCP_WORDS};
+use super::{
+    ETH_LEN, ETHERTYPE, Frame, IPV4, IPV4_LEN, IPV4_WORDS, IPV6, IPV6_LEN, IPV6_SRC, TCP_WORDS,
+};
 use crate::packet::Segment;
 
 /// Version 4 and a header without options.
@@ -75,6 +77,37 @@ pub(crate) fn v6<F: Frame>(frame: &F) -> Option<Plain<Addr>> {
         protocol,
         segment,
     })
+}
+
+/// Sets `key` to the exact tuple of the packet in `frame`, and returns its segment, if it is a plain
+/// one.
+#[inline(always)]
+pub(crate) fn tuple<F: Frame>(frame: &F, key: &mut NatKey) -> Option<Segment> {
+    match u16::from_be(frame.half(ETHERTYPE)?) {
+        IPV4 => {
+            let p = v4(frame)?;
+            set(key, Addr::v4_word(p.src), Addr::v4_word(p.dst), &p);
+            Some(p.segment)
+        }
+        IPV6 => {
+            let p = v6(frame)?;
+            set(key, p.src, p.dst, &p);
+            Some(p.segment)
+        }
+        _ => None,
+    }
+}
+
+#[inline(always)]
+fn set<A>(key: &mut NatKey, src: Addr, dst: Addr, packet: &Plain<A>) {
+    *key = NatKey {
+        src,
+        dst,
+        src_port: packet.src_port,
+        dst_port: packet.dst_port,
+        protocol: packet.protocol,
+        reserved: [0; 3],
+    };
 }
 
 /// The ports and the segment of the TCP or UDP header at `l4`, whose bytes with all that follows

@@ -11,13 +11,13 @@ use naru_ebpf_common::{
 };
 use naru_ebpf_logic::host::{Bytes, Snapshot};
 use naru_ebpf_logic::parse::{self, Other};
-use naru_ebpf_logic::{Action, Packet, from_network, from_overlay, from_pod, to_pod};
+use naru_ebpf_logic::{Action, Packet, from_network, from_overlay, from_pod, to_network, to_pod};
 
 use super::answer;
 use crate::Target;
 
 /// The hooks that a frame of a journey may come to.
-const HOOKS: u8 = 4;
+const HOOKS: u8 = 5;
 /// Frames of one journey.
 const FRAMES: usize = 12;
 
@@ -285,7 +285,8 @@ fn fate(node: &Snapshot, hook: u8, frame: &[u8]) -> Result<u64, String> {
         0 => from_pod(node, p, POD_DEVICE),
         1 => from_network(node, p),
         2 => to_pod(node, p, ISOLATED_DEVICE),
-        _ => from_overlay(node, p, Addr::v4(PEER).word_v4()),
+        3 => from_overlay(node, p, Addr::v4(PEER).word_v4()),
+        _ => to_network(node, p),
     };
     let steps = node.take_steps().len();
     let action = verdict.action();
