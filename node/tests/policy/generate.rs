@@ -141,13 +141,13 @@ pub(crate) fn namespaces(dice: &mut Dice) -> Value {
 }
 
 fn port(dice: &mut Dice) -> Value {
-    let protocol = dice.pick(&["TCP", "UDP"]);
+    let protocol = dice.pick(&["TCP", "UDP", "SCTP"]);
     match dice.roll(6) {
         0 => json!({ "protocol": protocol }),
         1 | 2 => json!({"protocol": protocol, "port": dice.pick(&[80, 81])}),
         3 => json!({"protocol": protocol, "port": 70, "endPort": dice.pick(&[80, 90])}),
         4 => json!({"protocol": "TCP", "port": "http"}),
-        _ => json!({"protocol": protocol, "port": dice.pick(&["http", "dns"])}),
+        _ => json!({"protocol": protocol, "port": dice.pick(&["http", "dns", "sig"])}),
     }
 }
 
@@ -242,6 +242,15 @@ pub(crate) fn special(addresses: &[String]) -> Vec<Vec<Value>> {
         vec![x(
             "p",
             json!({"podSelector": {}, "ingress": [{"ports": [{"protocol": "UDP"}]}]}),
+        )],
+        vec![x(
+            "p",
+            json!({"podSelector": {}, "ingress": [{"ports": [{"protocol": "SCTP"}]}]}),
+        )],
+        vec![x(
+            "p",
+            json!({"podSelector": {}, "policyTypes": ["Egress"],
+            "egress": [{"ports": [{"port": "sig", "protocol": "SCTP"}]}]}),
         )],
         // Egress rules make an egress policy even if no type says so; answers come back in.
         vec![x(

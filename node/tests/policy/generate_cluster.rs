@@ -71,7 +71,7 @@ fn networks(dice: &mut Dice, addresses: &[String]) -> Value {
 }
 
 fn protocol(dice: &mut Dice) -> Value {
-    let protocol = dice.pick(&["tcp", "udp"]);
+    let protocol = dice.pick(&["tcp", "udp", "sctp"]);
     match dice.roll(6) {
         0 => json!({protocol: {"destinationPort": {"range": {"start": 1, "end": 65535}}}}),
         1 | 2 => json!({protocol: {"destinationPort": {"number": dice.pick(&[80, 81])}}}),
@@ -81,7 +81,7 @@ fn protocol(dice: &mut Dice) -> Value {
         4 => {
             json!({protocol: {"destinationPort": {"range": {"start": dice.pick(&[81, 82]), "end": 65535}}}})
         }
-        _ => json!({"destinationNamedPort": dice.pick(&["http", "dns"])}),
+        _ => json!({"destinationNamedPort": dice.pick(&["http", "dns", "sig"])}),
     }
 }
 

@@ -8,6 +8,7 @@
 mod generate;
 mod generate_cluster;
 mod probe;
+mod sctp;
 #[path = "../support/mod.rs"]
 mod support;
 mod table;

@@ -1,4 +1,4 @@
-//! Servers and clients in pods: everything that one pod asks is asked at once, by one thread.
+//! Servers and clients in pods: everything that one pod asks is asked at once, SCTP by threads of its own.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -10,9 +10,10 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::sctp;
 use crate::support::netns::Netns;
 use crate::support::pod::Pod;
-use crate::verdict::{Row, World};
+use crate::verdict::{Protocol, Row, World};
 
 /// How long a probe waits. What is allowed is answered within a millisecond unless the machine is
 /// busy, and is then asked again.
@@ -27,8 +28,10 @@ fn block_on<T>(work: impl Future<Output = T>) -> T {
     runtime.expect("a runtime").block_on(work)
 }
 
-/// Answers with the pod's name on every port, by TCP and by UDP, in both families.
+/// Answers with the pod's name on every port, by TCP and by UDP, in both families; by SCTP it just
+/// answers.
 pub(crate) fn serve(netns: &Netns, name: &str, ports: [u16; 2]) {
+    sctp::serve(netns, ports);
     let (bound, wait) = std::sync::mpsc::channel();
     let name = name.to_owned();
     netns.spawn(move || {
@@ -78,7 +81,7 @@ pub(crate) fn measure(pods: &[Pod], world: &World, rows: &[Row]) -> BTreeMap<Row
     let mut threads = Vec::new();
     for (from, pod) in pods.iter().enumerate() {
         let asked = rows.iter().filter(|row| row.from == from);
-        let asked: Vec<_> = asked
+        let (chunks, asked): (Vec<_>, Vec<_>) = asked
             .map(|row| {
                 (
                     *row,
@@ -86,9 +89,16 @@ pub(crate) fn measure(pods: &[Pod], world: &World, rows: &[Row]) -> BTreeMap<Row
                     world.pods[row.to].name.clone(),
                 )
             })
-            .collect();
+            .partition(|(row, ..)| row.protocol == Protocol::Sctp);
         if !asked.is_empty() {
             threads.push(pod.netns.spawn(move || block_on(ask_all(asked))));
+        }
+        for six in [false, true] {
+            let asked = chunks.iter().filter(|(row, ..)| row.six == six);
+            let asked: Vec<_> = asked.map(|(row, address, _)| (*row, *address)).collect();
+            if !asked.is_empty() {
+                threads.push(pod.netns.spawn(move || sctp::ask_all(&asked, WAIT)));
+            }
         }
     }
     threads
@@ -101,7 +111,7 @@ async fn ask_all(asked: Vec<(Row, IpAddr, String)>) -> Vec<(Row, bool)> {
     let mut probes = JoinSet::new();
     for (row, address, name) in asked {
         probes.spawn(async move {
-            let said = if row.udp {
+            let said = if row.protocol == Protocol::Udp {
                 timeout(WAIT, datagram(address, row.port)).await
             } else {
                 timeout(WAIT, connection(address, row.port)).await

@@ -23,7 +23,8 @@ fn specs() -> Vec<(String, &'static str, u8, Value)> {
             let ports = match *name {
                 "a" => json!([{"name": "http", "containerPort": 80},
                     {"name": "dns", "containerPort": 81, "protocol": "UDP"}]),
-                "b" => json!([{"name": "http", "containerPort": 81}]),
+                "b" => json!([{"name": "http", "containerPort": 81},
+                    {"name": "sig", "containerPort": 80, "protocol": "SCTP"}]),
                 _ => json!([]),
             };
             specs.push((format!("{namespace}-{name}"), *namespace, node, ports));
@@ -193,7 +194,7 @@ impl Table {
                 from.name,
                 to.name,
                 row.port,
-                row.protocol(),
+                row.protocol.name(),
                 row.family()
             )
         };

@@ -56,9 +56,9 @@ fn is_among(these: &Value, pod: &Target, row: Row) -> bool {
 
 fn is_port(port: &Value, server: &Target, row: Row) -> bool {
     if let Some(name) = port["destinationNamedPort"].as_str() {
-        return server.named(name, row.udp) == Some(row.port);
+        return server.named(name, row.protocol) == Some(row.port);
     }
-    let transport = &port[if row.udp { "udp" } else { "tcp" }];
+    let transport = &port[row.protocol.name().to_lowercase()];
     let wanted = &transport["destinationPort"];
     let number = |value: &Value| value.as_u64().and_then(|n| u16::try_from(n).ok());
     match number(&wanted["number"]) {
@@ -76,7 +76,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::verdict::World;
+    use crate::verdict::{Protocol, World};
 
     /// Whether the pod `x/b` may talk with `x/a` on 80/TCP and on 81/UDP.
     fn allowed(policies: &[Value]) -> [bool; 2] {
@@ -90,15 +90,18 @@ mod tests {
         let world = World {
             pods: vec![pod("a", 1), pod("b", 2)],
         };
-        let row = |port, udp| Row {
+        let row = |port, protocol| Row {
             from: 1,
             to: 0,
             port,
-            udp,
+            protocol,
             six: false,
         };
         let table = world.table(policies);
-        [table[&row(80, false)], table[&row(81, true)]]
+        [
+            table[&row(80, Protocol::Tcp)],
+            table[&row(81, Protocol::Udp)],
+        ]
     }
 
     fn cluster(tier: &str, priority: u64, rules: Value) -> Value {

@@ -9,8 +9,33 @@ use serde_json::{Value, json};
 
 /// The namespaces; each is labelled `ns=NAME`.
 pub(crate) const NAMESPACES: [&str; 3] = ["x", "y", "z"];
-/// The ports on which every pod serves, by TCP and by UDP.
+/// The ports on which every pod serves, by every protocol.
 pub(crate) const PORTS: [u16; 2] = [80, 81];
+
+/// What policies know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Protocol {
+    Tcp,
+    Udp,
+    Sctp,
+}
+
+impl Protocol {
+    const ALL: [Self; 3] = [Self::Tcp, Self::Udp, Self::Sctp];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+            Self::Sctp => "SCTP",
+        }
+    }
+
+    /// Whether a port of a pod or of a policy is of this protocol; those that say nothing are TCP's.
+    fn is_of(self, port: &Value) -> bool {
+        port["protocol"].as_str().unwrap_or("TCP") == self.name()
+    }
+}
 
 /// A pod.
 #[derive(Debug, Clone)]
@@ -50,9 +75,9 @@ impl Target {
     }
 
     /// The number that the pod gives to a port's name.
-    pub(crate) fn named(&self, name: &str, udp: bool) -> Option<u16> {
+    pub(crate) fn named(&self, name: &str, protocol: Protocol) -> Option<u16> {
         let mut ports = self.ports.as_array()?.iter();
-        let found = ports.find(|port| port["name"] == name && is_udp(port) == udp)?;
+        let found = ports.find(|port| port["name"] == name && protocol.is_of(port))?;
         u16::try_from(found["containerPort"].as_u64()?).ok()
     }
 }
@@ -63,27 +88,22 @@ pub(crate) struct Row {
     pub(crate) from: usize,
     pub(crate) to: usize,
     pub(crate) port: u16,
-    pub(crate) udp: bool,
+    pub(crate) protocol: Protocol,
     /// Over IPv6.
     pub(crate) six: bool,
 }
 
 impl Row {
-    pub(crate) fn protocol(&self) -> &'static str {
-        if self.udp { "UDP" } else { "TCP" }
-    }
-
     pub(crate) fn family(&self) -> &'static str {
         if self.six { "IPv6" } else { "IPv4" }
     }
 }
 
 /// Port, protocol and family of each question about two pods.
-fn questions() -> impl Iterator<Item = (u16, bool, bool)> {
-    let each = [(false, false), (true, false), (false, true), (true, true)];
-    PORTS
-        .into_iter()
-        .flat_map(move |port| each.map(|(udp, six)| (port, udp, six)))
+fn questions() -> impl Iterator<Item = (u16, Protocol, bool)> {
+    let about = |port| Protocol::ALL.map(|protocol| (port, protocol));
+    let each = PORTS.into_iter().flat_map(about);
+    each.flat_map(|(port, protocol)| [false, true].map(|six| (port, protocol, six)))
 }
 
 /// All pods.
@@ -99,7 +119,7 @@ impl World {
         let count = self.pods.len();
         let pairs = (0..count).flat_map(|from| (0..count).map(move |to| (from, to)));
         for (from, to) in pairs.filter(|(from, to)| from != to) {
-            for (port, udp, six) in questions() {
+            for (port, protocol, six) in questions() {
                 // A pod without an address of a family has no rows of it.
                 let pods = [from, to].map(|pod| &self.pods[pod].addresses);
                 if pods
@@ -110,7 +130,7 @@ impl World {
                         from,
                         to,
                         port,
-                        udp,
+                        protocol,
                         six,
                     };
                     table.insert(row, self.allows(policies, row));
@@ -236,17 +256,13 @@ pub(crate) fn in_network(cidr: &str, address: IpAddr) -> bool {
     network.is_ipv4() == address.is_ipv4() && bits(network)[..length] == bits(address)[..length]
 }
 
-fn is_udp(port: &Value) -> bool {
-    port["protocol"] == "UDP"
-}
-
 fn is_port(port: &Value, server: &Target, row: Row) -> bool {
-    if is_udp(port) != row.udp {
+    if !row.protocol.is_of(port) {
         return false;
     }
     match &port["port"] {
         Value::Null => true,
-        Value::String(name) => server.named(name, row.udp) == Some(row.port),
+        Value::String(name) => server.named(name, row.protocol) == Some(row.port),
         number => {
             let first = number.as_u64().expect("a number");
             let last = port["endPort"].as_u64().unwrap_or(first);
@@ -299,16 +315,17 @@ mod tests {
         let open = table
             .iter()
             .filter(|(row, allowed)| row.to == 0 && **allowed);
-        open.map(|(row, _)| format!("{} {}/{}", row.from, row.port, row.protocol()))
+        open.map(|(row, _)| format!("{} {}/{}", row.from, row.port, row.protocol.name()))
             .collect()
     }
 
     #[test]
     fn the_evaluator_reads_what_the_specification_says_by_hand() {
-        let all = [
-            "1 80/TCP", "1 80/UDP", "1 81/TCP", "1 81/UDP", "2 80/TCP", "2 80/UDP", "2 81/TCP",
-            "2 81/UDP",
-        ];
+        let of = |from: u8| {
+            ["80/TCP", "80/UDP", "80/SCTP", "81/TCP", "81/UDP", "81/SCTP"]
+                .map(|port| format!("{from} {port}"))
+        };
+        let all = [of(1), of(2)].concat();
         let a = json!({"matchLabels": {"pod": "a"}});
         assert_eq!(
             allowed(json!({"podSelector": {"matchLabels": {"pod": "none"}}})),
@@ -323,17 +340,17 @@ mod tests {
         let peers = |from: Value| allowed(json!({"podSelector": a, "ingress": [{"from": from}]}));
         assert_eq!(
             peers(json!([{"podSelector": {}}])),
-            &all[..4],
+            &all[..6],
             "the policy's own namespace"
         );
         assert_eq!(
             peers(json!([{"namespaceSelector": {"matchLabels": {"ns": "y"}}}])),
-            &all[4..]
+            &all[6..]
         );
         let both = json!([{"namespaceSelector": {}, "podSelector": a}]);
-        assert_eq!(peers(both), &all[4..]);
+        assert_eq!(peers(both), &all[6..]);
         let block = json!([{"ipBlock": {"cidr": "10.0.0.0/24", "except": ["10.0.0.3/32"]}}]);
-        assert_eq!(peers(block), &all[..4]);
+        assert_eq!(peers(block), &all[..6]);
         let other = json!([{"ipBlock": {"cidr": "::/0"}}]);
         assert!(peers(other).is_empty(), "the block of the other family");
         let ports =
@@ -343,7 +360,9 @@ mod tests {
             ports(json!([{"port": 79, "endPort": 81, "protocol": "UDP"}])).len(),
             4
         );
-        assert_eq!(ports(json!([{"protocol": "UDP"}])).len(), 4);
+        for protocol in ["UDP", "SCTP"] {
+            assert_eq!(ports(json!([{ "protocol": protocol }])).len(), 4);
+        }
     }
 
     #[test]
@@ -351,14 +370,14 @@ mod tests {
         let to_a = |spec: Value| allowed(spec).len();
         assert_eq!(
             to_a(json!({"podSelector": {"matchLabels": {"pod": "b"}}, "policyTypes": ["Egress"]})),
-            4
+            6
         );
         assert_eq!(
             to_a(json!({"podSelector": {"matchLabels": {"pod": "b"}}, "ingress": [{}]})),
-            8
+            12
         );
         let egress = json!({"podSelector": {"matchLabels": {"pod": "b"}},
             "egress": [{"ports": [{"port": 80}]}]});
-        assert_eq!(to_a(egress), 5, "the port to a, and y's pod");
+        assert_eq!(to_a(egress), 7, "the port to a, and y's pod");
     }
 }
