@@ -543,10 +543,25 @@ fn pods_of_the_hosts_network_ask_and_answer_in_both_families(world: &World) -> R
         for client in ["near", "far", "host"] {
             becomes_met(&space, client, &own, &[hostname])?;
         }
-        // The other node translates it; see README for the one that the pod is on.
+        // Its own node leaves the client's address, the other one asks under its own.
         let port = node_port(&space, family)?;
-        let at = url(&family.node(2).to_string(), &port);
-        ensure!(host_of(&outside(world, &at)?)? == hostname);
-        Ok(())
+        let nodes = [1, 2].map(|k| url(&family.node(k).to_string(), &port));
+        for (at, peer) in nodes.iter().zip([family.outside(), family.node(2)]) {
+            let page = outside(world, at)?;
+            ensure!(host_of(&page)? == hostname);
+            ensure!(page.contains(&format!("peer {peer}\n")), "{at}: {page}");
+        }
+        // As an ingress controller on the nodes' network is exposed.
+        let spec = "type: LoadBalancer, externalTrafficPolicy: Local";
+        let behind = service(family, "app: host", spec);
+        space.apply(&behind.replace("targetPort: 8080", "targetPort: 8095"))?;
+        let page = outside(world, &nodes[0])?;
+        ensure!(
+            page.contains(&format!("peer {}\n", family.outside())),
+            "{page}"
+        );
+        fails(&nodes[1], "timed out", || {
+            world.get_outside(&nodes[1], None).map(|(_, body)| body)
+        })
     })
 }
