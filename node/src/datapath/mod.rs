@@ -22,6 +22,7 @@ mod programs;
 mod ranges;
 mod sys;
 mod table;
+mod takeover;
 mod wire;
 
 use std::path::Path;
@@ -103,7 +104,8 @@ impl Datapath {
     /// programs that are wanted, and that this kernel can have. Nothing is attached that is not
     /// attached already.
     /// There is room for `flows` flows at least: if that made tables larger, they are in use when
-    /// everything is attached and [`Datapath::finish_growth`] was called.
+    /// everything is attached and [`Datapath::finish_growth`] was called. If [`Datapath::is_filling`],
+    /// maps are to be filled before anything is attached.
     ///
     /// # Errors
     /// When the kernel lacks a needed feature (named, with the first kernel that has it), the
@@ -115,6 +117,7 @@ impl Datapath {
             ..hooks
         };
         let pins = Pins::prepare(bpffs)?;
+        takeover::begin(&pins)?;
         growth::recover(&pins)?;
         if let Err(error) = growth::begin(&pins, flows) {
             // What there is does, and whoever sweeps tries again.

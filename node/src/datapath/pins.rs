@@ -30,6 +30,7 @@ pub(super) struct Pins {
     maps: PathBuf,
     programs: PathBuf,
     links: PathBuf,
+    takeover: PathBuf,
 }
 
 impl Pins {
@@ -42,6 +43,7 @@ impl Pins {
             maps: root.join("maps"),
             programs: root.join("programs"),
             links: root.join("links"),
+            takeover: root.join("takeover"),
         };
         bpffs::prepare(root, &[&pins.maps, &pins.programs, &pins.links])?;
         for former in FORMER
@@ -82,6 +84,19 @@ impl Pins {
             .join(format!("{}-{program}", link.replace('.', "_")))
     }
 
+    /// What is there while links wait for maps to be filled.
+    pub(super) fn takeover(&self) -> PathBuf {
+        self.takeover.clone()
+    }
+
+    /// Whether any build has pinned programs here.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub(super) fn has_programs(&self) -> Result<bool, DatapathError> {
+        Ok(!list(&self.programs)?.is_empty())
+    }
+
     /// The names of all links' pins.
     ///
     /// # Errors
@@ -104,7 +119,7 @@ impl Pins {
         keep(&self.maps, &map_pins())
     }
 
-    /// Says which maps a former build pinned in another layout: what they hold is lost.
+    /// Says which maps a former build pinned in another layout: what they hold is lost, or filled anew.
     fn tell_of_changes(&self) -> Result<(), DatapathError> {
         let known = map_pins();
         for pin in list(&self.maps)? {
@@ -161,6 +176,7 @@ mod tests {
             maps: dir.join("maps"),
             programs: dir.join("programs"),
             links: dir.join("links"),
+            takeover: dir.join("takeover"),
         };
         for dir in [&pins.maps, &pins.programs, &pins.links] {
             fs::create_dir(dir).unwrap();

@@ -4,7 +4,7 @@
 //! follow the API, each in the same way: wait for any change, let it settle for some milliseconds,
 //! read everything, plan, apply the difference. `node` keeps the node's own facts and routes,
 //! `services` the service maps, `policies` endpoints, identities and policy, `sweep` the flow
-//! tables. `addresses` follows the node's own. The CNI server attaches and detaches pods through [`Network::attach`] and
+//! tables. `addresses` follows the node's own, `takeover` ends an upgrade. The CNI server attaches and detaches pods through [`Network::attach`] and
 //! [`Network::detach`], which return when the change is programmed.
 
 mod addresses;
@@ -21,6 +21,7 @@ mod room;
 mod services;
 mod stranded;
 mod sweep;
+mod takeover;
 mod trigger;
 mod wire;
 
@@ -117,6 +118,8 @@ pub struct Network {
     asked: watch::Sender<u64>,
     /// The value of `asked` that has been programmed.
     programmed: watch::Sender<u64>,
+    /// Which maps have been filled since the daemon started.
+    filled: watch::Sender<takeover::Filled>,
     /// The latest flow events.
     pub flows: FlowLog,
     names: ArcSwap<Names>,
@@ -190,6 +193,7 @@ pub async fn run(shared: Shared, shutdown: CancellationToken) -> PartResult {
             services::run(Arc::clone(&network)),
             policies::run(Arc::clone(&network)),
             sweep::run(Arc::clone(&network)),
+            takeover::run(Arc::clone(&network)),
             crate::flows::read(Arc::clone(&network)),
         )
     };

@@ -13,6 +13,7 @@ use naru_ebpf_common::config::{
 use naru_ebpf_common::{Pace, names};
 
 use super::open::mtu_of_pods;
+use super::takeover::Loop;
 use super::trigger::Trigger;
 use super::{Network, Overlay, chain, mtu};
 use crate::PartResult;
@@ -44,6 +45,7 @@ pub(super) async fn run(network: Arc<Network>) {
         if failed {
             retry.wait().await;
         } else {
+            network.has_filled(Loop::Node);
             trigger.wait().await;
         }
     }

@@ -65,6 +65,18 @@ pub enum OpenError {
     Leases(#[from] StoreError),
 }
 
+/// What attaching did at each hook.
+#[derive(Debug)]
+#[expect(dead_code, reason = "it is written to the log")]
+pub(super) struct AllAttached {
+    sockets: Vec<Attached>,
+    pods: Vec<Attached>,
+    uplink: Attached,
+    overlay: Option<Attached>,
+    own_network: Vec<Attached>,
+    wire: Option<Attached>,
+}
+
 impl Network {
     /// Opens maps and leases, attaches what is not attached, and takes up the pods that live.
     ///
@@ -102,7 +114,6 @@ impl Network {
             .clone()
             .or_else(cgroup2_mount)
             .ok_or(OpenError::NoCgroup2)?;
-        let sockets = datapath.attach_cgroup(&cgroup)?;
         let served_own = datapath.node_config()?.flags & OWN_NETWORK != 0;
         let network = Self {
             netlink,
@@ -116,6 +127,7 @@ impl Network {
             moving: tokio::sync::RwLock::default(),
             asked: watch::Sender::new(0),
             programmed: watch::Sender::new(0),
+            filled: watch::Sender::default(),
             flows: FlowLog::default(),
             names: ArcSwap::default(),
             wanted: Mutex::default(),
@@ -132,23 +144,20 @@ impl Network {
             overlay,
             mtu,
         };
-        let made = network.adopt_pods().await?;
-        let uplink = network
-            .datapath
-            .attach_uplink(&network.uplink.name, network.uplink.index)?;
-        let overlay = network.attach_overlay()?;
-        network.resume_own_network()?;
-        let wire = network.attach_wire();
+        network.adopt_pods().await?;
+        if network.datapath.is_filling() {
+            tracing::info!("data path open, links move when its maps are filled");
+            return Ok(network);
+        }
+        let attached = network.attach_all().await?;
         network.datapath.finish_growth()?;
         network.datapath.forget_other_builds()?;
-        tracing::info!(?sockets, ?uplink, ?overlay, ?wire, pods = ?made, "data path open");
+        tracing::info!(?attached, "data path open");
         Ok(network)
     }
 
-    /// Takes up every leased pod whose namespace lives, and lets go of the others. Returns what
-    /// attaching did.
-    async fn adopt_pods(&self) -> Result<Vec<Attached>, OpenError> {
-        let mut outcomes = Vec::new();
+    /// Takes up every leased pod whose namespace lives, and lets go of the others.
+    async fn adopt_pods(&self) -> Result<(), OpenError> {
         let mut adopted = BTreeMap::new();
         for lease in self.ipam.leases() {
             if !is_namespace(&lease.netns) {
@@ -158,7 +167,6 @@ impl Network {
             // Without its link the attachment was interrupted: the runtime repeats or removes it.
             match self.netlink.link(&lease.host_link).await {
                 Ok(link) => {
-                    outcomes.extend(self.datapath.attach_pod(&link.name, link.index)?);
                     let netns = namespace_cookie(&lease.netns).await?;
                     adopted.insert(
                         lease.key.clone(),
@@ -185,25 +193,30 @@ impl Network {
             }
         }
         *self.attached.lock() = adopted;
-        Ok(outcomes)
+        Ok(())
     }
 
-    /// Moves every link to the present programs. One that is gone is none: its pod is on its way out.
-    pub(super) async fn attach_all(&self) -> Result<(), OpenError> {
-        self.datapath.attach_cgroup(&self.cgroup)?;
-        self.datapath
-            .attach_uplink(&self.uplink.name, self.uplink.index)?;
-        self.attach_overlay()?;
-        self.resume_own_network()?;
-        self.attach_wire();
+    /// Sees to it that every link runs the present programs, pods' first. One that is gone is none: its
+    /// pod is on its way out.
+    pub(super) async fn attach_all(&self) -> Result<AllAttached, OpenError> {
+        let sockets = self.datapath.attach_cgroup(&self.cgroup)?;
+        let mut pods = Vec::new();
         for pod in self.attachments() {
             match self.netlink.link(&pod.lease.host_link).await {
-                Ok(link) => drop(self.datapath.attach_pod(&link.name, link.index)?),
+                Ok(link) => pods.extend(self.datapath.attach_pod(&link.name, link.index)?),
                 Err(NetError::NoLink(_)) => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(())
+        let Link { name, index, .. } = &self.uplink;
+        Ok(AllAttached {
+            sockets,
+            pods,
+            uplink: self.datapath.attach_uplink(name, *index)?,
+            overlay: self.attach_overlay()?,
+            own_network: self.resume_own_network()?,
+            wire: self.attach_wire(),
+        })
     }
 
     fn attach_overlay(&self) -> Result<Option<Attached>, DatapathError> {
@@ -216,13 +229,12 @@ impl Network {
     }
 
     /// What another daemon began, or other programs did.
-    fn resume_own_network(&self) -> Result<(), DatapathError> {
+    fn resume_own_network(&self) -> Result<Vec<Attached>, DatapathError> {
         if self.serves_own_network() {
-            self.attach_own_network()?;
-        } else {
-            self.detach_own_network();
+            return self.attach_own_network();
         }
-        Ok(())
+        self.detach_own_network();
+        Ok(Vec::new())
     }
 
     fn forget(&self, lease: &Lease) -> Result<(), OpenError> {

@@ -12,6 +12,8 @@ use naru_ebpf_common::{Addr, Endpoint, IpInfo, PodAddrs, PolicyEntry, PolicyKey}
 
 use super::bandwidth::{self, InForce, Rates, Shaper};
 use super::names::{Names, Who};
+use super::open::now;
+use super::takeover::Loop;
 use super::trigger::Trigger;
 use super::{Attachment, Network, chain};
 use crate::PartResult;
@@ -59,6 +61,7 @@ pub(super) async fn run(network: Arc<Network>) {
             retry.wait().await;
         } else {
             network.programmed.send_replace(asked);
+            network.has_filled(Loop::Policies);
             trigger.wait().await;
         }
     }
@@ -91,7 +94,7 @@ impl State {
                 .values()
                 .map(|e| e.policy_revision)
                 .max()
-                .unwrap_or(0),
+                .unwrap_or_else(first_revision),
             ipcache: datapath.ipcache.entries()?.into_iter().collect(),
             rates: bandwidth::adopt(datapath)?,
             endpoints,
@@ -115,6 +118,12 @@ impl State {
         identities.resolve(entries);
         identities
     }
+}
+
+/// The number that revisions count on from where there are no endpoints. Flows may have outlived them,
+/// and must not take another daemon's number for this one's: it counts from a later second.
+fn first_revision() -> u32 {
+    now() as u32
 }
 
 /// A local pod with all that its policy depends on.

@@ -9,6 +9,7 @@ use naru_core::names::labels;
 
 use super::balancers::HealthPorts;
 use super::own_network::OwnNetwork;
+use super::takeover::Loop;
 use super::trigger::Trigger;
 use super::{Network, chain};
 use crate::PartResult;
@@ -56,6 +57,7 @@ pub(super) async fn run(network: Arc<Network>) {
             retry.wait().await;
             whole = true;
         } else {
+            network.has_filled(Loop::Services);
             // Where nothing tells of a change, everything is looked at again.
             whole = !trigger.wait().await;
         }

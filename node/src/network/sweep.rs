@@ -66,6 +66,10 @@ impl Network {
 
     /// Makes the tables larger if they hold too much. Says what is wrong, if anything is.
     async fn make_room(self: &Arc<Self>, held: Held, size: u32) -> Option<String> {
+        // Links do not move before the maps are filled.
+        if self.datapath.is_filling() {
+            return None;
+        }
         let rest = self.datapath.is_growing().then_some(size);
         if let Some(wanted) = self.room.wanted(held, size).or(rest) {
             let enlarged = self.enlarge(wanted).await;

@@ -12,6 +12,7 @@ use std::net::TcpStream;
 use std::os::unix::fs::MetadataExt as _;
 use std::time::Duration;
 
+use naru_ebpf_common::names;
 use serde_json::{Value, json};
 use support::pod::{Pod, call, call_with};
 use support::{Fixture, missing, plugin, wait_for};
@@ -237,16 +238,10 @@ fn an_upgrade_to_another_layout_moves_links_and_keeps_what_it_can_read() {
     let node = &mut fixture.nodes[0];
     node.kill();
     let before = node.logged().len();
-    // As another build would have left it: programs of another hash, one map of another version.
+    leave_as_another_build(node, &[names::CONNTRACK]);
     let programs = node.bpffs().join("programs");
-    let pins: Vec<_> = fs::read_dir(&programs).unwrap().flatten().collect();
-    for pin in &pins {
-        let name = pin.file_name().to_string_lossy().into_owned();
-        let (program, _) = name.rsplit_once('-').unwrap();
-        fs::rename(pin.path(), programs.join(format!("{program}-other"))).unwrap();
-    }
+    let pins = fs::read_dir(&programs).unwrap().count();
     let maps = node.bpffs().join("maps");
-    fs::rename(maps.join("CONNTRACK-1"), maps.join("CONNTRACK-0")).unwrap();
     let kept = fs::metadata(maps.join("ENDPOINTS-1")).unwrap().ino();
     node.start(&plugin);
     stream.echo(b"after");
@@ -258,7 +253,76 @@ fn an_upgrade_to_another_layout_moves_links_and_keeps_what_it_can_read() {
     );
     assert!(!maps.join("CONNTRACK-0").exists() && maps.join("CONNTRACK-1").exists());
     assert_eq!(fs::metadata(maps.join("ENDPOINTS-1")).unwrap().ino(), kept);
-    assert_eq!(fs::read_dir(&programs).unwrap().count(), pins.len());
+    assert_eq!(fs::read_dir(&programs).unwrap().count(), pins);
+}
+
+/// Renames what a daemon has pinned, as another build with another layout of these maps would have.
+fn leave_as_another_build(node: &support::Node, maps: &[&str]) {
+    let programs = node.bpffs().join("programs");
+    for pin in fs::read_dir(&programs).unwrap().flatten() {
+        let name = pin.file_name().to_string_lossy().into_owned();
+        let (program, _) = name.rsplit_once('-').unwrap();
+        fs::rename(pin.path(), programs.join(format!("{program}-other"))).unwrap();
+    }
+    let pins = node.bpffs().join("maps");
+    for map in maps {
+        let version = names::MAPS.iter().find(|(name, _)| name == map).unwrap().1;
+        let pin = pins.join(format!("{map}-{version}"));
+        fs::rename(pin, pins.join(format!("{map}-0"))).unwrap();
+    }
+}
+
+#[test]
+fn an_upgrade_that_finds_no_api_goes_on_with_what_was_known_and_moves_when_all_is_filled() {
+    let Some((mut fixture, plugin)) = cluster("fill", &[]) else {
+        return;
+    };
+    let a = Pod::add(&plugin, &fixture.nodes[0], "fill", "a");
+    let b = Pod::add(&plugin, &fixture.nodes[0], "fill", "b");
+    let d = Pod::add(&plugin, &fixture.nodes[1], "fill", "d");
+    a.serve(8080);
+    let (service, slice) = service(&[&a]);
+    fixture.objects.put("services", [service]);
+    fixture.objects.put("endpointslices", [slice]);
+    let through = |node: &support::Node| b.ask(node, "10.96.1.1", 80).as_deref() == Some("a");
+    wait_for("the service on node 1", PATIENCE, || {
+        through(&fixture.nodes[0])
+    });
+    let mut stream = Stream::open(&d, &a);
+    stream.echo(b"before");
+    let node = &mut fixture.nodes[0];
+    node.kill();
+    let before = node.logged().len();
+    let maps = [names::NODE_CONFIG, names::ENDPOINTS, names::SERVICES];
+    leave_as_another_build(node, &maps);
+    // The API is away; a daemon that dies meanwhile changes nothing.
+    fixture.fabric.ip("addr del 192.168.77.11/24 dev br0");
+    for open in 1..=2 {
+        let node = &mut fixture.nodes[0];
+        node.launch();
+        wait_for("the data path", PATIENCE, || {
+            let log = node.logged()[before..].to_owned();
+            log.matches("links move when its maps are filled").count() == open
+        });
+        stream.echo(b"without the API");
+        assert!(through(node), "new connections, and a service");
+        if open == 1 {
+            node.kill();
+        }
+    }
+    let node = &fixture.nodes[0];
+    assert!(!node.logged()[before..].contains("links moved"));
+    fixture.fabric.ip("addr add 192.168.77.11/24 dev br0");
+    wait_for("the links to move", Duration::from_secs(60), || {
+        node.logged()[before..].contains("links moved")
+    });
+    stream.echo(b"after");
+    assert!(through(node));
+    assert!(Stream::open(&d, &a).0.peer_addr().is_ok(), "a new flow");
+    let left = fs::read_dir(node.bpffs().join("maps")).unwrap().flatten();
+    let left: Vec<_> = left.map(|pin| pin.file_name()).collect();
+    assert_eq!(left.len(), names::MAPS.len(), "{left:?}");
+    assert!(!node.bpffs().join("takeover").exists());
 }
 
 #[test]
