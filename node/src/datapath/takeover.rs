@@ -35,7 +35,7 @@ const FILLED: [&str; 11] = [
 /// When the pins cannot be read or the note not be made.
 pub(super) fn begin(pins: &Pins) -> Result<(), DatapathError> {
     let is_missing = |map: &&str| !pins.map(map).exists();
-    if !pins.has_programs()? || !FILLED.iter().any(|map| is_missing(&map)) {
+    if !pins.has_programs()? || !FILLED.iter().any(is_missing) {
         return Ok(());
     }
     let note = pins.takeover();
