@@ -31,6 +31,11 @@ const CLIENTS: &[Client] = &[
         tool: Tool::Python,
     },
     Client {
+        name: "helm",
+        script: "helm/proof.py",
+        tool: Tool::Python,
+    },
+    Client {
         name: "schemathesis",
         script: "schemathesis/proof.py",
         tool: Tool::Python,
