@@ -1,4 +1,5 @@
-//! The two ends of the network benchmarks: request/response, connect/request/close, stream.
+//! The two ends of the network benchmarks: request/response, connect/request/close, stream, and how long
+//! each connect takes.
 //!
 //! One connection at a time and no threads, so that both ends can be pinned to one core: two ends on
 //! two cores measure how fast an idle core wakes, not the network.
@@ -54,7 +55,8 @@ fn answer(mut stream: TcpStream, block: &mut [u8]) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Runs one measurement and prints its rate: exchanges, connections or bytes a second.
+/// Runs one measurement and prints its rate: exchanges, connections or bytes a second; in the mode
+/// `first` two times in microseconds.
 pub(crate) fn client(flags: &Flags) -> Result<(), String> {
     let target: SocketAddr = flags
         .required("target")?
@@ -63,12 +65,22 @@ pub(crate) fn client(flags: &Flags) -> Result<(), String> {
     let seconds: f64 = flags.number("seconds", 0.5)?;
     let length = Duration::try_from_secs_f64(seconds).map_err(|e| format!("--seconds: {e}"))?;
     let mode = flags.text("mode", "rr");
+    if mode == "first" {
+        let times = firsts(target, Instant::now() + length);
+        let times = times.map_err(|e| format!("{mode} to {target}: {e}"))?;
+        println!("{} {}", of_hundred(&times, 50), of_hundred(&times, 99));
+        return Ok(());
+    }
     let run = match mode.as_str() {
         "rr" => exchanges,
         "crr" => connections,
         "crr-reset" => resets,
         "stream" => stream,
-        other => return Err(format!("--mode {other:?}: rr, crr, crr-reset or stream")),
+        other => {
+            return Err(format!(
+                "--mode {other:?}: rr, crr, crr-reset, stream or first"
+            ));
+        }
     };
     let start = Instant::now();
     let done = run(target, start + length).map_err(|e| format!("{mode} to {target}: {e}"))?;
@@ -109,6 +121,29 @@ fn resets(target: SocketAddr, until: Instant) -> std::io::Result<u64> {
         count += 1;
     }
     Ok(count)
+}
+
+/// What each of many connects took, in microseconds, sorted: the first packet of a flow and its answer.
+/// The connections leave nothing behind.
+fn firsts(target: SocketAddr, until: Instant) -> std::io::Result<Vec<f64>> {
+    let mut times = Vec::new();
+    while Instant::now() < until {
+        let socket = Socket::new(Domain::for_address(target), Type::STREAM, None)?;
+        same_congestion(&socket)?;
+        // A blocking connect: no poll and no second call beside it.
+        let begin = Instant::now();
+        socket.connect(&target.into())?;
+        times.push(begin.elapsed().as_secs_f64() * 1e6);
+        socket.set_linger(Some(Duration::ZERO))?;
+    }
+    times.sort_unstable_by(f64::total_cmp);
+    Ok(times)
+}
+
+/// What so many of a hundred of these sorted numbers are not above; 0 of none.
+fn of_hundred(sorted: &[f64], share: usize) -> f64 {
+    let last = (sorted.len() * share).div_ceil(100).saturating_sub(1);
+    sorted.get(last).copied().unwrap_or(0.0)
 }
 
 fn stream(target: SocketAddr, until: Instant) -> std::io::Result<u64> {
@@ -159,6 +194,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn shares_of_a_hundred_are_counted_from_below() {
+        let numbers: Vec<f64> = (1..=200).map(f64::from).collect();
+        assert_eq!(of_hundred(&numbers, 50), 100.0);
+        assert_eq!(of_hundred(&numbers, 99), 198.0);
+        assert_eq!(of_hundred(&numbers[..1], 99), 1.0);
+        assert_eq!(of_hundred(&[], 50), 0.0);
+    }
+
+    #[test]
     fn both_ends_understand_each_other_in_every_mode() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
         let target = listener.local_addr().expect("address");
@@ -175,6 +219,9 @@ mod tests {
             let until = Instant::now() + Duration::from_millis(20);
             assert!(run(target, until).expect("measurement") > 0);
         }
+        let until = Instant::now() + Duration::from_millis(20);
+        let times = firsts(target, until).expect("measurement");
+        assert!(times[0] > 0.0 && times.is_sorted());
         drop(TcpStream::connect(target).expect("last connection"));
         server.join().expect("server");
     }

@@ -158,11 +158,11 @@ fn ratios(runs: &[(f64, f64)]) -> impl Iterator<Item = f64> + '_ {
 
 /// Pairs of figures, ours and theirs, after a pair that is not counted. Each side is first every
 /// other time, so that a drift of the machine favours neither.
-fn alternate(
+pub(crate) fn alternate<T>(
     pairs: usize,
-    mut ours: impl FnMut() -> Result<f64>,
-    mut theirs: impl FnMut() -> Result<f64>,
-) -> Result<Vec<(f64, f64)>> {
+    mut ours: impl FnMut() -> Result<T>,
+    mut theirs: impl FnMut() -> Result<T>,
+) -> Result<Vec<(T, T)>> {
     let mut runs = Vec::with_capacity(pairs);
     for pair in 0..=pairs {
         let figures = if pair % 2 == 0 {

@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use naru_tests::support::Cluster;
 use naru_tests::support::daemons::node_process;
 use naru_tests::support::layout::node_name;
@@ -56,7 +56,7 @@ pub(super) fn measure(
         let mut loads = Vec::with_capacity(runs);
         for _ in 0..runs {
             let begin = Instant::now();
-            kind.load(plain, services)?;
+            ensure!(kind.load(plain, services)?, kind.too_slow(services));
             loads.push(begin.elapsed().as_secs_f64());
             kind.unload(plain)?;
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use naru_tests::support::{run, wait};
 
+use super::first::{self, Times};
 use super::place::Place;
 
 /// The core that both ends share.
@@ -110,6 +111,17 @@ impl End {
             .trim()
             .parse()
             .with_context(|| format!("rate {printed:?}"))
+    }
+
+    /// What the first packets of flows to `target` take, sent for so many seconds.
+    ///
+    /// # Errors
+    /// When a connect fails.
+    pub(super) fn first(&self, target: &str, seconds: f64) -> Result<Times> {
+        let mut command = self.command();
+        command.args(["measure", "--target", target, "--mode", "first"]);
+        command.args(["--seconds", &seconds.to_string()]);
+        first::read(&run::checked(&mut command)?)
     }
 
     /// `landing` in this place, pinned to the common core; the process id is the program's own.

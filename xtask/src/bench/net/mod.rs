@@ -11,6 +11,7 @@ mod cold;
 mod cost;
 mod end;
 mod enforced;
+mod first;
 mod outside;
 mod place;
 mod plain;
@@ -25,6 +26,7 @@ use naru_tests::support::{Cluster, addresses, wait};
 
 use self::cost::Counting;
 use self::end::{End, Mode, PORT};
+use self::first::{FIRST, Times};
 use self::place::Place;
 use self::plain::{Ends, Plain, UNRULED};
 use super::report::Report;
@@ -74,10 +76,14 @@ metadata: {name: remote}
 spec: {type: NodePort, selector: {app: remote}, ports: [{port: 9000}]}
 ";
 
-const SERVICES: [usize; 3] = [1, 1_000, 10_000];
+/// How many services there are when connections are measured.
+const SERVICES: [usize; 4] = [1, 1_000, 10_000, 50_000];
+
+/// How many there are when something changes, or a node knows none of them.
+const TEN_THOUSAND: usize = 10_000;
 
 /// Compares the first with the last of [`SERVICES`]; the cases before it are its parts.
-const MANY: &str = "clusterip_crr_flatness_10000_to_1";
+const MANY: &str = "clusterip_crr_flatness_50000_to_1";
 
 /// The kernel's count of a program's time varies little.
 const COST_RUNS: usize = 5;
@@ -85,7 +91,7 @@ const COST_RUNS: usize = 5;
 /// Cold starts take seconds each; so few tell enough.
 const COLD_RUNS: usize = 5;
 
-/// How long the nodes may take to know ten thousand new services.
+/// How long the nodes may take to know so many new services.
 const KNOWN_LIMIT: Duration = Duration::from_secs(120);
 
 /// Each mode, on one node and across nodes; then many services; then changes; then a node that knows
@@ -189,7 +195,7 @@ impl<'a> Bed<'a> {
 
     /// One of many services: against the pod, and against rule sets with as many.
     fn many_services(&self, report: &mut Report) -> Result<()> {
-        if !report.wants(MANY) {
+        if !report.wants(MANY) && !report.wants(FIRST) {
             return Ok(());
         }
         let server = self.plain.server();
@@ -198,26 +204,37 @@ impl<'a> Bed<'a> {
         for count in SERVICES {
             self.make_services(count)?;
             // A node that is still learning services has less time for their clients.
-            self.known_service(count - 1)?;
-            let service = self.known_service(count / 2)?;
-            let pod = self.pod("server")?;
-            let mode = Mode::Connect;
-            let ratios = self.pair(
-                report,
-                &format!("clusterip_crr_{count}_services"),
-                mode,
-                "direct pod",
-                || self.ask(mode, &service),
-                || self.ask(mode, &pod),
-            )?;
-            of_direct.push(ratios);
-            self.cost(count, &service, report)?;
-            self.against_rules(count, &service, report)?;
+            let last = self.known_service(count - 1)?;
+            if report.wants(FIRST) {
+                first::measure(self, count, &last, report)?;
+            }
+            if report.wants(MANY) {
+                of_direct.push(self.one_of(count, report)?);
+            }
         }
-        let (one, many) = (&of_direct[0], &of_direct[SERVICES.len() - 1]);
-        let flatness: Vec<_> = many.iter().zip(one).map(|(many, one)| many / one).collect();
-        report.add(Case::alone(MANY, "x", Better::Higher, &flatness));
-        self.delete_services()
+        if let [one, .., many] = of_direct.as_slice() {
+            let flatness: Vec<_> = many.iter().zip(one).map(|(many, one)| many / one).collect();
+            report.add(Case::alone(MANY, "x", Better::Higher, &flatness));
+        }
+        self.delete_services(SERVICES[SERVICES.len() - 1])
+    }
+
+    /// Whole connections to one of `count` services; the ratios to the pod itself.
+    fn one_of(&self, count: usize, report: &mut Report) -> Result<Vec<f64>> {
+        let service = self.known_service(count / 2)?;
+        let pod = self.pod("server")?;
+        let mode = Mode::Connect;
+        let ratios = self.pair(
+            report,
+            &format!("clusterip_crr_{count}_services"),
+            mode,
+            "direct pod",
+            || self.ask(mode, &service),
+            || self.ask(mode, &pod),
+        )?;
+        self.cost(count, &service, report)?;
+        self.against_rules(count, &service, report)?;
+        Ok(ratios)
     }
 
     /// What the program at connect(2) takes with so many services.
@@ -235,10 +252,10 @@ impl<'a> Bed<'a> {
         if !report.wants(change::CHANGE) {
             return Ok(());
         }
-        let count = SERVICES[SERVICES.len() - 1];
+        let count = TEN_THOUSAND;
         let make = || self.make_services_of(count, &change::endpoints());
         change::measure(self.cluster, &self.ground, (count, make), report)?;
-        self.delete_services()
+        self.delete_services(count)
     }
 
     /// A policy for one pod.
@@ -254,12 +271,12 @@ impl<'a> Bed<'a> {
         if !report.wants(cold::COLD) {
             return Ok(());
         }
-        let count = SERVICES[SERVICES.len() - 1];
+        let count = TEN_THOUSAND;
         self.make_services(count)?;
         self.known_service(count - 1)?;
         let runs = self.effort.pairs.min(COLD_RUNS);
         cold::measure(self.cluster, &self.plain, count, runs, report)?;
-        self.delete_services()
+        self.delete_services(count)
     }
 
     fn against_rules(&self, count: usize, service: &str, report: &mut Report) -> Result<()> {
@@ -267,7 +284,10 @@ impl<'a> Bed<'a> {
         let target = format!("{}:{}", rules::address(count / 2), rules::SERVICE_PORT);
         let mode = Mode::Reset;
         for kind in rules::Kind::ALL {
-            kind.load(&self.plain, count)?;
+            if !kind.load(&self.plain, count)? {
+                println!("{MANY}: {}", kind.too_slow(count));
+                continue;
+            }
             let outcome = self.pair(
                 report,
                 &format!("clusterip_crr_{count}_services_{}", kind.name()),
@@ -294,8 +314,8 @@ impl<'a> Bed<'a> {
         load::run(self.cluster, "services", &args).map(drop)
     }
 
-    fn delete_services(&self) -> Result<()> {
-        let count = SERVICES[SERVICES.len() - 1].to_string();
+    fn delete_services(&self, count: usize) -> Result<()> {
+        let count = count.to_string();
         load::run(self.cluster, "services", &["--count", &count, "--delete"]).map(drop)
     }
 
@@ -335,6 +355,16 @@ impl<'a> Bed<'a> {
     }
 
     fn ask(&self, mode: Mode, target: &str) -> Result<f64> {
+        last_number(&self.measured(mode.name(), target)?)
+    }
+
+    /// What the first packets of the client pod's flows take.
+    fn first(&self, target: &str) -> Result<Times> {
+        first::read(&self.measured("first", target)?)
+    }
+
+    /// What `landing measure` prints in the client pod.
+    fn measured(&self, mode: &str, target: &str) -> Result<String> {
         let seconds = self.effort.seconds.to_string();
         let line = [
             "exec",
@@ -345,13 +375,13 @@ impl<'a> Bed<'a> {
             "/landing",
             "measure",
             "--mode",
-            mode.name(),
+            mode,
             "--target",
             target,
             "--seconds",
             &seconds,
         ];
-        last_number(&self.ground.run(&line)?)
+        self.ground.run(&line)
     }
 
     fn host(&self, node: &str, place: &Place) -> Result<End> {

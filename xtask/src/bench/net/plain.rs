@@ -11,6 +11,7 @@ use naru_tests::support::run;
 
 use super::end::End;
 use super::place::Place;
+use super::rules::LOAD_LIMIT;
 
 /// Addresses of the server's leaf that the rules lead to.
 pub(super) const SERVERS: [&str; 2] = ["10.99.2.2", "10.99.2.3"];
@@ -74,10 +75,12 @@ impl Plain {
     /// Feeds `input` to `program` in the router: `iptables-restore` or `nft -f -`.
     ///
     /// # Errors
-    /// When the program refuses it.
+    /// When the program refuses it, or is ended after [`LOAD_LIMIT`].
     pub(super) fn load(&self, program: &str, args: &[&str], input: &str) -> Result<()> {
-        let mut command = Command::new("nsenter");
+        let mut command = Command::new("timeout");
         command
+            .arg(LOAD_LIMIT.as_secs().to_string())
+            .arg("nsenter")
             .arg(format!("--net=/run/netns/{ROUTER}"))
             .arg("--")
             .arg(program)

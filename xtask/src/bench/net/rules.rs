@@ -5,11 +5,15 @@
 //! address, protocol and port to the service's chain, and a numgen map in it.
 
 use std::fmt::Write;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
 use super::end::PORT;
 use super::plain::{Plain, SERVERS};
+
+/// How long a rule set may take to load.
+pub(super) const LOAD_LIMIT: Duration = Duration::from_secs(120);
 
 /// Port of every service.
 pub(super) const SERVICE_PORT: u16 = 80;
@@ -31,16 +35,30 @@ impl Kind {
         }
     }
 
-    /// Loads the rules of `services` services into the bed.
+    /// Loads the rules of `services` services into the bed; false if that takes longer than
+    /// [`LOAD_LIMIT`], and then nothing is loaded.
     ///
     /// # Errors
     /// When the program refuses them.
-    pub(super) fn load(self, plain: &Plain, services: usize) -> Result<()> {
+    pub(super) fn load(self, plain: &Plain, services: usize) -> Result<bool> {
         let text = match self {
             Self::Iptables => iptables(services, &SERVERS),
             Self::Nftables => nftables(services, &SERVERS),
         };
-        self.feed(plain, &text)
+        let begin = Instant::now();
+        match self.feed(plain, &text) {
+            Err(_) if begin.elapsed() >= LOAD_LIMIT => Ok(false),
+            outcome => outcome.map(|()| true),
+        }
+    }
+
+    /// Says why there is no figure.
+    pub(super) fn too_slow(self, services: usize) -> String {
+        let seconds = LOAD_LIMIT.as_secs();
+        format!(
+            "{} left out: {services} services take it longer than {seconds} s to load",
+            self.name()
+        )
     }
 
     /// Removes them.
@@ -63,6 +81,11 @@ impl Kind {
             Self::Nftables => plain.load("nft", &["-f", "-"], text),
         }
     }
+}
+
+/// Address and port of the last of so many services.
+pub(super) fn last(services: usize) -> String {
+    format!("{}:{SERVICE_PORT}", address(services - 1))
 }
 
 /// Address of service `index`, from 0; 10.97.0.0/16 holds them all.
@@ -162,9 +185,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_distinct_up_to_ten_thousand() {
-        let all: std::collections::HashSet<_> = (0..10_000).map(address).collect();
-        assert_eq!(all.len(), 10_000);
+    fn addresses_are_distinct_up_to_fifty_thousand() {
+        let all: std::collections::HashSet<_> = (0..50_000).map(address).collect();
+        assert_eq!(all.len(), 50_000);
     }
 
     #[test]
