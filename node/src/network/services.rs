@@ -99,7 +99,22 @@ impl Network {
         if whole {
             self.serve_own_network(self.leads_to(&own)).await?;
         }
+        if whole || !plan.gone.is_empty() {
+            self.forget_affinity(programmed)?;
+        }
         Ok(plan.strands_flows)
+    }
+
+    /// Forgets what clients keep of services that are gone, or don't ask for it any more.
+    fn forget_affinity(&self, programmed: &Programmed) -> Result<(), DatapathError> {
+        let kept = self.datapath.affinity.keys()?;
+        if kept.is_empty() {
+            return Ok(());
+        }
+        let alive = programmed.with_affinity();
+        let stale = kept.iter().filter(|key| !alive.contains(&key.service));
+        let stale: Vec<_> = stale.copied().collect();
+        self.datapath.affinity.delete_all(&stale)
     }
 
     /// Whether any Service has an endpoint there.

@@ -275,6 +275,13 @@ impl Programmed {
         }
     }
 
+    /// The numbers of the service ports whose clients keep their backends.
+    pub fn with_affinity(&self) -> HashSet<u32> {
+        let services = self.services.values().map(|(service, _)| service);
+        let keeping = services.filter(|service| service.affinity_ns() != 0);
+        keeping.map(|service| service.id).collect()
+    }
+
     /// How many services are programmed.
     pub fn len(&self) -> usize {
         self.services.len()

@@ -12,7 +12,8 @@ use std::net::TcpStream;
 use std::os::unix::fs::MetadataExt as _;
 use std::time::Duration;
 
-use naru_ebpf_common::names;
+use aya::maps::{HashMap, Map, MapData};
+use naru_ebpf_common::{Affinity, AffinityKey, names};
 use serde_json::{Value, json};
 use support::pod::{Pod, call, call_with};
 use support::{Fixture, missing, plugin, wait_for};
@@ -254,6 +255,44 @@ fn an_upgrade_to_another_layout_moves_links_and_keeps_what_it_can_read() {
     assert!(!maps.join("CONNTRACK-0").exists() && maps.join("CONNTRACK-1").exists());
     assert_eq!(fs::metadata(maps.join("ENDPOINTS-1")).unwrap().ino(), kept);
     assert_eq!(fs::read_dir(&programs).unwrap().count(), pins);
+}
+
+/// How many clients keep a backend of some Service on a node.
+fn kept(node: &support::Node) -> usize {
+    let pin = node.bpffs().join("maps/AFFINITY-1");
+    let map = MapData::from_pin(pin).map(Map::LruHashMap).expect("pinned");
+    let map: HashMap<_, AffinityKey, Affinity> = map.try_into().expect("a hash");
+    map.keys().flatten().count()
+}
+
+#[test]
+fn what_clients_keep_of_a_service_is_forgotten_with_it() {
+    let Some((mut fixture, plugin)) = cluster("aff", &[]) else {
+        return;
+    };
+    let a = Pod::add(&plugin, &fixture.nodes[0], "aff", "a");
+    let b = Pod::add(&plugin, &fixture.nodes[0], "aff", "b");
+    a.serve(8080);
+    let (mut service, slice) = service(&[&a]);
+    service["spec"]["sessionAffinity"] = json!("ClientIP");
+    fixture.objects.put("endpointslices", [slice]);
+    for restart in [false, true] {
+        fixture.objects.put("services", [service.clone()]);
+        let node = &fixture.nodes[0];
+        wait_for("the service", PATIENCE, || {
+            b.ask(node, "10.96.1.1", 80).as_deref() == Some("a")
+        });
+        assert_eq!(kept(node), 1);
+        let node = &mut fixture.nodes[0];
+        if restart {
+            node.kill();
+        }
+        fixture.objects.remove("services", "shop", "web");
+        if restart {
+            node.start(&plugin);
+        }
+        wait_for("it to be forgotten", PATIENCE, || kept(node) == 0);
+    }
 }
 
 /// Renames what a daemon has pinned, as another build with another layout of these maps would have.
