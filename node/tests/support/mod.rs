@@ -162,13 +162,22 @@ impl Node {
 
     /// Starts the daemon and waits until the CNI plugin says that it is ready.
     pub fn start(&mut self, plugin: &Path) {
-        self.launch();
+        self.start_after(plugin, |_| {});
+    }
+
+    /// The same after something was done to its command.
+    pub fn start_after(&mut self, plugin: &Path, prepare: impl FnOnce(&mut Command)) {
+        self.launch_with(prepare);
         let ready = || pod::call(plugin, &self.socket(), "STATUS", "", None).0;
         wait_for("the daemon's network", Duration::from_secs(60), ready);
     }
 
     /// Starts the daemon.
     pub fn launch(&mut self) {
+        self.launch_with(|_| {});
+    }
+
+    fn launch_with(&mut self, prepare: impl FnOnce(&mut Command)) {
         let log = File::options()
             .create(true)
             .append(true)
@@ -196,6 +205,7 @@ impl Node {
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a log"))
             .stderr(log);
+        prepare(&mut daemon);
         self.daemon = Some(daemon.spawn().expect("the daemon starts"));
     }
 
