@@ -173,9 +173,11 @@ async fn connection(
     let stream = Gathered::new(stream, crowd.clone(), gathers);
     let shared = stream.share();
     let counted = (crowd.clone(), debts.clone());
+    let given_up = CancellationToken::new();
+    let rest = given_up.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let is_last = is_ambiguous(&request);
-        let answer = visitor.ask(rest::wanted(request));
+        let answer = visitor.ask(rest::wanted(request, &rest));
         let (crowd, debts) = counted.clone();
         async move {
             let mut reply = answer.await.map(|body| crowd.count(body));
@@ -194,7 +196,14 @@ async fn connection(
     let served = builder.serve_connection_with_upgrades(io, service);
     let served = Box::pin(watcher.watch(served.into_owned()));
     let turns = Turns::new(served, shared, crowd);
-    match Attended::new(turns, debts, patience.answer).await {
+    let attended = Attended::new(turns, debts, patience.answer);
+    let end = tokio::select! {
+        end = attended => end,
+        () = given_up.cancelled() => {
+            return tracing::debug!(%peer, "connection ended: a request was not finished");
+        }
+    };
+    match end {
         Some(Ok(())) => {}
         Some(Err(error)) => tracing::debug!(%peer, error = %error, "connection ended"),
         None => tracing::debug!(%peer, "connection ended: an answer was not taken"),

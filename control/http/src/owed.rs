@@ -104,7 +104,7 @@ impl Debts {
         any
     }
 
-    fn attendant(&self) -> std::sync::MutexGuard<'_, Option<Waker>> {
+    fn attendant(&self) -> MutexGuard<'_, Option<Waker>> {
         let attendant = self.0.attendant.lock();
         attendant.unwrap_or_else(PoisonError::into_inner)
     }
