@@ -3,6 +3,7 @@
 mod audit;
 mod etcd;
 mod fairness;
+mod files;
 mod oidc;
 
 pub(crate) use etcd::EtcdArgs;
@@ -119,6 +120,7 @@ impl ServeArgs {
 /// Runs until SIGTERM or SIGINT.
 pub(crate) fn run(args: ServeArgs) -> anyhow::Result<()> {
     naru_core::start("naru-control");
+    files::raise_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .thread_stack_size(STACK)
         .enable_all()

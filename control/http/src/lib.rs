@@ -9,6 +9,7 @@
 
 mod crowd;
 mod gather;
+mod owed;
 mod rest;
 mod silence;
 
@@ -28,6 +29,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use owed::{Attended, Debts, Outgoing};
 use rustls::server::ServerConfig;
 use rustls_pki_types::CertificateDer;
 use silence::Spoken;
@@ -43,7 +45,8 @@ const STREAMS: u32 = 250;
 /// After a connection could not be accepted, because files are short or memory is.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// How long clients are waited for. The default is what kube-apiserver allows.
+/// How long clients are waited for. The default is what kube-apiserver allows, but for answers, which it
+/// ends after a minute however fast they are read, and watches, which it leaves.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
     /// For the end of the TLS handshake.
@@ -52,7 +55,15 @@ pub struct Patience {
     pub silence: Duration,
     /// For the whole head of a request of HTTP/1.1, counted from the end of the one before.
     pub head: Duration,
+    /// For every 64 KiB of an answer to be taken, from when they are there; up to twice as long. See
+    /// [`Unhurried`].
+    pub answer: Duration,
 }
+
+/// Marks, as an extension, an answer that its reader may take at leisure: one that he looks at while it
+/// comes, and that costs the server no more than its connection.
+#[derive(Debug, Clone, Copy)]
+pub struct Unhurried;
 
 impl Default for Patience {
     fn default() -> Self {
@@ -60,6 +71,7 @@ impl Default for Patience {
             handshake: Duration::from_secs(10),
             silence: Duration::from_secs(32),
             head: Duration::from_secs(90),
+            answer: Duration::from_secs(60),
         }
     }
 }
@@ -147,6 +159,8 @@ async fn connection(
     watcher: Watcher,
 ) {
     let _ = stream.set_nodelay(true);
+    let (crowd, debts) = (Crowd::default(), Debts::default());
+    let stream = Outgoing::new(stream, debts.clone());
     let stream = match tokio::time::timeout(patience.handshake, tls.accept(stream)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return tracing::debug!(%peer, %error, "TLS handshake failed"),
@@ -155,15 +169,22 @@ async fn connection(
     let session = stream.get_ref().1;
     let visitor = door.open(peer, session.peer_certificates());
     let gathers = session.alpn_protocol() == Some(b"h2");
-    let crowd = Crowd::default();
     let stream = Spoken::within(patience.silence, stream);
     let stream = Gathered::new(stream, crowd.clone(), gathers);
-    let (shared, counted) = (stream.share(), crowd.clone());
+    let shared = stream.share();
+    let counted = (crowd.clone(), debts.clone());
+    let given_up = CancellationToken::new();
+    let rest = given_up.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let is_last = is_ambiguous(&request);
-        let (answer, crowd) = (visitor.ask(rest::wanted(request)), counted.clone());
+        let answer = visitor.ask(rest::wanted(request, &rest));
+        let (crowd, debts) = counted.clone();
         async move {
             let mut reply = answer.await.map(|body| crowd.count(body));
+            reply = match reply.extensions().get::<Unhurried>() {
+                None => reply.map(|body| debts.count(body)),
+                Some(_) => reply.map(|body| debts.forbear(body)),
+            };
             if is_last && reply.status() != StatusCode::SWITCHING_PROTOCOLS {
                 let close = HeaderValue::from_static("close");
                 reply.headers_mut().insert(CONNECTION, close);
@@ -174,8 +195,18 @@ async fn connection(
     let (builder, io) = (builder(patience.head), TokioIo::new(stream));
     let served = builder.serve_connection_with_upgrades(io, service);
     let served = Box::pin(watcher.watch(served.into_owned()));
-    if let Err(error) = Turns::new(served, shared, crowd).await {
-        tracing::debug!(%peer, error = %error, "connection ended");
+    let turns = Turns::new(served, shared, crowd);
+    let attended = Attended::new(turns, debts, patience.answer);
+    let end = tokio::select! {
+        end = attended => end,
+        () = given_up.cancelled() => {
+            return tracing::debug!(%peer, "connection ended: a request was not finished");
+        }
+    };
+    match end {
+        Some(Ok(())) => {}
+        Some(Err(error)) => tracing::debug!(%peer, error = %error, "connection ended"),
+        None => tracing::debug!(%peer, "connection ended: an answer was not taken"),
     }
 }
 

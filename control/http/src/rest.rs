@@ -3,7 +3,8 @@
 //! A refusal often needs no body. HTTP/1.1 has no way to say so but to end the connection, and a client
 //! that is just sending its next request over it cannot know whether that was done. So the rest is read
 //! and forgotten, as far as it is short and comes soon. HTTP/2 ends the one stream, and who waits to be
-//! told to continue (`Expect: 100-continue`) has sent nothing yet.
+//! told to continue (`Expect: 100-continue`) has sent nothing yet. A rest that does not come ends the
+//! connection: whoever reads from it waits for nothing else.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -15,6 +16,7 @@ use http::{Request, Version};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
 
 use crate::BoxError;
 
@@ -24,14 +26,25 @@ const MOST: usize = 256 << 10;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A body that, dropped, is read to its end.
-struct Wanted(Option<Incoming>);
+struct Wanted {
+    body: Option<Incoming>,
+    /// Cancelled when the rest does not come.
+    given_up: CancellationToken,
+}
 
-/// The request with a body of any kind.
-pub(crate) fn wanted(request: Request<Incoming>) -> Request<crate::Body> {
+/// The request with a body of any kind. If the rest of it is not wanted and does not come, the connection
+/// is `given_up`.
+pub(crate) fn wanted(
+    request: Request<Incoming>,
+    given_up: &CancellationToken,
+) -> Request<crate::Body> {
     let one_by_one = request.version() != Version::HTTP_2;
     let is_sent = one_by_one && !request.headers().contains_key(EXPECT);
     request.map(|body| match is_sent {
-        true => Wanted(Some(body)).boxed_unsync(),
+        true => {
+            let (body, given_up) = (Some(body), given_up.clone());
+            Wanted { body, given_up }.boxed_unsync()
+        }
         false => body.map_err(Into::into).boxed_unsync(),
     })
 }
@@ -44,26 +57,32 @@ impl Body for Wanted {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        match &mut self.0 {
+        match &mut self.body {
             Some(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
             None => Poll::Ready(None),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(Incoming::is_end_stream)
+        self.body.as_ref().is_none_or(Incoming::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.as_ref().map(Incoming::size_hint).unwrap_or_default()
+        let hint = self.body.as_ref().map(Incoming::size_hint);
+        hint.unwrap_or_default()
     }
 }
 
 impl Drop for Wanted {
     fn drop(&mut self) {
-        let rest = self.0.take().filter(|body| !body.is_end_stream());
+        let rest = self.body.take().filter(|body| !body.is_end_stream());
         if let (Some(rest), Ok(runtime)) = (rest, Handle::try_current()) {
-            runtime.spawn(tokio::time::timeout(PATIENCE, forget(rest)));
+            let given_up = self.given_up.clone();
+            runtime.spawn(async move {
+                if tokio::time::timeout(PATIENCE, forget(rest)).await.is_err() {
+                    given_up.cancel();
+                }
+            });
         }
     }
 }

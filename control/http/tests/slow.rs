@@ -4,8 +4,9 @@ mod support;
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use naru_http::Patience;
-use support::{Server, rest};
+use support::{FAREWELL, Server, line, rest};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
@@ -37,6 +38,7 @@ fn patience(change: impl FnOnce(&mut Patience)) -> Patience {
         handshake: LONG,
         silence: LONG,
         head: LONG,
+        answer: LONG,
     };
     change(&mut patience);
     patience
@@ -105,4 +107,56 @@ async fn a_head_that_drips_ends_the_connection() {
 async fn drip(writing: &mut (impl AsyncWrite + Unpin)) -> bool {
     tokio::time::sleep(SHORT / 10).await;
     writing.write_all(b"x").await.is_ok() && writing.flush().await.is_ok()
+}
+
+/// More than a connection and the system keep of an answer that nobody reads.
+const LINES: usize = 100_000;
+
+/// Nothing is held any more of what was asked for.
+async fn let_go(server: &Server) {
+    let gone = timeout(FOR_EVER, server.has_open(0)).await;
+    gone.expect("the end of every answer");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_of_http_1_that_nobody_reads_ends_its_connection() {
+    let server = Server::start_within(patience(|it| it.answer = SHORT)).await;
+    let mut stream = server.connect("http/1.1").await;
+    let request = format!("GET /long?{LINES} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    timeout(FOR_EVER, server.has_open(1)).await.unwrap();
+    serves(&server).await;
+    let_go(&server).await;
+    // It was cut, not sent.
+    let mut said = Vec::new();
+    let _ = timeout(FOR_EVER, stream.read_to_end(&mut said)).await;
+    assert!(said.len() < LINES * line(0).len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_without_a_window_end_their_connection_and_no_other() {
+    let server = Server::start_within(patience(|it| it.answer = SHORT)).await;
+    let mut reader = server.client(1 << 20).await;
+    let news = reader.open("/watch").await;
+    // An answer that has begun, one of which nothing was ever taken, and one of a few bytes.
+    for (path, window) in [("/long?100", 1000), ("/long?100", 0), ("/short", 0)] {
+        let mut hungry = server.client(window).await;
+        let held = hungry.open(path).await;
+        serves(&server).await;
+        let end = timeout(FOR_EVER, &mut hungry.connection).await;
+        drop(end.expect("the end of the connection"));
+        timeout(FOR_EVER, server.has_open(1)).await.unwrap();
+        drop(held);
+    }
+    // A watch that has news for somebody who takes none.
+    let mut hungry = server.client(0).await;
+    let held = hungry.open_many("/watch", 20).await;
+    timeout(FOR_EVER, server.has_open(21)).await.unwrap();
+    server.news.send(Bytes::from_static(b"news\n")).unwrap();
+    timeout(FOR_EVER, server.has_open(1)).await.unwrap();
+    drop(held);
+    // Who had taken all there was is there still.
+    server.stopping.cancel();
+    let said = timeout(FOR_EVER, rest(news)).await.expect("the end");
+    assert_eq!(said, format!("news\n{FAREWELL}"));
 }

@@ -55,11 +55,14 @@ impl Pages {
     }
 }
 
+/// How a token says that it is about the newest revision.
+const NEWEST: i64 = -1;
+
 /// Where the next page starts.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Token {
-    /// Revision of the list.
-    pub revision: u64,
+    /// Revision of the list; none for the newest there is.
+    pub revision: Option<u64>,
     /// The last key of the page before.
     pub after: String,
     /// How many there are after it, where that is known.
@@ -69,18 +72,32 @@ pub(super) struct Token {
 impl Token {
     /// The token as text.
     pub(super) fn encode(&self) -> String {
-        let mut token = json!({"v": "meta.k8s.io/v1", "rv": self.revision, "start": self.after});
+        let revision = self.revision.map_or(json!(NEWEST), Value::from);
+        let mut token = json!({"v": "meta.k8s.io/v1", "rv": revision, "start": self.after});
         if let Some(remaining) = self.remaining {
             token["left"] = remaining.into();
         }
         URL_SAFE_NO_PAD.encode(token.to_string())
     }
 
+    /// The token with which a list goes on that is not kept any more.
+    pub(super) fn onward(&self) -> String {
+        let onward = Self {
+            revision: None,
+            after: self.after.clone(),
+            remaining: None,
+        };
+        onward.encode()
+    }
+
     /// Reads a token.
     pub(super) fn decode(token: &str) -> Option<Self> {
         let json = URL_SAFE_NO_PAD.decode(token).ok()?;
         let value: Value = serde_json::from_slice(&json).ok()?;
-        let revision = u64::try_from(integer(&value, "/rv")?).ok()?;
+        let revision = match integer(&value, "/rv")? {
+            NEWEST => None,
+            revision => Some(u64::try_from(revision).ok()?),
+        };
         let remaining = integer(&value, "/left").and_then(|left| usize::try_from(left).ok());
         Some(Self {
             revision,
@@ -96,9 +113,14 @@ mod tests {
 
     #[test]
     fn tokens_survive_the_round_trip_and_garbage_does_not() {
-        for remaining in [None, Some(0), Some(149_500)] {
+        for (revision, remaining) in [
+            (Some(7), None),
+            (Some(7), Some(0)),
+            (None, None),
+            (Some(u64::MAX >> 1), Some(149_500)),
+        ] {
             let token = Token {
-                revision: 7,
+                revision,
                 after: "shop/web".into(),
                 remaining,
             };

@@ -393,6 +393,8 @@ fn clean(response: http::Response<Incoming>) -> Reply {
         reply.headers_mut().remove(name);
     }
     reply.extensions_mut().clear();
+    // A log that somebody pages through, say; as slowly as he reads it is read from the other side.
+    reply.extensions_mut().insert(naru_http::Unhurried);
     reply
 }
 

@@ -19,6 +19,8 @@ pub(super) struct Status {
     pub message: String,
     /// `details`, if there are any.
     pub details: Option<Box<Value>>,
+    /// The `continue` of a list that can go on in spite of this.
+    pub resume: Option<Box<str>>,
 }
 
 /// Reasons that others may refuse with, and the code of each.
@@ -47,6 +49,7 @@ impl Status {
             reason,
             message: message.into(),
             details: None,
+            resume: None,
         }
     }
 
@@ -174,6 +177,19 @@ impl Status {
     /// 410: the wanted history is gone.
     pub(super) fn expired(message: impl Into<String>) -> Self {
         Self::new(StatusCode::GONE, "Expired", message)
+    }
+
+    /// 410: the list that was begun is not kept any more. With the token `resume` it goes on from the
+    /// newest state.
+    pub(super) fn inconsistent(resume: &str) -> Self {
+        let message = "The provided continue parameter is too old to display a consistent list \
+            result. You must start a new list without the continue parameter, or use the continue \
+            token of this answer, which shows the rest as it is now and not as it was when the list \
+            began.";
+        Self {
+            resume: Some(resume.into()),
+            ..Self::expired(message)
+        }
     }
 
     /// 413: there is more of something than is taken.
@@ -322,6 +338,9 @@ impl Status {
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
             "message": self.message, "reason": self.reason, "code": self.code.as_u16(),
         });
+        if let Some(resume) = &self.resume {
+            value["metadata"]["continue"] = (**resume).into();
+        }
         if let Some(details) = &self.details {
             value["details"] = (**details).clone();
         }

@@ -396,3 +396,103 @@ async fn what_an_object_of_a_new_kind_owned_goes_however_soon_it_went() {
     control.delete(&path, &Value::Null).await.expect(200);
     gone("owned").await;
 }
+
+#[tokio::test]
+async fn watches_and_deletions_of_a_new_kind_go_by_its_selectable_fields() {
+    let control = with_boats().await;
+    let blue = "fieldSelector=spec.color%3Dblue";
+    let mut watch = control
+        .watch(&format!("{BOATS}?watch=1&{blue}"), "*/*")
+        .await;
+    for (name, color) in [("a", "red"), ("b", "blue"), ("c", "blue"), ("d", "red")] {
+        let boat = boat(name, json!({"seats": 1, "color": color}));
+        create(&control, BOATS, &boat).await;
+    }
+    let paint = async |name: &str, color: &str| {
+        let path = format!("{BOATS}/{name}");
+        let patch = json!({"spec": {"color": color}});
+        control.patch(&path, MERGE_PATCH, &patch).await.expect(200);
+    };
+    // It enters the selection, and another one leaves it.
+    paint("a", "blue").await;
+    paint("c", "red").await;
+    let deleted = control
+        .delete(&format!("{BOATS}?{blue}"), &Value::Null)
+        .await;
+    deleted.expect(200);
+    for expected in [
+        ("ADDED", "b"),
+        ("ADDED", "c"),
+        ("ADDED", "a"),
+        ("DELETED", "c"),
+        ("DELETED", "a"),
+        ("DELETED", "b"),
+    ] {
+        let told = watch.brief().await;
+        assert_eq!((told.0.as_str(), told.1.as_str()), expected);
+    }
+    assert_eq!(names(&control.get(BOATS).await.expect(200)), ["c", "d"]);
+    let unknown = format!("{BOATS}?watch=1&fieldSelector=spec.seats%3D1");
+    control.get(&unknown).await.refused(400, "BadRequest");
+}
+
+#[tokio::test]
+async fn whoever_sees_that_a_kind_is_established_finds_it_everywhere() {
+    let control = Control::start(&[]).await;
+    let watch = format!("{DEFINITIONS}?watch=1&allowWatchBookmarks=false");
+    let mut watch = control.watch(&watch, "*/*").await;
+    for round in 0..20 {
+        let (plural, kind) = (format!("ships{round}"), format!("Ship{round}"));
+        let made = definition(&plural, &kind, &format!("sh{round}"));
+        create(&control, DEFINITIONS, &made).await;
+        let is_established = |event: &Value| {
+            let conditions = event["object"]["status"]["conditions"].as_array();
+            let yes = json!({"type": "Established", "status": "True"});
+            event["object"]["spec"]["names"]["plural"] == plural.as_str()
+                && conditions
+                    .into_iter()
+                    .flatten()
+                    .any(|it| (&it["type"], &it["status"]) == (&yes["type"], &yes["status"]))
+        };
+        while !is_established(&watch.next().await.expect("no end")) {}
+        // At the first moment at which anybody can know.
+        let own = format!("/apis/naru.test/v1/namespaces/default/{plural}");
+        control.get(&own).await.expect(200);
+        let group = control
+            .get("/apis/naru.test/v1")
+            .await
+            .expect(200)
+            .to_string();
+        assert!(
+            group.contains(&format!("\"{plural}\"")),
+            "{plural}: {group}"
+        );
+        let accept = [(
+            "accept",
+            "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
+        )];
+        let all = control.send(http::Method::GET, "/apis", &accept, "");
+        let all = all.await.expect(200).to_string();
+        assert!(
+            all.contains(&format!("\"{plural}\"")),
+            "{plural} is not in /apis"
+        );
+        let index = control.get("/openapi/v3").await.expect(200);
+        let url = &index["paths"]["apis/naru.test/v1"]["serverRelativeURL"];
+        let third = control
+            .get(url.as_str().expect("its document"))
+            .await
+            .expect(200);
+        assert!(
+            third["paths"]
+                .get(own.replace("default", "{namespace}"))
+                .is_some()
+        );
+        let second = control.get("/openapi/v2").await.expect(200);
+        assert!(
+            second["definitions"]
+                .get(format!("test.naru.v1.{kind}"))
+                .is_some()
+        );
+    }
+}

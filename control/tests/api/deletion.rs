@@ -28,6 +28,16 @@ async fn a_collection_is_deleted_as_far_as_its_selectors_reach() {
     let path = format!("{MAPS}?fieldSelector=metadata.name%3Dc");
     control.delete(&path, &Value::Null).await.expect(200);
     assert_eq!(names(&left().await), ["d"]);
+    for name in ["e", "f"] {
+        create(&control, MAPS, &labelled(name, "y")).await;
+    }
+    // The first of those that are selected, in the order of a list.
+    let path = format!("{MAPS}?labelSelector=app%3Dy&limit=2");
+    control.delete(&path, &Value::Null).await.expect(200);
+    assert_eq!(names(&left().await), ["f"]);
+    create(&control, MAPS, &labelled("d", "y")).await;
+    let path = format!("{MAPS}?fieldSelector=metadata.name%3Df&limit=1");
+    control.delete(&path, &Value::Null).await.expect(200);
     let nonsense = format!("{MAPS}?labelSelector=app+in+x");
     let refused = control.delete(&nonsense, &Value::Null).await;
     refused.refused(400, "BadRequest");

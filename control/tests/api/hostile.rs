@@ -26,7 +26,7 @@ fn smuggled() -> String {
 }
 
 /// What the server says until it closes the connection.
-async fn said(stream: &mut TlsStream<TcpStream>) -> String {
+pub(super) async fn said(stream: &mut TlsStream<TcpStream>) -> String {
     let mut said = Vec::new();
     let end = timeout(support::PATIENCE, stream.read_to_end(&mut said)).await;
     // A reset is an end, too.
@@ -35,7 +35,7 @@ async fn said(stream: &mut TlsStream<TcpStream>) -> String {
 }
 
 /// Sends everything as far as the server takes it, and hears it out.
-async fn ask(control: &Control, bytes: &[u8]) -> String {
+pub(super) async fn ask(control: &Control, bytes: &[u8]) -> String {
     let mut stream = control.connect().await;
     let _ = stream.write_all(bytes).await;
     let _ = stream.flush().await;
@@ -218,7 +218,12 @@ async fn paths_that_play_tricks_lead_nowhere_else() {
 }
 
 /// An administrator's connection that speaks HTTP/2, frame by frame.
-async fn frames(control: &Control) -> TlsStream<TcpStream> {
+pub(super) async fn frames(control: &Control) -> TlsStream<TcpStream> {
+    frames_with(control, &[]).await
+}
+
+/// The same with settings, as they stand in their frame.
+pub(super) async fn frames_with(control: &Control, settings: &[u8]) -> TlsStream<TcpStream> {
     let file = Kubeconfig::read_from(control.dir().join("admin.kubeconfig")).unwrap();
     let options = KubeConfigOptions::default();
     let config = kube::Config::from_custom_kubeconfig(file, &options).await;
@@ -230,11 +235,11 @@ async fn frames(control: &Control) -> TlsStream<TcpStream> {
     let mut stream = connector.connect(name, stream.unwrap()).await.unwrap();
     let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     stream.write_all(preface).await.unwrap();
-    stream.write_all(&frame(4, 0, 0, &[])).await.unwrap();
+    stream.write_all(&frame(4, 0, 0, settings)).await.unwrap();
     stream
 }
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     let mut frame = vec![length[1], length[2], length[3], kind, flags];
     frame.extend(stream.to_be_bytes());
@@ -243,7 +248,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 }
 
 /// A header without a table, such as RFC 7541 has it in 6.2.2.
-fn literal(name: &str, value: &str) -> Vec<u8> {
+pub(super) fn literal(name: &str, value: &str) -> Vec<u8> {
     let mut field = vec![0, u8::try_from(name.len()).unwrap()];
     field.extend(name.bytes());
     field.push(u8::try_from(value.len()).unwrap());
@@ -251,7 +256,7 @@ fn literal(name: &str, value: &str) -> Vec<u8> {
     field
 }
 
-fn head(path: &str) -> Vec<u8> {
+pub(super) fn head(path: &str) -> Vec<u8> {
     let fields = [
         (":method", "GET"),
         (":scheme", "https"),

@@ -79,6 +79,28 @@ async fn a_continue_token_that_is_too_old_or_none_of_ours_says_so() {
     control.restart().await;
     let why = control.get(&next).await.refused(410, "Expired");
     assert!(why.contains("continue parameter is too old"), "{why}");
+    // What comes with the refusal goes on behind the same object, from what there is by now.
+    create(&control, MAPS, &map("c")).await;
+    let refusal = control.get(&next).await.expect(410);
+    let onward = refusal["metadata"]["continue"].as_str().expect("a token");
+    let rest = control
+        .get(&format!("{MAPS}?limit=1&continue={onward}"))
+        .await;
+    let rest = rest.expect(200);
+    assert_eq!(names(&rest), ["b"]);
+    assert_eq!(rest["metadata"]["remainingItemCount"], 2);
+    // From there on the pages are of one moment again.
+    create(&control, MAPS, &map("d")).await;
+    let more = rest["metadata"]["continue"].as_str().expect("another page");
+    let last = control
+        .get(&format!("{MAPS}?continue={more}"))
+        .await
+        .expect(200);
+    assert_eq!(names(&last), ["c"]);
+    assert_eq!(
+        last["metadata"]["resourceVersion"],
+        rest["metadata"]["resourceVersion"]
+    );
     let garbage = format!("{MAPS}?limit=1&continue=garbage");
     control.get(&garbage).await.refused(400, "BadRequest");
 }

@@ -23,6 +23,7 @@ mod events;
 mod evictions;
 mod fairness;
 mod health;
+mod holders;
 mod hostile;
 mod identity;
 mod lists;

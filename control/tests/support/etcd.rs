@@ -16,6 +16,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Etcd {
     members: Vec<Member>,
     dir: tempfile::TempDir,
+    /// Flags beside the usual ones.
+    flags: Vec<String>,
 }
 
 struct Member {
@@ -44,7 +46,43 @@ impl Etcd {
         });
         let members = members.collect();
         drop(held);
-        Self::start_all(members)
+        Self::start_all(members, Vec::new())
+    }
+
+    /// One member whose database may have so many bytes.
+    pub(crate) fn start_small(bytes: u64) -> Option<Self> {
+        let port = || {
+            TcpListener::bind("127.0.0.1:0")
+                .unwrap()
+                .local_addr()
+                .unwrap()
+                .port()
+        };
+        let member = Member {
+            child: None,
+            host: "127.0.0.1".to_owned(),
+            netns: None,
+            client: port(),
+            peer: port(),
+        };
+        Self::start_all(vec![member], vec![format!("--quota-backend-bytes={bytes}")])
+    }
+
+    /// Posts JSON to the first member's gateway, which must take it; its answer.
+    pub(crate) fn post(&self, path: &str, json: &str) -> String {
+        let member = &self.members[0];
+        let mut stream = TcpStream::connect((member.host.as_str(), member.client)).unwrap();
+        let length = json.len();
+        write!(
+            stream,
+            "POST {path} HTTP/1.0\r\nContent-Length: {length}\r\n\r\n{json}"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.contains(" 200 "), "{path}: {answer}");
+        let body = answer.split_once("\r\n\r\n").map(|(_, body)| body);
+        body.unwrap_or_default().to_owned()
     }
 
     /// The same, each member in a namespace of its own, at an address that the caller reaches.
@@ -56,10 +94,10 @@ impl Etcd {
             client: 2379,
             peer: 2380,
         });
-        Self::start_all(members.collect())
+        Self::start_all(members.collect(), Vec::new())
     }
 
-    fn start_all(members: Vec<Member>) -> Option<Self> {
+    fn start_all(members: Vec<Member>, flags: Vec<String>) -> Option<Self> {
         let Some(program) = program() else {
             eprintln!("SKIPPED: there is no etcd; `cargo xtask test` gets it");
             return None;
@@ -67,6 +105,7 @@ impl Etcd {
         let mut etcd = Self {
             members,
             dir: tempfile::tempdir().unwrap(),
+            flags,
         };
         for index in 0..etcd.members.len() {
             etcd.members[index].child = Some(etcd.spawn(&program, index, "new"));
@@ -186,6 +225,7 @@ impl Etcd {
                     .iter()
                     .flat_map(|(flag, value)| [*flag, value.as_str()]),
             )
+            .args(&self.flags)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)

@@ -38,7 +38,7 @@ pub(crate) struct Server {
     /// What watches say.
     pub(crate) news: broadcast::Sender<Bytes>,
     pub(crate) stopping: CancellationToken,
-    /// Watches that are open.
+    /// Watches and long answers that are open.
     pub(crate) open: Arc<AtomicUsize>,
     pub(crate) served: JoinHandle<()>,
 }
@@ -110,9 +110,9 @@ impl Server {
         Client { sender, connection }
     }
 
-    /// Waits until so many watches are open.
-    pub(crate) async fn has_open(&self, watches: usize) {
-        while self.open.load(Ordering::Relaxed) != watches {
+    /// Waits until so many watches and long answers are open.
+    pub(crate) async fn has_open(&self, answers: usize) {
+        while self.open.load(Ordering::Relaxed) != answers {
             tokio::task::yield_now().await;
         }
     }
@@ -170,7 +170,7 @@ impl Visitor for Host {
     fn ask(&self, request: Request<Body>) -> Answer {
         let answer = match request.uri().path() {
             "/watch" => Response::new(self.watch()),
-            "/long" => Response::new(long(request.uri().query().unwrap().parse().unwrap())),
+            "/long" => Response::new(self.long(request.uri().query().unwrap().parse().unwrap())),
             "/echo" => echo(request),
             path => Response::new(full(path.to_owned())),
         };
@@ -179,10 +179,22 @@ impl Visitor for Host {
 }
 
 impl Host {
-    fn watch(&self) -> Body {
+    fn seat(&self) -> Seat {
         self.open.fetch_add(1, Ordering::Relaxed);
-        let seat = Seat(self.open.clone());
-        let state = Some((self.news.subscribe(), self.stopping.clone(), seat));
+        Seat(self.open.clone())
+    }
+
+    fn long(&self, lines: usize) -> Body {
+        let seat = self.seat();
+        let line = move |number| {
+            let _held = &seat;
+            line(number).into()
+        };
+        streamed(futures_util::stream::iter((0..lines).map(line)))
+    }
+
+    fn watch(&self) -> Body {
+        let state = Some((self.news.subscribe(), self.stopping.clone(), self.seat()));
         let lines = futures_util::stream::unfold(state, |state| async {
             let (mut news, stopping, seat) = state?;
             match stopping.run_until_cancelled(news.recv()).await {
@@ -194,7 +206,7 @@ impl Host {
     }
 }
 
-/// Gives its place back when its watch is dropped.
+/// Gives its place back when its answer is dropped.
 struct Seat(Arc<AtomicUsize>);
 
 impl Drop for Seat {
@@ -206,12 +218,6 @@ impl Drop for Seat {
 /// Line number so and so of `/long`.
 pub(crate) fn line(number: usize) -> String {
     format!("{number:0>999}\n")
-}
-
-fn long(lines: usize) -> Body {
-    streamed(futures_util::stream::iter(
-        (0..lines).map(|number| line(number).into()),
-    ))
 }
 
 fn streamed(lines: impl futures_util::Stream<Item = Bytes> + Send + 'static) -> Body {

@@ -10,6 +10,7 @@
 mod asked;
 mod asking;
 mod certificates;
+mod claim_resize;
 mod conditions;
 mod default_class;
 mod in_use;
@@ -17,6 +18,7 @@ mod limit_ranger;
 mod matching;
 mod namespace;
 pub(super) mod node;
+mod node_taint;
 pub(super) mod part;
 mod pod_security;
 mod policies;
@@ -26,6 +28,7 @@ mod request;
 mod runtime_class;
 mod service_account;
 mod tolerations;
+pub(super) mod topology;
 mod webhooks;
 mod write;
 
@@ -99,7 +102,9 @@ fn complete(
             service_account::complete(server, new);
             priority::complete(server, target, new)?;
             tolerations::complete(new);
+            topology::complete_pod(server, new);
         }
+        (("", "nodes"), None) => node_taint::complete(new),
         (("", "pods"), Some(old)) if request.subresource.is_empty() => priority::keep(new, old),
         (("", "persistentvolumeclaims"), None) => {
             default_class::complete_claim(server, new);
@@ -169,7 +174,12 @@ fn check(
                 runtime_class::check(server, target, new)?;
             }
         }
-        ("", "persistentvolumeclaims") => limit_ranger::check_claim(server, target, new)?,
+        ("", "persistentvolumeclaims") => {
+            limit_ranger::check_claim(server, target, new)?;
+            if let Some(old) = old {
+                claim_resize::check(server, target, new, old)?;
+            }
+        }
         ("", "namespaces") => {
             pod_security::check_namespace(server, request, target, new, old)?;
         }

@@ -1,5 +1,6 @@
 //! RuntimeClass: a pod that names one is refused, since nodes know one way to run containers only; one
-//! that asked for a sandbox of its own must not run without.
+//! that asked for a sandbox of its own must not run without. What a class would add to its pods
+//! (`overhead`, `scheduling`) is therefore added to none, and none may claim it for itself.
 
 use serde_json::Value;
 
@@ -8,14 +9,20 @@ use crate::api::server::Server;
 use crate::api::status::{Result, Status};
 use crate::api::value::{called, text};
 
+const OVERHEAD: &str =
+    "pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead";
+
 /// Checks a new pod's RuntimeClass.
 ///
 /// # Errors
-/// 403 for every pod that names one.
+/// 403 for every pod that names one, and for one that says what a class would cost.
 pub(super) fn check(server: &Server, target: Target, pod: &Value) -> Result<()> {
     let wanted = text(pod, "/spec/runtimeClassName");
     if wanted.is_empty() {
-        return Ok(());
+        return match pod.pointer("/spec/overhead") {
+            None | Some(Value::Null) => Ok(()),
+            Some(_) => Err(Status::forbidden_object(target.kind, called(pod), OVERHEAD)),
+        };
     }
     let classes = server.kinds.of("node.k8s.io", "runtimeclasses");
     let known = classes.is_some_and(|it| server.store.get(it.resource, wanted).is_some());

@@ -137,16 +137,24 @@ impl Fairness {
         if info.goes_on() && !watches {
             return Ok(Verdict::Pass(Pass::default()));
         }
-        match &self.kind {
-            Kind::Fair(fair) => fair.admit(server, user, info, query, watches).await,
-            Kind::InFlight(limits) => Ok(match limits.enter(user, info) {
+        let mut verdict = match &self.kind {
+            Kind::Fair(fair) => fair.admit(server, user, info, query, watches).await?,
+            Kind::InFlight(limits) => match limits.enter(user, info) {
                 Ok(place) => Verdict::Pass(Pass {
                     hold: place.map_or(Hold::Nothing, Hold::Place),
                     ..Pass::default()
                 }),
                 Err(()) => Verdict::Refused(pass::refusal(None, inflight::RETRY)),
-            }),
+            },
+        };
+        // Also who waits for nobody may not take for ever.
+        if let Verdict::Pass(pass) = &mut verdict
+            && pass.time.is_none()
+            && !watches
+        {
+            pass.time = Some(patience::of(query)?);
         }
+        Ok(verdict)
     }
 
     /// Answers what administrators ask about it.

@@ -3,8 +3,8 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::api::admission::Operation;
 use crate::api::admission::part::Part;
+use crate::api::admission::{Operation, topology};
 use crate::api::body::{Body, Reply, document, json as json_reply};
 use crate::api::managed::Trace;
 use crate::api::options::WriteOptions;
@@ -26,6 +26,7 @@ pub(super) async fn bind(call: &Call, body: Body) -> Result<Reply> {
         name: &pod,
         ..call.part(Operation::Create, ("", "v1", "Binding"))
     };
+    topology::complete_binding(&call.server, &mut binding);
     part.admit(&call.server, &request, &mut binding, None)
         .await?;
     let node = text(&binding, "/target/name").to_owned();
@@ -53,7 +54,8 @@ pub(super) async fn bind(call: &Call, body: Body) -> Result<Reply> {
     Ok(document(json_reply(StatusCode::CREATED, &done)))
 }
 
-/// The pod on its node, with the annotations of the binding and the condition PodScheduled.
+/// The pod on its node, with the annotations of the binding, its labels where the pod has none of that
+/// key, and the condition PodScheduled.
 fn bound(call: &Call, old: &Value, binding: &Value, node: &str) -> Result<Value> {
     let kind = call.target.kind;
     let wanted = text(binding, "/metadata/uid");
@@ -84,6 +86,12 @@ fn bound(call: &Call, old: &Value, binding: &Value, node: &str) -> Result<Value>
         if let Some(annotations) = annotations.as_object_mut() {
             annotations.extend(extra.clone());
         }
+    }
+    if let Some(labels) = binding
+        .pointer("/metadata/labels")
+        .and_then(Value::as_object)
+    {
+        topology::add_missing(&mut new, labels);
     }
     set_scheduled(&mut new);
     Ok(new)

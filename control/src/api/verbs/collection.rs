@@ -1,4 +1,4 @@
-//! Everything that a selector finds, deleted.
+//! Everything that a selector finds, deleted, as far as a limit allows.
 
 use http::StatusCode;
 use serde_json::json as value;
@@ -14,7 +14,8 @@ pub(super) async fn delete(call: &Call, body: Body) -> Result<Reply> {
     let options = read_options(call, body).await?;
     let list = ListOptions::parse(&call.query, call.target.kind)?;
     let (snapshot, token) = snapshot(call, &list)?;
-    let selected = select(call, &list, &snapshot, token.as_ref(), usize::MAX).selected;
+    let limit = list.limit.unwrap_or(usize::MAX);
+    let selected = select(call, &list, &snapshot, token.as_ref(), limit).selected;
     let request = call.request(options.dry_run);
     for object in &selected {
         let key = object.key();

@@ -96,13 +96,11 @@ pub(super) fn snapshot(call: &Call, options: &ListOptions) -> Result<(Snapshot, 
         }
         let token = Token::decode(token);
         let token = token.ok_or_else(|| Status::bad_request("continue key is not valid"))?;
-        let page = server.pages.find(resource, token.revision, Instant::now());
-        let page = page.ok_or_else(|| {
-            Status::expired(
-                "The provided continue parameter is too old to display a consistent \
-                list result. You must start a new list without the continue parameter.",
-            )
-        })?;
+        let page = match token.revision {
+            Some(revision) => server.pages.find(resource, revision, Instant::now()),
+            None => Some(server.store.snapshot(resource)),
+        };
+        let page = page.ok_or_else(|| Status::inconsistent(&token.onward()))?;
         return Ok((page, Some(token)));
     }
     let latest = server.store.snapshot(resource);
@@ -202,7 +200,7 @@ fn list_metadata(call: &Call, options: &ListOptions, snapshot: &Snapshot, page: 
             .pages
             .keep(call.target.resource, snapshot, Instant::now());
         let token = Token {
-            revision: snapshot.revision,
+            revision: Some(snapshot.revision),
             after: next.to_string(),
             remaining: page.remaining,
         };

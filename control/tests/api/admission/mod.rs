@@ -2,6 +2,7 @@
 
 mod limits;
 mod mutating_policies;
+mod nodes;
 mod parts;
 mod pod_security;
 mod policies;

@@ -1,7 +1,9 @@
-//! DefaultStorageClass, DefaultIngressClass and StorageObjectInUseProtection.
+//! DefaultStorageClass, DefaultIngressClass, StorageObjectInUseProtection and
+//! PersistentVolumeClaimResize.
 
 use super::*;
 use support::eventually;
+use support::http::MERGE_PATCH;
 
 const CLAIMS: &str = "/api/v1/namespaces/default/persistentvolumeclaims";
 const PODS: &str = "/api/v1/namespaces/default/pods";
@@ -62,4 +64,42 @@ async fn a_claim_stays_as_long_as_a_pod_mounts_it() {
         gone.then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_claim_grows_once_it_is_bound_and_if_its_class_lets_it() {
+    let control = Control::start(&[]).await;
+    for (name, expands) in [("fixed", false), ("elastic", true)] {
+        let class = json!({"metadata": {"name": name}, "provisioner": "a.io/b",
+            "allowVolumeExpansion": expands});
+        create(&control, "/apis/storage.k8s.io/v1/storageclasses", &class).await;
+    }
+    let more = json!({"spec": {"resources": {"requests": {"storage": "2Gi"}}}});
+    for (name, class) in [("a", Some("elastic")), ("b", Some("fixed")), ("c", None)] {
+        let mut claim = claim(name);
+        if let Some(class) = class {
+            claim["spec"]["storageClassName"] = class.into();
+        }
+        create(&control, CLAIMS, &claim).await;
+        let path = format!("{CLAIMS}/{name}");
+        let early = control.patch(&path, MERGE_PATCH, &more).await;
+        let why = early.refused(403, "Forbidden");
+        assert!(why.contains("only bound persistent volume claims"), "{why}");
+        let bound = json!({"status": {"phase": "Bound"}});
+        let status = format!("{path}/status");
+        control
+            .patch(&status, MERGE_PATCH, &bound)
+            .await
+            .expect(200);
+        let grown = control.patch(&path, MERGE_PATCH, &more).await;
+        if class == Some("elastic") {
+            grown.expect(200);
+        } else {
+            let why = grown.refused(403, "Forbidden");
+            assert!(why.contains("must support resize"), "{why}");
+        }
+        // Anything else may change.
+        let note = json!({"metadata": {"labels": {"a": "b"}}});
+        control.patch(&path, MERGE_PATCH, &note).await.expect(200);
+    }
 }
