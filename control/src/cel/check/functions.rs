@@ -114,7 +114,7 @@ fn has_order(given: &Type) -> bool {
     let unordered = matches!(
         given,
         Type::Null
-            | Type::Type
+            | Type::Kind
             | Type::List(_)
             | Type::Map(..)
             | Type::Optional(_)
@@ -201,7 +201,7 @@ fn read(text: &str) -> Type {
         "bytes" => Type::Bytes,
         "timestamp" => Type::Timestamp,
         "duration" => Type::Duration,
-        "type" => Type::Type,
+        "type" => Type::Kind,
         name => match name.as_bytes() {
             [letter @ b'A'..=b'Z'] => Type::Param(*letter),
             _ => Type::Opaque(Arc::from(name)),

@@ -26,7 +26,7 @@ pub(crate) enum Type {
     Timestamp,
     Duration,
     /// The type of types.
-    Type,
+    Kind,
     List(Arc<Type>),
     Map(Arc<Type>, Arc<Type>),
     Optional(Arc<Type>),
@@ -180,7 +180,7 @@ impl Display for Type {
             Type::Bytes => "bytes",
             Type::Timestamp => "timestamp",
             Type::Duration => "duration",
-            Type::Type => "type",
+            Type::Kind => "type",
             Type::Object(object) => &object.name,
             Type::Opaque(name) => name,
             Type::List(of) => return write!(to, "list({of})"),
