@@ -7,11 +7,12 @@
 //! has a number of rounds and a deadline. An evaluation that runs out of either is an error, whatever
 //! it would have come to.
 //!
-//! It will not check types: an expression that compares a text with a number is found out when it
-//! is evaluated.
+//! What somebody writes is checked for its types, too ([`check`]), before it is kept; what is kept is
+//! run as it stands.
 
 mod authorizer;
 mod budget;
+mod check;
 mod escape;
 mod guard;
 mod lookup;
@@ -23,5 +24,6 @@ mod value;
 
 pub(crate) use authorizer::{Answer, Question, Resource, What, authorizers};
 pub(crate) use budget::Budget;
+pub(crate) use check::{Scope, Type, of_schema};
 pub(crate) use program::{Program, Variables};
 pub(crate) use value::{map_of, of_json, optional, to_json, typed};

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use kube_cel::KubeCelExt;
-use kube_cel::cel::parser::Parser;
 use kube_cel::cel::{Context, ExecutionError, IdedExpr, Value};
 
 use super::authorizer;
 use super::budget::Budget;
+use super::check::{Scope, Type, check, parse, unparsed};
 use super::guard::{Guard, LEAVE, LOOKUP};
 use super::lookup::lookup;
 
@@ -65,20 +65,28 @@ impl Program {
         Self::guarded(text, declared, Guard::of_mutation())
     }
 
+    /// Compiles an expression that somebody writes, and says what it comes to.
+    ///
+    /// # Errors
+    /// All that is wrong with it, types included, on as many lines as that takes.
+    pub(crate) fn check(text: &str, scope: &Scope) -> Result<(Program, Type), String> {
+        bounded(text)?;
+        let found = check(text, scope).map_err(|why| format!("compilation failed: {why}"))?;
+        let guard = if scope.makes_messages() {
+            Guard::of_mutation()
+        } else {
+            Guard::default()
+        };
+        let program = Self::guarded(text, &scope.names(), guard)?;
+        Ok((program, found))
+    }
+
     fn guarded(text: &str, declared: &[&str], mut guard: Guard) -> Result<Program, String> {
-        if text.trim().is_empty() {
-            return Err("the expression is empty".to_owned());
-        }
-        if text.len() > MAX_TEXT {
-            return Err(format!("the expression is longer than {MAX_TEXT} bytes"));
-        }
-        let parse = || Parser::new().enable_optional_syntax(true).parse(text);
-        let parsed = catch_unwind(AssertUnwindSafe(parse));
-        let parsed = parsed.map_err(|_| "Syntax error".to_owned())?;
-        let mut expression = parsed.map_err(|errors| {
-            let all = errors.to_string();
-            let first = all.lines().find(|line| !line.trim().is_empty());
-            format!("compilation failed: {}", first.unwrap_or("Syntax error"))
+        bounded(text)?;
+        let mut expression = parse(text).map_err(|errors| {
+            let why = errors.map(|errors| unparsed(text, &errors));
+            let why = why.unwrap_or_else(|| "Syntax error".to_owned());
+            format!("compilation failed: {why}")
         })?;
         guard
             .guard(&mut expression)
@@ -154,6 +162,17 @@ impl Program {
             other => Err(format!("expected a string, got {}", other.type_of())),
         }
     }
+}
+
+/// Whether a text is there, and none that is too long.
+fn bounded(text: &str) -> Result<(), String> {
+    if text.trim().is_empty() {
+        return Err("the expression is empty".to_owned());
+    }
+    if text.len() > MAX_TEXT {
+        return Err(format!("the expression is longer than {MAX_TEXT} bytes"));
+    }
+    Ok(())
 }
 
 /// An error in the words of the reference implementation, and without the values in question.

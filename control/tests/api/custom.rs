@@ -316,6 +316,20 @@ async fn definitions_that_make_no_sense_are_refused() {
         why.contains("x-kubernetes-validations[0].rule") && why.contains("compilation failed"),
         "{why}"
     );
+    rules["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["x-kubernetes-validations"] =
+        json!([{"rule": "self.spec.seat > 1"}]);
+    let why = control
+        .post(DEFINITIONS, &rules)
+        .await
+        .refused(422, "Invalid");
+    assert_eq!(
+        why,
+        "CustomResourceDefinition.apiextensions.k8s.io \"boats.naru.test\" is invalid: \
+         spec.versions[0].schema.openAPIV3Schema.x-kubernetes-validations[0].rule: Invalid value: \
+         {\"Rule\":\"self.spec.seat > 1\",\"Message\":\"\",\"MessageExpression\":\"\",\
+         \"Reason\":null,\"FieldPath\":\"\",\"OptionalOldSelf\":null}: compilation failed: \
+         ERROR: <input>:1:10: undefined field 'seat'\n | self.spec.seat > 1\n | .........^"
+    );
 }
 
 #[tokio::test]

@@ -1,8 +1,8 @@
 //! MutatingAdmissionPolicy: expressions that change objects before they are stored.
 
+use super::expressions::{checked, conditions, of_policy};
 use super::validating_admission_policy::{parameters, policy, set_defaults};
-use super::validating_webhook_configuration::{POLICY_VARIABLES, compiles, conditions};
-use crate::cel::Program;
+use crate::cel::{Scope, Type};
 use crate::registry::age::age;
 use crate::registry::column::{AGE, NAME, integer, name, string};
 use crate::registry::kind::Kind;
@@ -34,11 +34,9 @@ pub(in crate::registry) static KIND: Kind = Kind {
         let mut faults = Faults::default();
         let spec = At::root(new).get("spec");
         required(&spec.get("mutations"), &mut faults);
+        let scope = of_policy(&spec, &mut faults).making_messages();
         for mutation in spec.get("mutations").each() {
-            check_mutation(&mutation, &mut faults);
-        }
-        for variable in spec.get("variables").each() {
-            compiles(&variable.get("expression"), POLICY_VARIABLES, &mut faults);
+            check_mutation(&mutation, &scope, &mut faults);
         }
         let rules = spec.get("matchConstraints").get("resourceRules");
         for rule in rules.each() {
@@ -60,14 +58,23 @@ pub(in crate::registry) static KIND: Kind = Kind {
 };
 
 /// A mutation has the expression of its type, and no other.
-fn check_mutation(mutation: &At<'_>, faults: &mut Faults) {
+fn check_mutation(mutation: &At<'_>, scope: &Scope, faults: &mut Faults) {
     let patch_type = mutation.get("patchType");
     let types = [
-        ("ApplyConfiguration", "applyConfiguration"),
-        ("JSONPatch", "jsonPatch"),
+        (
+            "ApplyConfiguration",
+            "applyConfiguration",
+            Type::any_object("Object"),
+        ),
+        (
+            "JSONPatch",
+            "jsonPatch",
+            Type::list(Type::any_object("JSONPatch")),
+        ),
     ];
-    required_one_of(&patch_type, &types.map(|(name, _)| name), faults);
-    for (name, field) in types {
+    let names = types.each_ref().map(|(name, ..)| *name);
+    required_one_of(&patch_type, &names, faults);
+    for (name, field, wanted) in types {
         let part = mutation.get(field);
         if patch_type.text() != name {
             if part.is_set() {
@@ -76,10 +83,8 @@ fn check_mutation(mutation: &At<'_>, faults: &mut Faults) {
             continue;
         }
         let expression = part.get("expression");
-        if required(&expression, faults)
-            && let Err(why) = Program::compile_mutation(expression.text(), POLICY_VARIABLES)
-        {
-            faults.invalid(&expression, &why);
+        if required(&expression, faults) {
+            checked(&expression, scope, &[wanted], faults);
         }
     }
 }

@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::validating_webhook_configuration::{
-    MESSAGE_VARIABLES, POLICY_VARIABLES, compiles, conditions, operations,
-};
+use super::expressions::{checked, conditions, of_policy};
+use super::validating_webhook_configuration::operations;
+use crate::cel::Type;
 use crate::registry::age::age;
 use crate::registry::column::{AGE, NAME, integer, name, string, unset};
 use crate::registry::kind::Kind;
@@ -48,11 +48,13 @@ pub(in crate::registry) static KIND: Kind = Kind {
                 "validations or auditAnnotations must contain at least one item",
             );
         }
+        let scope = of_policy(&spec, &mut faults);
+        let messages = scope.clone().without_authorizer();
         for check in checks.each() {
             let spoken = check.get("messageExpression");
             required(&check.get("expression"), &mut faults);
-            compiles(&check.get("expression"), POLICY_VARIABLES, &mut faults);
-            compiles(&spoken, MESSAGE_VARIABLES, &mut faults);
+            checked(&check.get("expression"), &scope, &[Type::Bool], &mut faults);
+            checked(&spoken, &messages, &[Type::String], &mut faults);
             let reasons = &[
                 "Forbidden",
                 "Invalid",
@@ -65,12 +67,9 @@ pub(in crate::registry) static KIND: Kind = Kind {
             let value = note.get("valueExpression");
             required(&note.get("key"), &mut faults);
             required(&value, &mut faults);
-            compiles(&value, POLICY_VARIABLES, &mut faults);
+            checked(&value, &scope, &[Type::String, Type::Null], &mut faults);
         }
         unique(notes.each().map(|note| note.get("key")), &mut faults);
-        for variable in spec.get("variables").each() {
-            compiles(&variable.get("expression"), POLICY_VARIABLES, &mut faults);
-        }
         conditions(&spec, &mut faults);
         policy(&spec, &mut faults);
         faults.into_list()

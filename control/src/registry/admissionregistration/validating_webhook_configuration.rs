@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::cel::Program;
+use super::expressions::conditions;
 use crate::registry::age::age;
 use crate::registry::column::{AGE, NAME, integer, name};
 use crate::registry::kind::{FieldError, Kind};
@@ -116,23 +116,6 @@ pub(super) fn validate(new: &Value, _old: Option<&Value>) -> Vec<FieldError> {
     }
     unique(hooks.each().map(|hook| hook.get("name")), &mut faults);
     faults.into_list()
-}
-
-/// Conditions under which something is asked at all have a name each and can be evaluated.
-pub(super) fn conditions(parent: &At<'_>, faults: &mut Faults) {
-    let all = parent.get("matchConditions");
-    for condition in all.each() {
-        compiles(&condition.get("expression"), POLICY_VARIABLES, faults);
-    }
-    unique(all.each().map(|condition| condition.get("name")), faults);
-}
-
-/// An expression, if it is there, can be evaluated.
-pub(super) fn compiles(expression: &At<'_>, declared: &[&str], faults: &mut Faults) {
-    let compiled = Program::compile(expression.text(), declared);
-    if let Some(why) = compiled.err().filter(|_| !expression.is_empty()) {
-        faults.invalid(expression, &why);
-    }
 }
 
 /// Which requests a rule is about.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::schema_rules;
+use super::{expressions, schema_rules};
 use crate::registry::column::{CREATED, NAME, created, name};
 use crate::registry::kind::{FieldError, Kind};
 use crate::registry::prepare;
@@ -132,6 +132,9 @@ fn validate(new: &Value, old: Option<&Value>) -> Vec<FieldError> {
     required(&spec.get("scope"), &mut faults);
     conversion(&spec.get("conversion"), &mut faults);
     versions(&spec, &mut faults);
+    if faults.is_empty() {
+        rules(&spec, old, &mut faults);
+    }
     if let Some(old) = old {
         kept(&spec, &At::root(old).get("spec"), &mut faults);
         stored_versions(&root, &mut faults);
@@ -190,6 +193,22 @@ fn versions(spec: &At<'_>, faults: &mut Faults) {
         seen.push(name.text());
         schema_rules::version(&version, faults);
     }
+}
+
+/// Rules in CEL are well typed, or were kept before although they are not.
+fn rules(spec: &At<'_>, old: Option<&Value>, faults: &mut Faults) {
+    let found = |spec: &At<'_>| {
+        let mut found = Faults::default();
+        for version in spec.get("versions").each() {
+            expressions::version(&version, &mut found);
+        }
+        found
+    };
+    let (now, mut before) = (found(spec), Faults::default());
+    if let Some(old) = old.filter(|_| !now.is_empty()) {
+        before = found(&At::root(old).get("spec"));
+    }
+    faults.add_news(now, &before);
 }
 
 /// What a definition cannot change.
@@ -257,6 +276,24 @@ mod tests {
         assert_eq!(definition["spec"]["names"]["listKind"], "WalkList");
         assert_eq!(definition["status"]["storedVersions"], json!(["v1"]));
         assert_eq!(definition["metadata"]["finalizers"], json!([CLEANUP]));
+    }
+
+    #[test]
+    fn a_rule_that_was_kept_before_stays_although_it_is_ill_typed() {
+        let ruled = |rules: Value| {
+            let mut definition = definition();
+            let schema = "/spec/versions/0/schema/openAPIV3Schema/x-kubernetes-validations";
+            let (at, name) = schema.rsplit_once('/').unwrap();
+            definition.pointer_mut(at).unwrap()[name] = rules;
+            definition
+        };
+        let old = ruled(json!([{"rule": "self.a == 1"}]));
+        let path = "spec.versions[0].schema.openAPIV3Schema.x-kubernetes-validations";
+        let first = format!("{path}[0].rule");
+        assert_eq!(Faults::paths(&validate(&old, None)), [first.as_str()]);
+        assert_eq!(validate(&old, Some(&old)), []);
+        let new = ruled(json!([{"rule": "self.b == 1"}, {"rule": "self.a == 1"}]));
+        assert_eq!(Faults::paths(&validate(&new, Some(&old))), [first.as_str()]);
     }
 
     #[test]

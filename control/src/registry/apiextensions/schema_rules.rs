@@ -1,8 +1,7 @@
 //! Whether a version's schema is structural: types everywhere, and what the server cannot do named.
 
-use crate::cel::Program;
+use super::field_path;
 use crate::registry::rules::{At, Faults, one_of, required};
-use crate::schema::structural::DECLARED;
 
 const REASONS: &[&str] = &[
     "FieldValueDuplicate",
@@ -75,7 +74,7 @@ fn below(schema: &At<'_>, faults: &mut Faults) {
         faults.required(&items, "must be specified");
     }
     for rule in schema.get("x-kubernetes-validations").each() {
-        expressions(&rule, faults);
+        validation(schema, &rule, faults);
     }
     let keys = schema.get("x-kubernetes-list-map-keys");
     if schema.get("x-kubernetes-list-type").text() == "map" {
@@ -93,20 +92,36 @@ fn below(schema: &At<'_>, faults: &mut Faults) {
     }
 }
 
-/// A rule in CEL says something that can be evaluated.
-fn expressions(rule: &At<'_>, faults: &mut Faults) {
-    required(&rule.get("rule"), faults);
-    for key in ["rule", "messageExpression"] {
-        let text = rule.get(key);
-        let compiled = Program::compile(text.text(), DECLARED);
-        if let Some(why) = compiled.err().filter(|_| !text.is_empty()) {
-            faults.invalid(&text, &why);
-        }
+/// A rule in CEL has its parts; what its expressions say is looked at elsewhere.
+fn validation(schema: &At<'_>, rule: &At<'_>, faults: &mut Faults) {
+    let part = |key: &str| rule.get(key);
+    let blank = |at: &At<'_>| !at.is_empty() && at.text().trim().is_empty();
+    let broken = |at: &At<'_>| at.text().trim().contains(['\n', '\r']);
+    let (text, message) = (part("rule"), part("message"));
+    if text.text().trim().is_empty() {
+        faults.required(&text, "rule is not specified");
+    } else if blank(&message) {
+        faults.invalid(&message, "must be non-empty if specified");
+    } else if broken(&message) {
+        faults.invalid(&message, "must not contain line breaks");
+    } else if broken(&text) && message.is_empty() {
+        let why = "message must be specified if rule contains line breaks";
+        faults.required(&message, why);
     }
-    one_of(&rule.get("reason"), REASONS, faults);
-    let path = rule.get("fieldPath");
-    if !path.is_empty() && !path.text().starts_with('.') {
-        faults.invalid(&path, "must be a simple path that begins with '.'");
+    if blank(&part("messageExpression")) {
+        let why = "messageExpression must be non-empty if specified";
+        faults.required(&part("messageExpression"), why);
+    }
+    one_of(&part("reason"), REASONS, faults);
+    let path = part("fieldPath");
+    if blank(&path) {
+        faults.invalid(&path, "must be non-empty if specified");
+    }
+    if path.text().contains(['\n', '\r']) {
+        faults.invalid(&path, "must not contain line breaks");
+    }
+    if !path.is_empty() && !field_path::leads_somewhere(path.text(), schema.value()) {
+        faults.invalid(&path, "must be a valid path");
     }
 }
 

@@ -33,6 +33,23 @@ impl Faults {
         self.push(at, FieldErrorReason::Invalid, format!("{value}: {rule}"));
     }
 
+    /// A value, which is shown as this text, breaks a rule.
+    pub(crate) fn invalid_shown(&mut self, at: &At<'_>, shown: &str, rule: &str) {
+        self.push(at, FieldErrorReason::Invalid, format!("{shown}: {rule}"));
+    }
+
+    /// Whether nothing was found.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Adds what was found elsewhere, but for what `known` has, too.
+    pub(crate) fn add_news(&mut self, found: Faults, known: &Faults) {
+        let is_known = |fault: &FieldError| known.0.iter().any(|it| it.message == fault.message);
+        self.0
+            .extend(found.0.into_iter().filter(|it| !is_known(it)));
+    }
+
     /// A value is not among those that exist.
     pub(crate) fn not_supported(&mut self, at: &At<'_>, supported: &[&str]) {
         let list: Vec<_> = supported.iter().map(|value| format!("{value:?}")).collect();

@@ -14,7 +14,7 @@ use crate::cel::{Budget, Program, Variables, optional, typed};
 use crate::registry::kind::{FieldError, FieldErrorReason as Reason};
 
 /// What rules may look at.
-pub const DECLARED: &[&str] = &["self", "oldSelf"];
+const DECLARED: &[&str] = &["self", "oldSelf"];
 
 /// The rules of a schema and of everything below it.
 #[derive(Debug, Default)]

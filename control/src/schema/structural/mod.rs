@@ -14,7 +14,7 @@ mod tests;
 mod unknown;
 
 pub use complete::complete;
-pub use expressions::{DECLARED, Rules};
+pub use expressions::Rules;
 pub use faults::faults;
 pub use unknown::unknown;
 

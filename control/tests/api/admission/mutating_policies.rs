@@ -122,7 +122,7 @@ async fn what_cannot_be_applied_stops_the_write_unless_it_may_be_left_out() {
     let why = why.refused(422, "Invalid");
     assert!(why.contains("spec.nonsense"), "{why}");
     let spec = json!({"failurePolicy": "Ignore", "mutations": [
-        patch("[JSONPatch{op: 'remove', path: '/nothing'}]"), patch("object.nothing"),
+        patch("[JSONPatch{op: 'remove', path: '/nothing'}]"), patch("[JSONPatch{op: 'remove', path: object.nothing}]"),
         patch("[JSONPatch{op: 'replace', path: '/spec/paused', value: true}]"),
         apply("Object{spec: Object.spec{replicas: 4}}")]});
     install(&control, "lenient", spec, json!({})).await;
