@@ -18,6 +18,7 @@ mod guard;
 mod lookup;
 mod messages;
 mod program;
+mod signs;
 #[cfg(test)]
 mod tests;
 mod value;

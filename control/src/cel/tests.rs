@@ -32,6 +32,8 @@ fn expressions_see_objects() {
         "'abc'.matches('^[a-c]+$') && self.list.map(x, x + x) == ['xx', 'yy']",
         "sets.contains(self.list, ['x'])",
         "dyn(self.a) == 1",
+        "!!(self.a == 1) && !!!has(self.b) && ! ! true",
+        "--self.a == 1 && 5 - - -self.a == 4 && 5 - --self.a == 4 && - -1 == 1",
         "isURL('https://a.b/c') && url('https://a.b/c').getHost() == 'a.b'",
     ] {
         assert_eq!(holds(text, &object), Ok(true), "{text}");

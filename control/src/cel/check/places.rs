@@ -7,6 +7,8 @@ use std::sync::Arc;
 use kube_cel::cel::common::ast::SourceInfo;
 use kube_cel::cel::parser::{ParseErrors, Parser};
 
+use crate::cel::signs::without_pairs;
+
 /// Faults that are told, at most.
 const MAX_TOLD: usize = 20;
 /// Levels of an expression within each other, at most.
@@ -58,7 +60,8 @@ pub(crate) fn parse(text: &str) -> Result<kube_cel::cel::IdedExpr, Option<ParseE
     let parser = Parser::new()
         .enable_optional_syntax(true)
         .max_recursion_depth(MAX_DEPTH);
-    match catch_unwind(AssertUnwindSafe(|| parser.parse(text))) {
+    let text = without_pairs(text);
+    match catch_unwind(AssertUnwindSafe(|| parser.parse(&text))) {
         Ok(parsed) => parsed.map_err(Some),
         Err(_) => Err(None),
     }
