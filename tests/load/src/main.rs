@@ -7,6 +7,7 @@
 
 mod access;
 mod crowd;
+mod definitions;
 mod etcd;
 mod fanout;
 mod heartbeats;
@@ -34,6 +35,8 @@ struct Line {
 enum Task {
     /// Make services with one EndpointSlice each.
     Services(services::ServicesArgs),
+    /// Make definitions of custom kinds; prints the bytes of one.
+    Definitions(definitions::DefinitionsArgs),
     /// Make a NetworkPolicy; prints the moment before it was sent, in seconds since 1970.
     Policy(policy::PolicyArgs),
     /// Durable creates of ConfigMaps.
@@ -97,6 +100,7 @@ async fn main() -> ExitCode {
 async fn dispatch(task: Task) -> anyhow::Result<f64> {
     match task {
         Task::Services(args) => services::run(&args).await,
+        Task::Definitions(args) => definitions::run(&args).await,
         Task::Policy(args) => policy::run(&args).await,
         Task::Creates(crowd) => crowd.figure(requests::creates(&crowd).await?),
         Task::Reads(crowd) => crowd.figure(requests::reads(&crowd).await?),

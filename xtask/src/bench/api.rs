@@ -16,12 +16,15 @@ use super::{Effort, load};
 /// Objects whose memory is measured; a list of them too.
 const OBJECTS: u32 = 30_000;
 
+/// Definitions of custom kinds whose memory is measured.
+const DEFINITIONS: u32 = 100;
+
 const CLIENTS: [&str; 2] = ["1", "64"];
 
 /// Everything, memory first.
 pub(super) fn measure(cluster: &Cluster, effort: Effort, report: &mut Report) -> Result<()> {
     let etcd = Etcd::start(cluster)?;
-    for case in memory(cluster)? {
+    for case in memory(cluster)?.into_iter().chain(definitions(cluster)?) {
         report.add(case);
     }
     report.add(alone(cluster, "list_30000_objects", 1, "list", &[])?);
@@ -50,6 +53,23 @@ fn memory(cluster: &Cluster) -> Result<[Case; 2]> {
     Ok([
         case("memory_per_object", each),
         case("object_as_sent", sent),
+    ])
+}
+
+/// What a definition of a custom kind takes, its kind served and shown in every document.
+fn definitions(cluster: &Cluster) -> Result<[Case; 2]> {
+    let control = Daemon::of(cluster, CONTROL_PROCESS)?;
+    let before = control.memory()?;
+    let sent = load::run(
+        cluster,
+        "definitions",
+        &["--count", &DEFINITIONS.to_string()],
+    )?;
+    let each = (control.memory()? - before) / f64::from(DEFINITIONS);
+    let case = |name, figure: f64| Case::alone(name, "KiB", Better::Lower, &[figure / 1024.0]);
+    Ok([
+        case("memory_per_definition", each),
+        case("definition_as_sent", sent),
     ])
 }
 
