@@ -28,7 +28,8 @@ const USAGE: &str = "usage: landing serve|grpc-health|udp-echo|udp-ask|udp-stay|
   load     --target ADDR:PORT [--path /ping] [--host H] [--seconds 5] [--keep-alive true] [--until-stdin-closes true]
   stream   --target ADDR:PORT [--seconds 5] [--until-stdin-closes true]
   measure-server [--port 9000]                  the far end of the network benchmarks
-  measure  --target ADDR:PORT --mode rr|crr|stream [--seconds 0.5]   prints one rate";
+  measure  --target ADDR:PORT --mode rr|crr|crr-reset|stream|first [--seconds 0.5]
+                                                prints one rate; of first two times";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
