@@ -1,6 +1,5 @@
 //! What the expressions of policies and of conditions may look at, and what they have to come to.
-//! Objects and parameters may be of any type here; `controllers/policies` looks at them more closely
-//! and warns.
+//! Objects and parameters may be of any type here: a policy says what it matches, not what that is.
 
 use crate::cel::{Program, Scope, Type};
 use crate::registry::rules::{At, Faults, unique};
